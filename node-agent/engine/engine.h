@@ -1,0 +1,117 @@
+/* engine.h - the inference library's whole boundary: open a model, submit requests, take events.
+ *
+ *   engine = open(options, comm)         every rank of the group
+ *   rank 0:  submit / cancel / poll      the caller's thread (one), usually a loop
+ *   others:  px_engine_follow(engine)    obeys rank 0 until it closes
+ *
+ * Threads: open starts the engine thread (rank 0) and the team. submit, cancel, poll and stats are
+ *          for one thread of the caller; they meet the engine thread in bounded rings. on_wake runs
+ *          on the engine thread and must only wake the caller (px_loop_post, eventfd, px_rpc_wake).
+ * Order:   a request's events come in order and end with exactly one PX_EVENT_DONE.
+ * Errors:  submit refuses with a status (INVALID_ARGUMENT: the prompt is longer than the context;
+ *          RESOURCE_EXHAUSTED: the queue is full; FAILED_PRECONDITION: no chat template); what goes wrong
+ *          later is in the DONE event. A lost peer ends every request with UNAVAILABLE and then
+ *          px_engine_health() says so: the rank should exit.
+ */
+#ifndef PX_ENGINE_ENGINE_H
+#define PX_ENGINE_ENGINE_H
+
+#include <jansson.h>
+
+#include "base/memory.h"
+#include "engine/model/model.h"
+#include "parallel/comm.h"
+
+typedef struct px_engine px_engine;
+
+typedef struct px_engine_options {
+    const char *model_path;
+    uint32_t threads;     /* workers of this rank; 0: cores / ranks on this host, at least 1 */
+    uint32_t tp, pp;      /* 0: pp 1, tp = comm size / pp */
+    const char *kernels;  /* NULL: the best */
+    px_dtype kv_type;     /* F32, F16, BF16, Q8_0 */
+    uint32_t context_max; /* 0: the model's */
+    uint32_t seqs_max;    /* sequences in one step; 0: 64 */
+    uint32_t queue_max;   /* requests waiting beyond that; 0: 1024 */
+    uint64_t kv_tokens;   /* pool size; 0: chosen from memory, context_max and seqs_max */
+    uint32_t batch_size;  /* token budget of a step; 0: 512 */
+    bool pin;
+    px_progress_fn on_progress; /* while loading */
+    void (*on_wake)(void *arg); /* events are waiting (coalesced) */
+    void *arg;
+} px_engine_options;
+
+/* `comm` is borrowed; NULL: alone. Every rank passes the same options. */
+px_status px_engine_open(const px_engine_options *options, px_comm *comm, px_engine **out) PX_MUST_USE;
+/* Rank 0: ends running requests as CANCELLED (events are dropped), tells the others to stop. */
+void px_engine_close(px_engine *engine); /* NULL is fine */
+/* Ranks > 0: returns OK when rank 0 closed, else the failure. */
+px_status px_engine_follow(px_engine *engine) PX_MUST_USE;
+const px_model_info *px_engine_model(const px_engine *engine);
+
+typedef struct px_sampling {
+    float temperature; /* 0: greedy */
+    uint32_t top_k;    /* 0: off */
+    float top_p;       /* 1: off */
+    float min_p;       /* 0: off */
+    uint64_t seed;
+} px_sampling;
+
+enum { PX_STOPS_MAX = 16, PX_STOP_BYTES_MAX = 256 };
+
+typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for the call */
+    const uint32_t *tokens;
+    size_t token_count;
+    px_slice prompt;
+    const json_t *messages, *tools, *template_kwargs;
+    px_sampling sampling;
+    uint32_t max_tokens; /* 0: up to the context */
+    px_slice stops[PX_STOPS_MAX];
+    uint32_t stop_count;
+    bool ignore_eos;
+    int64_t deadline_ns; /* px_now_ns() scale; 0: none. Passed: DONE with DEADLINE_EXCEEDED */
+} px_request;
+
+typedef enum px_finish { PX_FINISH_STOP, PX_FINISH_LENGTH, PX_FINISH_ERROR, PX_FINISH_COUNT } px_finish;
+const char *px_finish_name(px_finish finish); /* "stop", "length", "error" */
+
+enum { PX_EVENT_TEXT_MAX = 128 };
+typedef enum px_event_kind { PX_EVENT_TOKEN, PX_EVENT_DONE } px_event_kind;
+
+typedef struct px_event {
+    uint64_t id;
+    px_event_kind kind;
+    /* TOKEN: one id (has_token) and the text it completed, whole characters, maybe none; long
+     * text comes as further TOKEN events without a token. */
+    bool has_token;
+    uint32_t token;
+    uint32_t text_length;
+    char text[PX_EVENT_TEXT_MAX];
+    /* DONE */
+    px_finish finish;
+    px_status status; /* not OK only with PX_FINISH_ERROR */
+    uint32_t prompt_tokens, output_tokens;
+    int64_t queue_ns, ttft_ns, total_ns; /* from submit: to first step, first token, end */
+} px_event;
+
+px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_t *out_id) PX_MUST_USE;
+/* Reaches the engine before its next step; DONE follows with CANCELLED unless it ended before. */
+void px_engine_cancel(px_engine *engine, uint64_t id);
+bool px_engine_poll(px_engine *engine, px_event *out); /* false: none waiting */
+
+/* Text services of the leader, on the caller's thread. */
+px_status px_engine_tokenize(px_engine *engine, px_slice text, bool add_special, uint32_t **out_ids,
+    size_t *out_count) PX_MUST_USE; /* free(*out_ids) */
+
+typedef struct px_engine_stats {
+    uint64_t steps;            /* finished steps: the liveness counter */
+    int64_t step_started_ns;   /* 0: idle; else when the step in progress began */
+    uint32_t running, waiting; /* sequences */
+    uint32_t kv_blocks, kv_blocks_free;
+    uint64_t prompt_tokens, output_tokens; /* in total */
+    uint64_t weight_bytes, kv_bytes;       /* resident on this rank */
+} px_engine_stats;
+void px_engine_get_stats(const px_engine *engine, px_engine_stats *out); /* any thread */
+px_status px_engine_health(const px_engine *engine); /* any thread; not OK: exit this rank */
+
+#endif

@@ -1,0 +1,46 @@
+/* forward.h - one step of the model over a batch of rows: ids in, logits out.
+ *
+ * Rows of any mix of sequences and positions; each row carries its own block table, so prompts
+ * (many rows of one sequence, ascending positions) and decodes (one row each) share a step. A
+ * row may attend to rows of the same step (its K and V are stored first).
+ * Ranks:   every rank of the world calls step with the same batch; logits arrive on rank 0.
+ * Owns:    step scratch, sized once at create for the limits. step allocates nothing.
+ * Threads: the engine thread; runs the team inside.
+ */
+#ifndef PX_MODEL_FORWARD_H
+#define PX_MODEL_FORWARD_H
+
+#include "engine/model/model.h"
+#include "parallel/comm.h"
+
+typedef struct px_forward px_forward;
+
+typedef struct px_batch {
+    uint32_t rows;
+    const uint32_t *ids;   /* [rows], each < vocabulary */
+    const px_kv_row *at;   /* [rows] */
+    uint32_t logit_rows;   /* how many rows want logits */
+    const uint32_t *logit_at; /* [logit_rows] row indices, ascending */
+} px_batch;
+
+typedef struct px_forward_limits {
+    uint32_t rows_max, logit_rows_max, position_max;
+} px_forward_limits;
+
+/* `world` has plan.tp * plan.pp ranks and is borrowed, as are model, team and kv layers:
+ * kv_layers[i] is the pool of this rank's i-th layer (see px_forward_kv_shape). */
+px_status px_forward_create(const px_model *model, const px_kernels *kernels, px_comm *world,
+    px_team *team, const px_kv_layer *kv_layers, const px_forward_limits *limits,
+    px_forward **out) PX_MUST_USE;
+void px_forward_free(px_forward *forward);
+
+/* What this rank caches: its layers, its KV heads (may be 0), dims. */
+typedef struct px_kv_shape {
+    uint32_t layers, kv_heads, k_dim, v_dim;
+} px_kv_shape;
+px_kv_shape px_forward_kv_shape(const px_model *model);
+
+/* out_logits [logit_rows, vocabulary] on rank 0, NULL on the others. Fails only when a peer does. */
+px_status px_forward_step(px_forward *forward, const px_batch *batch, float *out_logits) PX_MUST_USE;
+
+#endif

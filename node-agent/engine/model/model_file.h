@@ -1,0 +1,38 @@
+/* model_file.h - a model as it lies on disk: named tensors and where its description comes from.
+ *
+ * Opens a GGUF file, a safetensors folder (sharded or not), or a folder that holds one GGUF file.
+ * Owns:    the maps; everything handed out is borrowed until close.
+ * Threads: immutable after open.
+ */
+#ifndef PX_MODEL_MODEL_FILE_H
+#define PX_MODEL_MODEL_FILE_H
+
+#include <jansson.h>
+
+#include "engine/model/gguf.h"
+
+typedef struct px_tensor { /* shape outermost first: a matrix is [rows, cols] */
+    const char *name;
+    px_dtype dtype;
+    uint32_t dims;
+    uint64_t shape[4];
+    const void *data;
+    uint64_t bytes;
+} px_tensor;
+
+typedef struct px_model_file px_model_file;
+
+px_status px_model_file_open(const char *path, px_model_file **out) PX_MUST_USE;
+void px_model_file_close(px_model_file *file); /* NULL is fine */
+
+const char *px_model_file_path(const px_model_file *file);
+const px_gguf *px_model_file_gguf(const px_model_file *file);  /* NULL: not a GGUF */
+const json_t *px_model_file_config(const px_model_file *file); /* config.json; NULL for a GGUF */
+uint32_t px_model_file_tensor_count(const px_model_file *file);
+const px_tensor *px_model_file_tensor_at(const px_model_file *file, uint32_t index);
+const px_tensor *px_model_file_tensor(const px_model_file *file, const char *name); /* or NULL */
+uint64_t px_model_file_bytes(const px_model_file *file); /* of all tensors */
+/* Tell the kernel that this range will not be read again (it was packed). */
+void px_model_file_drop(const px_model_file *file, const void *data, uint64_t bytes);
+
+#endif

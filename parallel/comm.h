@@ -1,0 +1,61 @@
+/* comm.h - how the ranks of one group talk: collectives with deadlines, one interface, four makings.
+ *
+ *   self    a world of one; every operation returns at once
+ *   thread  ranks are threads of one process
+ *   mpi     ranks are processes under mpirun; ranks on one host reduce through shared memory
+ *   nccl    ranks own GPUs (device memory); the module that the CUDA backend loads
+ *
+ * Threads: one thread of each rank at a time (its engine thread / worker 0 of its team).
+ * Errors:  a peer that does not answer within the deadline is UNAVAILABLE naming the rank; the comm
+ *          is then broken: every later call fails the same way. The rank ends (crash-only).
+ * Order:   all ranks make the same calls in the same order. Sums are added in rank order 0..n-1 on
+ *          every rank, so all hold bitwise the same result.
+ */
+#ifndef PX_PARALLEL_COMM_H
+#define PX_PARALLEL_COMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct px_comm px_comm;
+
+int px_comm_rank(const px_comm *comm);
+int px_comm_size(const px_comm *comm);
+const char *px_comm_kind(const px_comm *comm); /* "self", "thread", "mpi" */
+void px_comm_free(px_comm *comm);              /* NULL is fine; does not wait for peers */
+/* Every wait below ends after this long (default 30 s; 0: the default). */
+void px_comm_set_deadline(px_comm *comm, int64_t deadline_ns);
+
+/* x[0..count) becomes the sum over the ranks, on every rank. */
+px_status px_comm_all_reduce(px_comm *comm, float *x, size_t count) PX_MUST_USE;
+/* Rank r contributes bytes[r] bytes at `mine`; rank 0 receives them in rank order at `all`. */
+px_status px_comm_gather(px_comm *comm, const void *mine, const size_t *bytes, void *all) PX_MUST_USE;
+px_status px_comm_send(px_comm *comm, int to, const void *data, size_t bytes) PX_MUST_USE;
+px_status px_comm_recv(px_comm *comm, int from, void *data, size_t bytes) PX_MUST_USE;
+px_status px_comm_barrier(px_comm *comm) PX_MUST_USE;
+/* Rank 0's bytes reach everyone. `bytes` is the same on all ranks. */
+px_status px_comm_broadcast(px_comm *comm, void *data, size_t bytes) PX_MUST_USE;
+
+/* The plan channel: rank 0 sends a message of any length up to the capacity, the others wait for
+ * it without a deadline and without burning a core when it stays away (spin briefly, then sleep up
+ * to 1 ms at a time). A dead rank 0 ends the wait with UNAVAILABLE where that can be seen. */
+px_status px_comm_plan_send(px_comm *comm, const void *message, size_t bytes) PX_MUST_USE;
+px_status px_comm_plan_wait(px_comm *comm, void *message, size_t capacity, size_t *out_bytes)
+    PX_MUST_USE;
+
+/* A comm over the ranks that pass the same colour, ordered by key; all ranks call it. */
+px_status px_comm_split(px_comm *comm, int colour, int key, px_comm **out) PX_MUST_USE;
+
+/* --- the makings --- */
+px_status px_comm_self(px_comm **out) PX_MUST_USE;
+/* `out` gets `size` comms, one for each thread; the shared part goes with the last one freed. */
+px_status px_comm_threads(int size, px_comm **out) PX_MUST_USE;
+/* Built with MPI and started by mpirun (or PMI)? Cheap; does not initialise MPI. */
+bool px_comm_mpi_present(void);
+/* Initialises MPI once. UNIMPLEMENTED when built without it. */
+px_status px_comm_mpi(px_comm **out) PX_MUST_USE;
+
+#endif

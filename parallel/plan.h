@@ -1,0 +1,54 @@
+/* plan.h - how a model's shape is cut over ranks: pure functions, no memory, no I/O.
+ *
+ * World = pp stages x tp ranks; rank r is in stage r / tp at place r % tp.
+ * Attention is cut by whole KV groups (a KV head with the query heads that read it); a place may
+ * get none. The MLP is cut in quantisation blocks so that attention + MLP work follows the ranks'
+ * weights as evenly as it can. The vocabulary is cut in blocks of rows. Layers are cut over the
+ * stages by their work, the output matrix counted with the last stage.
+ */
+#ifndef PX_PARALLEL_PLAN_H
+#define PX_PARALLEL_PLAN_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { PX_PLAN_TP_MAX = 64, PX_PLAN_PP_MAX = 64 };
+
+typedef struct px_range { /* [begin, begin + count) */
+    uint32_t begin, count;
+} px_range;
+
+typedef struct px_plan_shape { /* what the cut depends on; filled from a model's description */
+    uint32_t layers;
+    uint32_t hidden, heads, kv_heads, head_dim_k, head_dim_v;
+    uint32_t ffn;        /* width of the MLP (dense layers) */
+    uint32_t ffn_block;  /* columns come in blocks of this many: the lcm of the block sizes */
+    uint32_t vocabulary;
+    uint32_t experts, experts_used, ffn_expert, ffn_shared; /* 0: none */
+    uint32_t dense_layers_first; /* of a mixture: how many first layers are dense */
+} px_plan_shape;
+
+typedef struct px_plan_place { /* one tensor-parallel place */
+    px_range heads, kv_heads;  /* query heads follow their KV heads */
+    px_range ffn;              /* columns of gate and up, rows of down's input */
+    px_range ffn_expert, ffn_shared;
+    px_range vocabulary;
+} px_plan_place;
+
+typedef struct px_plan {
+    uint32_t tp, pp;
+    px_plan_place places[PX_PLAN_TP_MAX];
+    px_range stages[PX_PLAN_PP_MAX]; /* layers of each stage; none is empty */
+} px_plan;
+
+/* `weights`: relative speed of each place [tp], or NULL for all equal.
+ * INVALID_ARGUMENT with a sentence when it cannot be cut (more stages than layers, tp out of range,
+ * more places than work). */
+px_status px_plan_make(const px_plan_shape *shape, uint32_t tp, uint32_t pp, const double *weights,
+    px_plan *out) PX_MUST_USE;
+
+static inline uint32_t px_plan_stage(const px_plan *plan, int rank) { return (uint32_t)rank / plan->tp; }
+static inline uint32_t px_plan_place_of(const px_plan *plan, int rank) { return (uint32_t)rank % plan->tp; }
+
+#endif
