@@ -11,11 +11,25 @@
 #include <stdint.h>
 
 typedef enum px_dtype {
-    PX_F32, PX_F16, PX_BF16, PX_F8_E4M3,
-    PX_Q8_0, PX_Q4_0, PX_Q4_1, PX_Q5_0, PX_Q5_1,
-    PX_Q2_K, PX_Q3_K, PX_Q4_K, PX_Q5_K, PX_Q6_K,
-    PX_IQ4_NL, PX_IQ4_XS, PX_MXFP4,
-    PX_I32, PX_I64, /* indices in files; no arithmetic */
+    PX_F32,
+    PX_F16,
+    PX_BF16,
+    PX_F8_E4M3,
+    PX_Q8_0,
+    PX_Q4_0,
+    PX_Q4_1,
+    PX_Q5_0,
+    PX_Q5_1,
+    PX_Q2_K,
+    PX_Q3_K,
+    PX_Q4_K,
+    PX_Q5_K,
+    PX_Q6_K,
+    PX_IQ4_NL,
+    PX_IQ4_XS,
+    PX_MXFP4,
+    PX_I32,
+    PX_I64, /* indices in files; no arithmetic */
     PX_DTYPE_COUNT
 } px_dtype;
 
@@ -25,7 +39,7 @@ typedef struct px_dtype_traits {
     uint32_t block_bytes;
 } px_dtype_traits;
 
-const px_dtype_traits *px_dtype_of(px_dtype dtype); /* never NULL */
+const px_dtype_traits *px_dtype_of(px_dtype dtype);   /* never NULL */
 bool px_dtype_parse(const char *name, px_dtype *out); /* "q4_1", "Q4_1" */
 /* Bytes of a row of `elements`, a whole number of blocks. */
 size_t px_dtype_bytes(px_dtype dtype, size_t elements);

@@ -27,18 +27,18 @@ typedef struct px_part {
 typedef struct px_matrix {
     px_dtype dtype;
     uint32_t rows, cols;
-    uint32_t layout;   /* private to the backend that packed it; 0: as in the file */
-    size_t row_bytes;  /* layout 0: distance between rows */
-    const void *data;  /* borrowed: the file map (layout 0) or the packed memory */
+    uint32_t layout;  /* private to the backend that packed it; 0: as in the file */
+    size_t row_bytes; /* layout 0: distance between rows */
+    const void *data; /* borrowed: the file map (layout 0) or the packed memory */
 } px_matrix;
 
 typedef struct px_pack {
     px_dtype dtype;
-    uint32_t rows, cols;  /* of the slice; cols is a whole number of blocks */
-    const void *from;     /* first element of the slice in the file; may be unaligned */
+    uint32_t rows, cols;   /* of the slice; cols is a whole number of blocks */
+    const void *from;      /* first element of the slice in the file; may be unaligned */
     size_t from_row_bytes; /* distance between rows in the file */
-    void *to;             /* 64-byte aligned, pack_bytes() long */
-    px_matrix *out;       /* described by part 0; data = `to` */
+    void *to;              /* 64-byte aligned, pack_bytes() long */
+    px_matrix *out;        /* described by part 0; data = `to` */
 } px_pack;
 
 /* --- activations -------------------------------------------------------------------------- */
@@ -70,7 +70,7 @@ typedef struct px_matmul { /* y = x W^T (+ bias) (+ y) */
 
 /* --- the rest of a layer ------------------------------------------------------------------ */
 
-typedef struct px_embed { /* y[i] = scale * table[ids[i]] */
+typedef struct px_embed {   /* y[i] = scale * table[ids[i]] */
     const px_matrix *table; /* layout 0 */
     const uint32_t *ids;    /* [rows], each < table.rows */
     uint32_t rows;
@@ -96,7 +96,7 @@ typedef struct px_add { /* y += scale * x */
 } px_add;
 
 typedef enum px_activation { PX_SILU, PX_GELU_TANH, PX_GELU_ERF, PX_SWIGLU_OAI } px_activation;
-typedef struct px_glu { /* y = activation(gate) * up; SWIGLU_OAI as gpt-oss defines it */
+typedef struct px_glu {     /* y = activation(gate) * up; SWIGLU_OAI as gpt-oss defines it */
     const float *gate, *up; /* [rows, cols] */
     float *y;
     uint32_t rows, cols;
@@ -105,13 +105,13 @@ typedef struct px_glu { /* y = activation(gate) * up; SWIGLU_OAI as gpt-oss defi
     float limit; /* SWIGLU_OAI's clamp */
 } px_glu;
 
-typedef struct px_rope { /* rotate the first `dims` of every head in place */
-    float *x;            /* [rows, heads, head_dim] */
-    size_t x_stride;     /* floats between rows */
+typedef struct px_rope {    /* rotate the first `dims` of every head in place */
+    float *x;               /* [rows, heads, head_dim] */
+    size_t x_stride;        /* floats between rows */
     const float *cos, *sin; /* [rows, dims / 2], any attention scaling folded in */
     uint32_t rows, heads, head_dim, dims;
-    uint32_t offset;     /* first rotated element of a head */
-    bool interleaved;    /* pairs (2i, 2i+1); else (i, i + dims/2) */
+    uint32_t offset;  /* first rotated element of a head */
+    bool interleaved; /* pairs (2i, 2i+1); else (i, i + dims/2) */
 } px_rope;
 
 /* --- paged KV ----------------------------------------------------------------------------- */
@@ -135,8 +135,8 @@ typedef struct px_kv_row {
 
 typedef struct px_kv_store {
     const px_kv_layer *kv;
-    const px_kv_row *at;     /* [rows] */
-    const float *k, *v;      /* [rows, kv_heads, k_dim], [rows, kv_heads, v_dim] */
+    const px_kv_row *at; /* [rows] */
+    const float *k, *v;  /* [rows, kv_heads, k_dim], [rows, kv_heads, v_dim] */
     size_t k_stride, v_stride;
     uint32_t rows;
 } px_kv_store;
@@ -178,8 +178,9 @@ typedef struct px_kernels {
 } px_kernels;
 
 const px_kernels *px_kernels_scalar(void);
-const px_kernels *px_kernels_avx2(void);   /* NULL: not built, or the CPU lacks AVX2, FMA or F16C */
-const px_kernels *px_kernels_avx512(void); /* NULL: not built, or the CPU lacks F, BW, VL, DQ, VNNI */
+const px_kernels *px_kernels_avx2(void); /* NULL: not built, or the CPU lacks AVX2, FMA or F16C */
+const px_kernels *px_kernels_avx512(
+    void); /* NULL: not built, or the CPU lacks F, BW, VL, DQ, VNNI */
 
 /* "scalar", "avx2", "avx512"; NULL or "auto": the best this CPU runs. NULL if it cannot be had. */
 const px_kernels *px_kernels_find(const char *name);

@@ -9,12 +9,15 @@ static const px_command commands[] = {
     {"score", px_cmd_score, "log-likelihood and logits of given tokens", px_cmd_score_specs, false},
     {"bench", px_cmd_bench, "measure prefill and decode speed", px_cmd_bench_specs, false},
     {"tokenize", px_cmd_tokenize, "text to ids and back", px_cmd_tokenize_specs, false},
-    {"render", px_cmd_render, "render conversations with a chat template", px_cmd_render_specs, false},
+    {"render", px_cmd_render, "render conversations with a chat template", px_cmd_render_specs,
+        false},
     {"inspect", px_cmd_inspect, "what a model file holds and needs", px_cmd_inspect_specs, false},
 #ifdef PX_HAVE_CLUSTER
     {"join", px_cmd_join, "offer this host to a control plane", px_cmd_join_specs, false},
-    {"rank", px_cmd_rank, "one rank of a model (started by an agent or mpirun)", px_cmd_rank_specs, false},
-    {"remote-start", px_cmd_remote_start, "start mpirun's daemon through the cluster", px_cmd_remote_start_specs, true},
+    {"rank", px_cmd_rank, "one rank of a model (started by an agent or mpirun)", px_cmd_rank_specs,
+        false},
+    {"remote-start", px_cmd_remote_start, "start mpirun's daemon through the cluster",
+        px_cmd_remote_start_specs, true},
 #endif
     {0}};
 

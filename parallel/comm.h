@@ -1,4 +1,5 @@
-/* comm.h - how the ranks of one group talk: collectives with deadlines, one interface, four makings.
+/* comm.h - how the ranks of one group talk: collectives with deadlines, one interface, four
+ * makings.
  *
  *   self    a world of one; every operation returns at once
  *   thread  ranks are threads of one process
@@ -32,7 +33,8 @@ void px_comm_set_deadline(px_comm *comm, int64_t deadline_ns);
 /* x[0..count) becomes the sum over the ranks, on every rank. */
 px_status px_comm_all_reduce(px_comm *comm, float *x, size_t count) PX_MUST_USE;
 /* Rank r contributes bytes[r] bytes at `mine`; rank 0 receives them in rank order at `all`. */
-px_status px_comm_gather(px_comm *comm, const void *mine, const size_t *bytes, void *all) PX_MUST_USE;
+px_status px_comm_gather(
+    px_comm *comm, const void *mine, const size_t *bytes, void *all) PX_MUST_USE;
 px_status px_comm_send(px_comm *comm, int to, const void *data, size_t bytes) PX_MUST_USE;
 px_status px_comm_recv(px_comm *comm, int from, void *data, size_t bytes) PX_MUST_USE;
 px_status px_comm_barrier(px_comm *comm) PX_MUST_USE;
@@ -43,8 +45,8 @@ px_status px_comm_broadcast(px_comm *comm, void *data, size_t bytes) PX_MUST_USE
  * it without a deadline and without burning a core when it stays away (spin briefly, then sleep up
  * to 1 ms at a time). A dead rank 0 ends the wait with UNAVAILABLE where that can be seen. */
 px_status px_comm_plan_send(px_comm *comm, const void *message, size_t bytes) PX_MUST_USE;
-px_status px_comm_plan_wait(px_comm *comm, void *message, size_t capacity, size_t *out_bytes)
-    PX_MUST_USE;
+px_status px_comm_plan_wait(
+    px_comm *comm, void *message, size_t capacity, size_t *out_bytes) PX_MUST_USE;
 
 /* A comm over the ranks that pass the same colour, ordered by key; all ranks call it. */
 px_status px_comm_split(px_comm *comm, int colour, int key, px_comm **out) PX_MUST_USE;

@@ -22,8 +22,8 @@ typedef struct px_range { /* [begin, begin + count) */
 typedef struct px_plan_shape { /* what the cut depends on; filled from a model's description */
     uint32_t layers;
     uint32_t hidden, heads, kv_heads, head_dim_k, head_dim_v;
-    uint32_t ffn;        /* width of the MLP (dense layers) */
-    uint32_t ffn_block;  /* columns come in blocks of this many: the lcm of the block sizes */
+    uint32_t ffn;       /* width of the MLP (dense layers) */
+    uint32_t ffn_block; /* columns come in blocks of this many: the lcm of the block sizes */
     uint32_t vocabulary;
     uint32_t experts, experts_used, ffn_expert, ffn_shared; /* 0: none */
     uint32_t dense_layers_first; /* of a mixture: how many first layers are dense */
@@ -48,7 +48,13 @@ typedef struct px_plan {
 px_status px_plan_make(const px_plan_shape *shape, uint32_t tp, uint32_t pp, const double *weights,
     px_plan *out) PX_MUST_USE;
 
-static inline uint32_t px_plan_stage(const px_plan *plan, int rank) { return (uint32_t)rank / plan->tp; }
-static inline uint32_t px_plan_place_of(const px_plan *plan, int rank) { return (uint32_t)rank % plan->tp; }
+static inline uint32_t px_plan_stage(const px_plan *plan, int rank)
+{
+    return (uint32_t)rank / plan->tp;
+}
+static inline uint32_t px_plan_place_of(const px_plan *plan, int rank)
+{
+    return (uint32_t)rank % plan->tp;
+}
 
 #endif

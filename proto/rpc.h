@@ -53,17 +53,18 @@ typedef struct px_rpc_method {
 } px_rpc_method;
 
 typedef struct px_rpc_server_options {
-    const char *listen;         /* "127.0.0.1:8081"; port 0: an ephemeral one below the TIME-WAIT range */
-    size_t max_message_bytes;   /* 0: 16 MiB */
-    size_t send_queue_bytes;    /* bound of one call's unsent messages; 0: 1 MiB */
+    const char *listen; /* "127.0.0.1:8081"; port 0: an ephemeral one below the TIME-WAIT range */
+    size_t max_message_bytes;     /* 0: 16 MiB */
+    size_t send_queue_bytes;      /* bound of one call's unsent messages; 0: 1 MiB */
     int64_t min_ping_interval_ns; /* keepalive pings clients may send; 0: 5 s */
 } px_rpc_server_options;
 
-px_status px_rpc_server_create(px_rpc *rpc, const px_rpc_server_options *options,
-    px_rpc_server **out) PX_MUST_USE;
+px_status px_rpc_server_create(
+    px_rpc *rpc, const px_rpc_server_options *options, px_rpc_server **out) PX_MUST_USE;
 /* Before start. `methods` ends with {0} and is borrowed, as is `service`. */
 void px_rpc_server_add(px_rpc_server *server, const px_rpc_method *methods, void *service);
-/* grpc.health.v1: "" and each named service; and reflection v1 and v1alpha over all that is added. */
+/* grpc.health.v1: "" and each named service; and reflection v1 and v1alpha over all that is added.
+ */
 void px_rpc_server_add_health(px_rpc_server *server);
 void px_rpc_server_set_health(px_rpc_server *server, const char *service, bool serving);
 void px_rpc_server_add_reflection(px_rpc_server *server);
@@ -97,18 +98,19 @@ void px_rpc_channel_free(px_rpc_channel *channel);
 typedef struct px_rpc_client_call {
     const char *path;
     const ProtobufCMessageDescriptor *response;
-    int64_t timeout_ns;     /* 0: none */
-    bool wait_for_ready;    /* keep dialling instead of failing at once with UNAVAILABLE */
+    int64_t timeout_ns;  /* 0: none */
+    bool wait_for_ready; /* keep dialling instead of failing at once with UNAVAILABLE */
     const char *metadata_key, *metadata_value; /* one pair, or NULL */
-    void (*on_message)(void *arg, px_rpc_stream *stream, const ProtobufCMessage *message); /* borrowed */
+    void (*on_message)(
+        void *arg, px_rpc_stream *stream, const ProtobufCMessage *message); /* borrowed */
     /* Once, last; the stream is freed after it. OK, the server's status, or UNAVAILABLE. */
     void (*on_done)(void *arg, px_rpc_stream *stream, px_status status);
     void *arg;
 } px_rpc_client_call;
 
 /* Opens a call of any kind; send the request(s) with px_rpc_stream_send, then half_close. */
-px_status px_rpc_stream_open(px_rpc_channel *channel, const px_rpc_client_call *call,
-    px_rpc_stream **out) PX_MUST_USE;
+px_status px_rpc_stream_open(
+    px_rpc_channel *channel, const px_rpc_client_call *call, px_rpc_stream **out) PX_MUST_USE;
 px_status px_rpc_stream_send(px_rpc_stream *stream, const ProtobufCMessage *message) PX_MUST_USE;
 void px_rpc_stream_half_close(px_rpc_stream *stream);
 void px_rpc_stream_cancel(px_rpc_stream *stream); /* on_done follows with CANCELLED */

@@ -2,7 +2,8 @@
  *
  *   static const px_arg_spec specs[] = {
  *       {"model", PX_ARG_STR, "PATH", NULL, "model folder, GGUF file, or a folder that holds one"},
- *       {"threads", PX_ARG_INT, "N", "0", "worker threads; 0: one for each core", .min = 0, .max = 1024},
+ *       {"threads", PX_ARG_INT, "N", "0", "worker threads; 0: one for each core", .min = 0, .max =
+ * 1024},
  *       {"json", PX_ARG_FLAG, NULL, NULL, "print JSON, one object a line"},
  *       {0}};
  *

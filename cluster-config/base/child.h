@@ -16,16 +16,16 @@ typedef void (*px_child_exit_fn)(void *arg, int exit_code, int signal_number); /
 typedef void (*px_child_line_fn)(void *arg, const char *line); /* stdout and stderr, no newline */
 
 typedef struct px_child_options {
-    const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
-    const char *const *env;  /* "KEY=value" additions, NULL-terminated, or NULL */
-    const char *log_path;    /* stdout and stderr appended there; NULL: see on_line */
+    const char *const *argv;  /* NULL-terminated; argv[0] is looked up in PATH */
+    const char *const *env;   /* "KEY=value" additions, NULL-terminated, or NULL */
+    const char *log_path;     /* stdout and stderr appended there; NULL: see on_line */
     px_child_line_fn on_line; /* used when log_path is NULL; NULL too: inherits ours */
     px_child_exit_fn on_exit; /* called once, then the handle is gone */
     void *arg;
 } px_child_options;
 
-px_status px_child_start(px_loop *loop, const px_child_options *options, px_child **out_child)
-    PX_MUST_USE;
+px_status px_child_start(
+    px_loop *loop, const px_child_options *options, px_child **out_child) PX_MUST_USE;
 pid_t px_child_pid(const px_child *child);
 void px_child_signal(px_child *child, int signal_number); /* to its process group */
 /* SIGTERM now, SIGKILL after grace_ns; on_exit still comes. */

@@ -7,25 +7,27 @@
 #define PX_BASE_JSON_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/memory.h"
 
 /* Duplicate keys are refused, 64-bit integers kept. `what` names the text in the sentence.
  * The caller json_decref()s the result. */
-px_status px_json_parse(const char *text, size_t length, const char *what, json_t **out) PX_MUST_USE;
+px_status px_json_parse(
+    const char *text, size_t length, const char *what, json_t **out) PX_MUST_USE;
 px_status px_json_load(const char *path, size_t max_bytes, json_t **out) PX_MUST_USE;
 
 /* A missing or null key leaves *out untouched (so set the default first); a wrong type fails. */
-px_status px_json_get_int(const json_t *object, const char *key, const char *where, int64_t *out)
-    PX_MUST_USE;
-px_status px_json_get_real(const json_t *object, const char *key, const char *where, double *out)
-    PX_MUST_USE;
-px_status px_json_get_bool(const json_t *object, const char *key, const char *where, bool *out)
-    PX_MUST_USE;
+px_status px_json_get_int(
+    const json_t *object, const char *key, const char *where, int64_t *out) PX_MUST_USE;
+px_status px_json_get_real(
+    const json_t *object, const char *key, const char *where, double *out) PX_MUST_USE;
+px_status px_json_get_bool(
+    const json_t *object, const char *key, const char *where, bool *out) PX_MUST_USE;
 /* Borrowed from the object. */
-px_status px_json_get_str(const json_t *object, const char *key, const char *where, const char **out)
-    PX_MUST_USE;
+px_status px_json_get_str(
+    const json_t *object, const char *key, const char *where, const char **out) PX_MUST_USE;
 
 /* Appends `text` as a JSON string with quotes; invalid UTF-8 becomes U+FFFD. */
 void px_json_quote(px_buf *buf, const char *text, size_t length);

@@ -17,7 +17,13 @@
 typedef enum px_log_level { PX_DEBUG, PX_INFO, PX_WARN, PX_ERROR, PX_LOG_LEVEL_COUNT } px_log_level;
 typedef enum px_log_format { PX_LOG_AUTO, PX_LOG_TEXT, PX_LOG_JSON } px_log_format;
 
-typedef enum px_log_kind { PX_LOG_END, PX_LOG_STR, PX_LOG_INT, PX_LOG_UINT, PX_LOG_REAL } px_log_kind;
+typedef enum px_log_kind {
+    PX_LOG_END,
+    PX_LOG_STR,
+    PX_LOG_INT,
+    PX_LOG_UINT,
+    PX_LOG_REAL
+} px_log_kind;
 typedef struct px_log_field {
     const char *key;
     px_log_kind kind;
@@ -39,7 +45,7 @@ void px_log_init(const char *program, px_log_level level, px_log_format format);
 
 void px_log_fields(px_log_level level, const char *event, const px_log_field *fields);
 #define px_log(level, event, ...)                                                                  \
-    px_log_fields((level), (event),                                                                \
-        (const px_log_field[]){__VA_ARGS__ __VA_OPT__(, ) {.kind = PX_LOG_END}})
+    px_log_fields(                                                                                 \
+        (level), (event), (const px_log_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = PX_LOG_END}})
 
 #endif

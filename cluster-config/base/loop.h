@@ -25,8 +25,8 @@ typedef void (*px_loop_fd_fn)(void *arg, int fd, unsigned ready); /* ready: PX_L
     error or hang-up reports both */
 /* Watch `fd` (level-triggered); a second call for the same fd changes its events and callback.
  * events == 0 stops watching; safe inside callbacks, also for other descriptors. */
-px_status px_loop_watch(px_loop *loop, int fd, unsigned events, px_loop_fd_fn fn, void *arg)
-    PX_MUST_USE;
+px_status px_loop_watch(
+    px_loop *loop, int fd, unsigned events, px_loop_fd_fn fn, void *arg) PX_MUST_USE;
 void px_loop_unwatch(px_loop *loop, int fd); /* before close(fd); unknown fd is fine */
 
 typedef void (*px_loop_fn)(void *arg);

@@ -38,10 +38,11 @@ px_status px_big_alloc(size_t bytes, const char *what, void **out)
 {
     void *memory = NULL;
     if (bytes >= BIG_MMAP_BYTES) {
-        memory =
-            mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED) memory = NULL;
-        else (void)madvise(memory, bytes, MADV_HUGEPAGE); /* advice only: 4 KiB pages work too */
+        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            memory = NULL;
+        else
+            (void)madvise(memory, bytes, MADV_HUGEPAGE); /* advice only: 4 KiB pages work too */
     } else if (posix_memalign(&memory, 64, bytes ? bytes : 64) == 0) {
         memset(memory, 0, bytes ? bytes : 64);
     } else {
@@ -57,8 +58,10 @@ px_status px_big_alloc(size_t bytes, const char *what, void **out)
 void px_big_free(void *memory, size_t bytes)
 {
     if (!memory) return;
-    if (bytes >= BIG_MMAP_BYTES) munmap(memory, bytes);
-    else free(memory);
+    if (bytes >= BIG_MMAP_BYTES)
+        munmap(memory, bytes);
+    else
+        free(memory);
 }
 
 /* --- arena --- */
@@ -126,7 +129,10 @@ void px_arena_done(px_arena *arena)
 
 /* --- buf --- */
 
-void px_buf_init(px_buf *buf, size_t max) { *buf = (px_buf){.max = max}; }
+void px_buf_init(px_buf *buf, size_t max)
+{
+    *buf = (px_buf){.max = max};
+}
 
 static bool buf_reserve(px_buf *buf, size_t more)
 {
@@ -156,8 +162,14 @@ void px_buf_append(px_buf *buf, const void *bytes, size_t length)
     buf->data[buf->length] = '\0';
 }
 
-void px_buf_puts(px_buf *buf, const char *text) { px_buf_append(buf, text, strlen(text)); }
-void px_buf_putc(px_buf *buf, char c) { px_buf_append(buf, &c, 1); }
+void px_buf_puts(px_buf *buf, const char *text)
+{
+    px_buf_append(buf, text, strlen(text));
+}
+void px_buf_putc(px_buf *buf, char c)
+{
+    px_buf_append(buf, &c, 1);
+}
 
 void px_buf_printf(px_buf *buf, const char *format, ...)
 {
@@ -186,4 +198,7 @@ void px_buf_done(px_buf *buf)
     *buf = (px_buf){.max = buf->max};
 }
 
-const char *px_buf_text(const px_buf *buf) { return buf->data ? buf->data : ""; }
+const char *px_buf_text(const px_buf *buf)
+{
+    return buf->data ? buf->data : "";
+}

@@ -15,7 +15,7 @@
 typedef struct px_ring {
     unsigned char *slots;
     size_t item_bytes;
-    uint32_t mask; /* capacity - 1; the capacity is a power of two */
+    uint32_t mask;                      /* capacity - 1; the capacity is a power of two */
     _Alignas(64) _Atomic uint32_t head; /* next to pop; the consumer writes it */
     _Alignas(64) _Atomic uint32_t tail; /* next to push; the producer writes it */
 } px_ring;

@@ -1,6 +1,7 @@
 /* status.c - formatting of px_status sentences. */
 #include "base/status.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,37 @@ px_status px_fail(px_code code, const char *format, ...)
     return s;
 }
 
+static px_code code_of_errno(int error)
+{
+    switch (error) {
+    case ENOENT: return PX_NOT_FOUND;
+    case EACCES:
+    case EPERM:
+    case EROFS: return PX_PERMISSION_DENIED;
+    case EEXIST: return PX_ALREADY_EXISTS;
+    case ENOMEM:
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE: return PX_RESOURCE_EXHAUSTED;
+    default: return PX_UNAVAILABLE;
+    }
+}
+
+px_status px_fail_errno(int error, const char *format, ...)
+{
+    px_status s;
+    s.code = code_of_errno(error);
+    va_list args;
+    va_start(args, format);
+    int used = vsnprintf(s.text, sizeof s.text, format, args);
+    va_end(args);
+    if (used >= 0 && (size_t)used < sizeof s.text)
+        snprintf(s.text + used, sizeof s.text - (size_t)used, ": %s", strerrordesc_np(error));
+    trim_partial_utf8(s.text);
+    return s;
+}
+
 px_status px_prefix(px_status s, const char *format, ...)
 {
     if (s.code == PX_OK) return s;
@@ -49,9 +81,9 @@ px_status px_prefix(px_status s, const char *format, ...)
 const char *px_code_name(px_code code)
 {
     static const char *const names[PX_CODE_COUNT] = {"OK", "CANCELLED", "UNKNOWN",
-        "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-        "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-        "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"};
+        "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+        "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"};
     return (unsigned)code < PX_CODE_COUNT ? names[code] : "UNKNOWN";
 }
 

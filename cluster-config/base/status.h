@@ -38,7 +38,7 @@ typedef struct px_status {
     char text[252]; /* NUL-terminated, empty when OK */
 } px_status;
 
-#define PX_MUST_USE __attribute__((warn_unused_result))
+#define PX_MUST_USE          __attribute__((warn_unused_result))
 #define PX_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 static inline px_status px_ok(void)
@@ -49,10 +49,18 @@ static inline px_status px_ok(void)
     return s;
 }
 
-static inline bool px_is_ok(px_status s) { return s.code == PX_OK; }
+static inline bool px_is_ok(px_status s)
+{
+    return s.code == PX_OK;
+}
 
 /* A failure with a formatted sentence; too long a sentence is cut at a character boundary. */
 px_status px_fail(px_code code, const char *format, ...) PX_PRINTF(2, 3) PX_MUST_USE;
+
+/* A failed system call: the formatted words, then the error's own: "cannot open 'a': Permission
+ * denied". The code is NOT_FOUND, PERMISSION_DENIED, ALREADY_EXISTS, RESOURCE_EXHAUSTED or, for
+ * any other errno, UNAVAILABLE. */
+px_status px_fail_errno(int error, const char *format, ...) PX_PRINTF(2, 3) PX_MUST_USE;
 
 /* `s` with "what: " put before its sentence; OK stays OK. For naming the file, model or peer. */
 px_status px_prefix(px_status s, const char *format, ...) PX_PRINTF(2, 3) PX_MUST_USE;
@@ -61,7 +69,10 @@ px_status px_prefix(px_status s, const char *format, ...) PX_PRINTF(2, 3) PX_MUS
 const char *px_code_name(px_code code);
 
 /* Mark a status as knowingly dropped: cleanup paths that have a first error to report. */
-static inline void px_ignore(px_status s) { (void)s; }
+static inline void px_ignore(px_status s)
+{
+    (void)s;
+}
 
 #define PX_TRY(expr)                                                                               \
     do {                                                                                           \

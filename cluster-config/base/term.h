@@ -8,9 +8,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/utf8.h" /* px_utf8_valid_prefix, for what is streamed to a person */
+
 /* --- table: cells are copied, columns aligned by display width (UTF-8 aware) --- */
 typedef struct px_table px_table;
-px_table *px_table_create(const char *const *headers, int columns); /* "NAME"; ">NAME" right-aligns */
+px_table *px_table_create(
+    const char *const *headers, int columns); /* "NAME"; ">NAME" right-aligns */
 void px_table_row(px_table *table, const char *const *cells);
 void px_table_print(const px_table *table, FILE *to);
 void px_table_free(px_table *table);
@@ -20,13 +23,10 @@ void px_table_free(px_table *table);
 typedef struct px_progress px_progress;
 px_progress *px_progress_create(FILE *to, const char *label);
 void px_progress_update(px_progress *progress, double fraction, const char *note); /* 0..1 */
-void px_progress_done(px_progress *progress, const char *note); /* frees */
+void px_progress_done(px_progress *progress, const char *note);                    /* frees */
 
 /* Both write into `out` and return it. */
-const char *px_format_bytes(uint64_t bytes, char out[32]);      /* "96.2 MiB" */
-const char *px_format_duration(int64_t ns, char out[32]);       /* "2h 3m", "1.4 s", "320 ms" */
-
-/* Length of the longest prefix of text[0..length) that is whole, valid UTF-8. */
-size_t px_utf8_valid_prefix(const char *text, size_t length);
+const char *px_format_bytes(uint64_t bytes, char out[32]); /* "96.2 MiB" */
+const char *px_format_duration(int64_t ns, char out[32]);  /* "2h 3m", "1.4 s", "320 ms" */
 
 #endif

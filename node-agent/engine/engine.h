@@ -9,8 +9,8 @@
  *          on the engine thread and must only wake the caller (px_loop_post, eventfd, px_rpc_wake).
  * Order:   a request's events come in order and end with exactly one PX_EVENT_DONE.
  * Errors:  submit refuses with a status (INVALID_ARGUMENT: the prompt is longer than the context;
- *          RESOURCE_EXHAUSTED: the queue is full; FAILED_PRECONDITION: no chat template); what goes wrong
- *          later is in the DONE event. A lost peer ends every request with UNAVAILABLE and then
+ *          RESOURCE_EXHAUSTED: the queue is full; FAILED_PRECONDITION: no chat template); what goes
+ * wrong later is in the DONE event. A lost peer ends every request with UNAVAILABLE and then
  *          px_engine_health() says so: the rank should exit.
  */
 #ifndef PX_ENGINE_ENGINE_H
@@ -42,7 +42,8 @@ typedef struct px_engine_options {
 } px_engine_options;
 
 /* `comm` is borrowed; NULL: alone. Every rank passes the same options. */
-px_status px_engine_open(const px_engine_options *options, px_comm *comm, px_engine **out) PX_MUST_USE;
+px_status px_engine_open(
+    const px_engine_options *options, px_comm *comm, px_engine **out) PX_MUST_USE;
 /* Rank 0: ends running requests as CANCELLED (events are dropped), tells the others to stop. */
 void px_engine_close(px_engine *engine); /* NULL is fine */
 /* Ranks > 0: returns OK when rank 0 closed, else the failure. */
@@ -72,7 +73,12 @@ typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for
     int64_t deadline_ns; /* px_now_ns() scale; 0: none. Passed: DONE with DEADLINE_EXCEEDED */
 } px_request;
 
-typedef enum px_finish { PX_FINISH_STOP, PX_FINISH_LENGTH, PX_FINISH_ERROR, PX_FINISH_COUNT } px_finish;
+typedef enum px_finish {
+    PX_FINISH_STOP,
+    PX_FINISH_LENGTH,
+    PX_FINISH_ERROR,
+    PX_FINISH_COUNT
+} px_finish;
 const char *px_finish_name(px_finish finish); /* "stop", "length", "error" */
 
 enum { PX_EVENT_TEXT_MAX = 128 };
@@ -94,7 +100,8 @@ typedef struct px_event {
     int64_t queue_ns, ttft_ns, total_ns; /* from submit: to first step, first token, end */
 } px_event;
 
-px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_t *out_id) PX_MUST_USE;
+px_status px_engine_submit(
+    px_engine *engine, const px_request *request, uint64_t *out_id) PX_MUST_USE;
 /* Reaches the engine before its next step; DONE follows with CANCELLED unless it ended before. */
 void px_engine_cancel(px_engine *engine, uint64_t id);
 bool px_engine_poll(px_engine *engine, px_event *out); /* false: none waiting */

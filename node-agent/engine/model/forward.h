@@ -17,9 +17,9 @@ typedef struct px_forward px_forward;
 
 typedef struct px_batch {
     uint32_t rows;
-    const uint32_t *ids;   /* [rows], each < vocabulary */
-    const px_kv_row *at;   /* [rows] */
-    uint32_t logit_rows;   /* how many rows want logits */
+    const uint32_t *ids;      /* [rows], each < vocabulary */
+    const px_kv_row *at;      /* [rows] */
+    uint32_t logit_rows;      /* how many rows want logits */
     const uint32_t *logit_at; /* [logit_rows] row indices, ascending */
 } px_batch;
 
@@ -40,7 +40,9 @@ typedef struct px_kv_shape {
 } px_kv_shape;
 px_kv_shape px_forward_kv_shape(const px_model *model);
 
-/* out_logits [logit_rows, vocabulary] on rank 0, NULL on the others. Fails only when a peer does. */
-px_status px_forward_step(px_forward *forward, const px_batch *batch, float *out_logits) PX_MUST_USE;
+/* out_logits [logit_rows, vocabulary] on rank 0, NULL on the others. Fails only when a peer does.
+ */
+px_status px_forward_step(
+    px_forward *forward, const px_batch *batch, float *out_logits) PX_MUST_USE;
 
 #endif

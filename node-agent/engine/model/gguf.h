@@ -13,8 +13,19 @@
 typedef struct px_gguf px_gguf;
 
 typedef enum px_gguf_type { /* numbers of the file format */
-    PX_GGUF_U8, PX_GGUF_I8, PX_GGUF_U16, PX_GGUF_I16, PX_GGUF_U32, PX_GGUF_I32, PX_GGUF_F32,
-    PX_GGUF_BOOL, PX_GGUF_STRING, PX_GGUF_ARRAY, PX_GGUF_U64, PX_GGUF_I64, PX_GGUF_F64
+    PX_GGUF_U8,
+    PX_GGUF_I8,
+    PX_GGUF_U16,
+    PX_GGUF_I16,
+    PX_GGUF_U32,
+    PX_GGUF_I32,
+    PX_GGUF_F32,
+    PX_GGUF_BOOL,
+    PX_GGUF_STRING,
+    PX_GGUF_ARRAY,
+    PX_GGUF_U64,
+    PX_GGUF_I64,
+    PX_GGUF_F64
 } px_gguf_type;
 
 typedef struct px_gguf_array {

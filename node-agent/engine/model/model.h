@@ -14,8 +14,8 @@
 
 /* What the rest of the engine needs to know; the whole description is px_arch (arch.h). */
 typedef struct px_model_info {
-    char arch[32];   /* "llama" */
-    char name[128];  /* from the file, else the file's base name */
+    char arch[32];  /* "llama" */
+    char name[128]; /* from the file, else the file's base name */
     uint32_t vocabulary, hidden, layers, heads, kv_heads;
     uint32_t kv_heads_cached, k_dim, v_dim; /* what one token's KV holds in a layer (whole model) */
     uint32_t context;                       /* positions the model was made for */
@@ -38,8 +38,8 @@ typedef struct px_model_options {
 } px_model_options;
 
 /* Description only: cheap, touches no weights. Also checks every tensor's name, type and shape. */
-px_status px_model_describe(const px_model_file *file, px_model_info *out_info,
-    px_plan_shape *out_shape) PX_MUST_USE;
+px_status px_model_describe(
+    const px_model_file *file, px_model_info *out_info, px_plan_shape *out_shape) PX_MUST_USE;
 px_status px_model_load(
     px_model_file *file, const px_model_options *options, px_model **out) PX_MUST_USE;
 void px_model_free(px_model *model);

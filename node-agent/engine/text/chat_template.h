@@ -2,8 +2,8 @@
  *
  * A real interpreter (jinja_*.h) in the environment that transformers gives templates: trim_blocks,
  * lstrip_blocks, loop controls, raise_exception, strftime_now, tojson without HTML escapes.
- * Bounds: steps, depth and output size; a hostile template ends with a sentence that names the line.
- * Threads: immutable after create; render runs anywhere.
+ * Bounds: steps, depth and output size; a hostile template ends with a sentence that names the
+ * line. Threads: immutable after create; render runs anywhere.
  */
 #ifndef PX_TEXT_CHAT_TEMPLATE_H
 #define PX_TEXT_CHAT_TEMPLATE_H
@@ -15,7 +15,8 @@
 typedef struct px_chat_template px_chat_template;
 
 /* INVALID_ARGUMENT with line and cause when the template does not parse. */
-px_status px_chat_template_create(const char *source, size_t length, px_chat_template **out) PX_MUST_USE;
+px_status px_chat_template_create(
+    const char *source, size_t length, px_chat_template **out) PX_MUST_USE;
 void px_chat_template_free(px_chat_template *tmpl);
 
 typedef struct px_chat_input {

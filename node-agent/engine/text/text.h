@@ -11,13 +11,14 @@
 #include "engine/text/tokenizer.h"
 
 typedef struct px_text {
-    px_tokenizer *tokenizer;  /* never NULL */
-    px_chat_template *chat;   /* NULL: the model has none */
-    json_t *special_tokens;   /* {"bos_token": "...", ...} */
-    bool add_special;         /* plain prompts get the post-processor's tokens (BOS) */
+    px_tokenizer *tokenizer; /* never NULL */
+    px_chat_template *chat;  /* NULL: the model has none */
+    json_t *special_tokens;  /* {"bos_token": "...", ...} */
+    bool add_special;        /* plain prompts get the post-processor's tokens (BOS) */
 } px_text;
 
-/* `file` may be NULL for a folder with a tokenizer only. A template that does not parse fails here. */
+/* `file` may be NULL for a folder with a tokenizer only. A template that does not parse fails here.
+ */
 px_status px_text_open(const char *path, const px_model_file *file, px_text *out) PX_MUST_USE;
 void px_text_close(px_text *text);
 

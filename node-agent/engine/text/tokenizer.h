@@ -15,14 +15,14 @@ typedef struct px_tokenizer px_tokenizer;
 px_status px_tokenizer_from_json(const char *json, size_t length, px_tokenizer **out) PX_MUST_USE;
 
 typedef struct px_tokenizer_gguf { /* the tokenizer.ggml.* fields, borrowed for the call */
-    px_slice model, pre; /* "gpt2", "llama", ...; pre may be empty */
+    px_slice model, pre;           /* "gpt2", "llama", ...; pre may be empty */
     const px_slice *tokens;
     const float *scores;  /* or NULL */
     const int32_t *types; /* or NULL */
     uint32_t token_count;
     const px_slice *merges;
     uint32_t merge_count;
-    int64_t bos_id, eos_id, unknown_id; /* -1: none */
+    int64_t bos_id, eos_id, unknown_id;     /* -1: none */
     int add_bos, add_eos, add_space_prefix; /* -1: not said */
 } px_tokenizer_gguf;
 px_status px_tokenizer_from_gguf(const px_tokenizer_gguf *fields, px_tokenizer **out) PX_MUST_USE;
@@ -53,7 +53,8 @@ bool px_tokenizer_is_special(const px_tokenizer *tokenizer, uint32_t id);
 px_status px_tokenizer_decode(const px_tokenizer *tokenizer, const uint32_t *ids, size_t count,
     bool skip_special, px_buf *text) PX_MUST_USE;
 
-/* --- streaming: gives out only whole characters; the sum of all parts is decode() of all ids --- */
+/* --- streaming: gives out only whole characters; the sum of all parts is decode() of all ids ---
+ */
 typedef struct px_detok px_detok;
 px_detok *px_detok_create(const px_tokenizer *tokenizer, bool skip_special);
 void px_detok_free(px_detok *detok);

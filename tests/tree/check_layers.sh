@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Which folder may include which: the link graph enforces it, this says it in a sentence.
+#
+# A file's layer is the longest matching folder below; it may include its own folder's headers,
+# what its line lists, and the system's.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# layer (folder)            prefixes it may include
+layers='
+cluster-config/base         base
+cluster-config/etcd         etcd base
+kernels                     kernels
+proto                       proto base phalanx grpc
+parallel                    parallel kernels base
+node-agent/engine           engine parallel kernels base
+node-agent/offline          offline engine parallel kernels base
+node-agent/cluster          cluster offline engine parallel kernels proto base phalanx grpc
+node-agent                  offline cluster base
+control-plane               control proto etcd base phalanx grpc parallel/plan.h
+'
+ours='base|etcd|kernels|proto|parallel|engine|offline|cluster|control|phalanx'
+bad=0
+while read -r file; do
+    allowed='' best=''
+    while read -r folder prefixes; do
+        [[ -n $folder && $file == "$folder"/* && ${#folder} -gt ${#best} ]] || continue
+        best=$folder allowed=$prefixes
+    done <<<"$layers"
+    [[ -n $best ]] || continue
+    while read -r included; do
+        ok=0
+        for prefix in $allowed; do
+            [[ $included == "$prefix" || $included == "$prefix"/* ]] && ok=1
+        done
+        if [[ $ok == 0 ]]; then
+            echo "$file includes \"$included\": $best may include only: $allowed"
+            bad=1
+        fi
+    done < <(sed -nE "s@^[[:space:]]*#[[:space:]]*include[[:space:]]+[\"<](($ours)/[^\">]+)[\">].*@\\1@p" "$file")
+done < <(git ls-files '*.c' '*.h' '*.inc')
+# Only these know their outside: gRPC in proto, etcd's transport in the etcd client, MPI in comm_mpi.
+outside() { # PATTERN FOLDER SENTENCE
+    local found
+    found=$(git grep -lE "#[[:space:]]*include[[:space:]]*<($1)" -- '*.c' '*.h' ":!$2" ':!tests' || true)
+    [[ -z $found ]] || { echo "$3: $found"; bad=1; }
+}
+outside 'grpc/' 'proto/*' 'only proto/ may include gRPC'
+outside 'curl/' 'cluster-config/etcd/*' 'only cluster-config/etcd/ may include libcurl'
+outside 'mpi.h' 'parallel/*' 'only parallel/ may include MPI'
+[[ $bad == 0 ]] && echo "layers hold"
+exit $bad
