@@ -8,7 +8,7 @@
 #define PX_MODEL_GGUF_H
 
 #include "base/memory.h"
-#include "kernels/dtype.h"
+#include "engine/model/tensor.h"
 
 typedef struct px_gguf px_gguf;
 
@@ -34,9 +34,13 @@ typedef struct px_gguf_array {
     const unsigned char *data; /* as in the file, unaligned; strings: u64 length + bytes each */
 } px_gguf_array;
 
-/* Also opens split files given any part's path (name-00001-of-00003.gguf). */
+/* A sentence for every file that is cut short, lies about its sizes or uses what we do not know.
+ * Also opens split files given any part's path (name-00001-of-00003.gguf). */
 px_status px_gguf_open(const char *path, px_gguf **out) PX_MUST_USE;
 void px_gguf_close(px_gguf *file); /* NULL is fine */
+
+uint32_t px_gguf_tensor_count(const px_gguf *file);
+const px_tensor *px_gguf_tensor_at(const px_gguf *file, uint32_t index); /* in file order */
 
 /* false: no such key, or its value is not of that kind (any integer width reads as int64). */
 bool px_gguf_int(const px_gguf *file, const char *key, int64_t *out);
@@ -44,7 +48,7 @@ bool px_gguf_real(const px_gguf *file, const char *key, double *out); /* also fr
 bool px_gguf_bool(const px_gguf *file, const char *key, bool *out);
 bool px_gguf_str(const px_gguf *file, const char *key, px_slice *out);
 bool px_gguf_array_get(const px_gguf *file, const char *key, px_gguf_array *out);
-/* Element i of a numeric array, any width. */
+/* Element i of a numeric array, any width; 0 when the elements are not such numbers. */
 double px_gguf_array_real(const px_gguf_array *array, uint64_t i);
 int64_t px_gguf_array_int(const px_gguf_array *array, uint64_t i);
 /* Fills out[array->count]; the array is one of strings. Bounds were checked in open. */

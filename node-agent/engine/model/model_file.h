@@ -10,15 +10,7 @@
 #include <jansson.h>
 
 #include "engine/model/gguf.h"
-
-typedef struct px_tensor { /* shape outermost first: a matrix is [rows, cols] */
-    const char *name;
-    px_dtype dtype;
-    uint32_t dims;
-    uint64_t shape[4];
-    const void *data;
-    uint64_t bytes;
-} px_tensor;
+#include "engine/model/tensor.h"
 
 typedef struct px_model_file px_model_file;
 
@@ -28,6 +20,8 @@ void px_model_file_close(px_model_file *file); /* NULL is fine */
 const char *px_model_file_path(const px_model_file *file);
 const px_gguf *px_model_file_gguf(const px_model_file *file);  /* NULL: not a GGUF */
 const json_t *px_model_file_config(const px_model_file *file); /* config.json; NULL for a GGUF */
+/* generation_config.json of such a folder; NULL: none. */
+const json_t *px_model_file_generation_config(const px_model_file *file);
 uint32_t px_model_file_tensor_count(const px_model_file *file);
 const px_tensor *px_model_file_tensor_at(const px_model_file *file, uint32_t index);
 const px_tensor *px_model_file_tensor(const px_model_file *file, const char *name); /* or NULL */

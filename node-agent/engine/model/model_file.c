@@ -1,0 +1,197 @@
+/* model_file.c - recognises what a path holds and offers its tensors by name. */
+#include "engine/model/model_file.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/json.h"
+#include "engine/model/safetensors.h"
+
+enum { CONFIG_BYTES_MAX = 4 << 20, PATH_BYTES_MAX = 4096 };
+
+struct px_model_file {
+    char *path;
+    px_gguf *gguf; /* one of these two */
+    px_safetensors *safetensors;
+    json_t *config, *generation_config;
+    const px_tensor **by_name; /* sorted */
+    uint32_t tensor_count;
+    uint64_t bytes;
+};
+
+static bool ends_with(const char *text, const char *tail)
+{
+    size_t length = strlen(text), tail_length = strlen(tail);
+    return length >= tail_length && strcmp(text + length - tail_length, tail) == 0;
+}
+
+static px_status join(const char *folder, const char *name, char out[PATH_BYTES_MAX])
+{
+    if (snprintf(out, PATH_BYTES_MAX, "%s/%s", folder, name) >= PATH_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "%s: the path is too long", folder);
+    return px_ok();
+}
+
+/* A folder's GGUF file; of a split model its first part. */
+static px_status find_gguf(const char *folder, char out[PATH_BYTES_MAX])
+{
+    DIR *dir = opendir(folder);
+    if (!dir) return px_fail(PX_NOT_FOUND, "%s: cannot read the folder", folder);
+    char found[256] = "";
+    int count = 0;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        const char *name = entry->d_name;
+        if (name[0] == '.' || !ends_with(name, ".gguf")) continue;
+        if (strstr(name, "-of-") && !strstr(name, "-00001-of-")) continue;
+        snprintf(found, sizeof found, "%s", name);
+        count++;
+    }
+    closedir(dir);
+    if (!count)
+        return px_fail(
+            PX_NOT_FOUND, "%s holds neither a GGUF file nor config.json with safetensors", folder);
+    if (count > 1)
+        return px_fail(
+            PX_INVALID_ARGUMENT, "%s holds %d GGUF models; name the file to use", folder, count);
+    return join(folder, found, out);
+}
+
+static px_status load_configs(px_model_file *file, const char *folder)
+{
+    char path[PATH_BYTES_MAX];
+    PX_TRY(join(folder, "config.json", path));
+    PX_TRY(px_json_load(path, CONFIG_BYTES_MAX, &file->config));
+    PX_TRY(join(folder, "generation_config.json", path));
+    if (px_fs_is_file(path)) PX_TRY(px_json_load(path, CONFIG_BYTES_MAX, &file->generation_config));
+    return px_ok();
+}
+
+static px_status open_folder(px_model_file *file, const char *folder)
+{
+    char path[PATH_BYTES_MAX];
+    PX_TRY(join(folder, "config.json", path));
+    if (px_fs_is_file(path)) {
+        px_status status = px_safetensors_open(folder, &file->safetensors);
+        if (px_is_ok(status)) return load_configs(file, folder);
+        if (status.code != PX_NOT_FOUND || file->safetensors) return status;
+    }
+    PX_TRY(find_gguf(folder, path));
+    return px_gguf_open(path, &file->gguf);
+}
+
+static px_status open_safetensors_file(px_model_file *file, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_BYTES_MAX];
+    int length = slash ? (int)(slash - path) : 1;
+    if (snprintf(folder, sizeof folder, "%.*s", length, slash ? path : ".") >= PATH_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "%s: the path is too long", path);
+    PX_TRY(px_safetensors_open_file(path, &file->safetensors));
+    return load_configs(file, folder);
+}
+
+static int compare_tensors(const void *a, const void *b)
+{
+    return strcmp((*(const px_tensor *const *)a)->name, (*(const px_tensor *const *)b)->name);
+}
+
+static void index_tensors(px_model_file *file)
+{
+    file->tensor_count =
+        file->gguf ? px_gguf_tensor_count(file->gguf) : px_safetensors_count(file->safetensors);
+    file->by_name = px_alloc_array(file->tensor_count + 1, sizeof *file->by_name);
+    for (uint32_t i = 0; i < file->tensor_count; i++) {
+        file->by_name[i] = px_model_file_tensor_at(file, i);
+        file->bytes += file->by_name[i]->bytes;
+    }
+    qsort(file->by_name, file->tensor_count, sizeof *file->by_name, compare_tensors);
+}
+
+px_status px_model_file_open(const char *path, px_model_file **out)
+{
+    px_model_file *file = px_alloc(sizeof *file);
+    file->path = px_strdup(path);
+    px_status status;
+    if (px_fs_is_dir(path))
+        status = open_folder(file, path);
+    else if (!px_fs_is_file(path))
+        status = px_fail(PX_NOT_FOUND, "%s: no such file or folder", path);
+    else if (ends_with(path, ".safetensors"))
+        status = open_safetensors_file(file, path);
+    else
+        status = px_gguf_open(path, &file->gguf);
+    if (!px_is_ok(status)) {
+        px_model_file_close(file);
+        return status;
+    }
+    index_tensors(file);
+    *out = file;
+    return px_ok();
+}
+
+void px_model_file_close(px_model_file *file)
+{
+    if (!file) return;
+    px_gguf_close(file->gguf);
+    px_safetensors_close(file->safetensors);
+    json_decref(file->config);
+    json_decref(file->generation_config);
+    free(file->by_name);
+    free(file->path);
+    free(file);
+}
+
+const char *px_model_file_path(const px_model_file *file)
+{
+    return file->path;
+}
+const px_gguf *px_model_file_gguf(const px_model_file *file)
+{
+    return file->gguf;
+}
+const json_t *px_model_file_config(const px_model_file *file)
+{
+    return file->config;
+}
+const json_t *px_model_file_generation_config(const px_model_file *file)
+{
+    return file->generation_config;
+}
+uint32_t px_model_file_tensor_count(const px_model_file *file)
+{
+    return file->tensor_count;
+}
+uint64_t px_model_file_bytes(const px_model_file *file)
+{
+    return file->bytes;
+}
+
+const px_tensor *px_model_file_tensor_at(const px_model_file *file, uint32_t index)
+{
+    return file->gguf ? px_gguf_tensor_at(file->gguf, index)
+                      : px_safetensors_at(file->safetensors, index);
+}
+
+const px_tensor *px_model_file_tensor(const px_model_file *file, const char *name)
+{
+    px_tensor wanted = {.name = name};
+    const px_tensor *key = &wanted;
+    const px_tensor *const *found =
+        bsearch(&key, file->by_name, file->tensor_count, sizeof key, compare_tensors);
+    return found ? *found : NULL;
+}
+
+void px_model_file_drop(const px_model_file *file, const void *data, uint64_t bytes)
+{
+    (void)file;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    /* Whole pages only: the edges are shared with neighbours that may still be needed. */
+    uintptr_t begin = ((uintptr_t)data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)data + bytes) / page * page;
+    if (begin < end) (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
