@@ -29,7 +29,8 @@ typedef struct px_engine_options {
     uint32_t threads;     /* workers of this rank; 0: cores / ranks on this host, at least 1 */
     uint32_t tp, pp;      /* 0: pp 1, tp = comm size / pp */
     const char *kernels;  /* NULL: the best */
-    px_dtype kv_type;     /* F32, F16, BF16, Q8_0 */
+    const char *kv_type;  /* "f32", "f16", "bf16", "q8_0"; NULL: f32 for a model of f32 weights or
+                             with the scalar kernels, else f16 */
     uint32_t context_max; /* 0: the model's */
     uint32_t seqs_max;    /* sequences in one step; 0: 64 */
     uint32_t queue_max;   /* requests waiting beyond that; 0: 1024 */
