@@ -2,9 +2,11 @@
  *
  * World = pp stages x tp ranks; rank r is in stage r / tp at place r % tp.
  * Attention is cut by whole KV groups (a KV head with the query heads that read it); a place may
- * get none. The MLP is cut in quantisation blocks so that attention + MLP work follows the ranks'
- * weights as evenly as it can. The vocabulary is cut in blocks of rows. Layers are cut over the
- * stages by their work, the output matrix counted with the last stage.
+ * get none. The MLP is cut in quantisation blocks, at least one for each place; the vocabulary in
+ * blocks of rows (small vocabularies leave places without). Each of these follows the ranks'
+ * weights as evenly as it can, for itself: plan.c says why. Layers are cut over the stages by their
+ * work, the output matrix counted with the last stage, so that the slowest stage is as fast as it
+ * can be.
  */
 #ifndef PX_PARALLEL_PLAN_H
 #define PX_PARALLEL_PLAN_H
@@ -13,7 +15,7 @@
 
 #include "base/status.h"
 
-enum { PX_PLAN_TP_MAX = 64, PX_PLAN_PP_MAX = 64 };
+enum { PX_PLAN_TP_MAX = 64, PX_PLAN_PP_MAX = 64, PX_PLAN_LAYERS_MAX = 65536 };
 
 typedef struct px_range { /* [begin, begin + count) */
     uint32_t begin, count;
@@ -22,8 +24,9 @@ typedef struct px_range { /* [begin, begin + count) */
 typedef struct px_plan_shape { /* what the cut depends on; filled from a model's description */
     uint32_t layers;
     uint32_t hidden, heads, kv_heads, head_dim_k, head_dim_v;
-    uint32_t ffn;       /* width of the MLP (dense layers) */
-    uint32_t ffn_block; /* columns come in blocks of this many: the lcm of the block sizes */
+    uint32_t ffn;        /* width of the MLP (dense layers) */
+    uint32_t ffn_block;  /* columns come in blocks of this many: the lcm of the block sizes */
+    uint32_t attn_block; /* the same for the output projection's input (heads * head_dim_v); 0: 1 */
     uint32_t vocabulary;
     uint32_t experts, experts_used, ffn_expert, ffn_shared; /* 0: none */
     uint32_t dense_layers_first; /* of a mixture: how many first layers are dense */
@@ -42,7 +45,8 @@ typedef struct px_plan {
     px_range stages[PX_PLAN_PP_MAX]; /* layers of each stage; none is empty */
 } px_plan;
 
-/* `weights`: relative speed of each place [tp], or NULL for all equal.
+/* Every range list covers its whole in order, each element once.
+ * `weights`: relative speed of each place [tp], or NULL for all equal.
  * INVALID_ARGUMENT with a sentence when it cannot be cut (more stages than layers, tp out of range,
  * more places than work). */
 px_status px_plan_make(const px_plan_shape *shape, uint32_t tp, uint32_t pp, const double *weights,

@@ -1,0 +1,231 @@
+/* plan.c - cutting a model's shape over tensor-parallel places and pipeline stages.
+ *
+ * Every layer has two meeting points, the sum after the attention and the sum after the MLP, so a
+ * layer takes max(attention of a place) + max(MLP of a place). Each part is therefore evened out by
+ * itself: a place that got fewer KV groups waits at the first sum, and a larger share of the MLP
+ * would only make the others wait at the second.
+ */
+#include "parallel/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+/* --- shares ------------------------------------------------------------------------------- */
+
+/* The place that one more unit burdens least. */
+static uint32_t least_burdened(const uint32_t *counts, const double *weights, uint32_t places)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < places; i++)
+        if ((counts[i] + 1.0) / weights[i] < (counts[best] + 1.0) / weights[best]) best = i;
+    return best;
+}
+
+/* The place that carries most for its weight, of those with more than `least` units. */
+static uint32_t most_burdened(
+    const uint32_t *counts, const double *weights, uint32_t places, uint32_t least)
+{
+    uint32_t best = places;
+    for (uint32_t i = 0; i < places; i++) {
+        if (counts[i] <= least) continue;
+        if (best == places || counts[i] / weights[i] > counts[best] / weights[best]) best = i;
+    }
+    PX_ASSERT(best < places);
+    return best;
+}
+
+/* Shares `units` out over the places so that the largest count / weight is as small as it can be:
+ * the whole parts of the exact shares, then one unit at a time. Each gets `least` or more. */
+static void share_out(
+    uint32_t units, const double *weights, uint32_t places, uint32_t least, uint32_t *out_counts)
+{
+    double weight_sum = 0;
+    for (uint32_t i = 0; i < places; i++) weight_sum += weights[i];
+    uint64_t given = 0;
+    for (uint32_t i = 0; i < places; i++) {
+        /* The small step back keeps rounding from giving more than the exact share. */
+        double exact = units * (weights[i] / weight_sum) * (1 - 1e-12);
+        out_counts[i] = (uint32_t)exact > least ? (uint32_t)exact : least;
+        given += out_counts[i];
+    }
+    for (; given < units; given++) out_counts[least_burdened(out_counts, weights, places)]++;
+    for (; given > units; given--) out_counts[most_burdened(out_counts, weights, places, least)]--;
+}
+
+/* Ranges of `total` elements in units of `unit` (the last may be short), one for each place. */
+static void cut(uint32_t total, uint32_t unit, uint32_t least, const double *weights,
+    uint32_t places, px_range *out_ranges)
+{
+    uint32_t counts[PX_PLAN_TP_MAX];
+    uint32_t units = total / unit + (total % unit != 0);
+    share_out(units, weights, places, least, counts);
+    uint32_t begin = 0;
+    for (uint32_t i = 0; i < places; i++) {
+        uint64_t end = begin + (uint64_t)counts[i] * unit;
+        if (end > total) end = total;
+        out_ranges[i] = (px_range){.begin = begin, .count = (uint32_t)end - begin};
+        begin = (uint32_t)end;
+    }
+}
+
+/* --- places ------------------------------------------------------------------------------- */
+
+enum { VOCABULARY_ROWS = 16 }; /* rows of the output matrix that go together: kernels' tiles */
+
+static uint32_t gcd(uint32_t a, uint32_t b)
+{
+    while (b) {
+        uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* KV heads that go together: as many as fill whole blocks of the output projection's input. */
+static uint32_t kv_head_unit(const px_plan_shape *shape)
+{
+    if (shape->attn_block <= 1) return 1;
+    uint32_t columns = shape->heads / shape->kv_heads * shape->head_dim_v;
+    uint32_t unit = shape->attn_block / gcd(shape->attn_block, columns);
+    return unit < shape->kv_heads ? unit : shape->kv_heads;
+}
+
+static px_status check_mlp(const char *what, uint32_t width, uint32_t block, uint32_t tp)
+{
+    if (width == 0) return px_ok();
+    uint32_t blocks = width / block + (width % block != 0);
+    if (blocks >= tp) return px_ok();
+    return px_fail(PX_INVALID_ARGUMENT,
+        "cannot cut %s of %u columns over %u ranks: it has %u blocks of %u; use --tp %u or less",
+        what, width, tp, blocks, block, blocks);
+}
+
+static void cut_places(const px_plan_shape *shape, const double *weights, px_plan *plan)
+{
+    px_range kv[PX_PLAN_TP_MAX], ffn[PX_PLAN_TP_MAX], expert[PX_PLAN_TP_MAX],
+        shared[PX_PLAN_TP_MAX], vocabulary[PX_PLAN_TP_MAX];
+    uint32_t tp = plan->tp, block = shape->ffn_block;
+    cut(shape->kv_heads, kv_head_unit(shape), 0, weights, tp, kv);
+    cut(shape->ffn, block, shape->ffn ? 1 : 0, weights, tp, ffn);
+    cut(shape->ffn_expert, block, shape->ffn_expert ? 1 : 0, weights, tp, expert);
+    cut(shape->ffn_shared, block, shape->ffn_shared ? 1 : 0, weights, tp, shared);
+    cut(shape->vocabulary, VOCABULARY_ROWS, 0, weights, tp, vocabulary);
+    uint32_t group = shape->heads / shape->kv_heads;
+    for (uint32_t i = 0; i < tp; i++)
+        plan->places[i] =
+            (px_plan_place){.heads = {.begin = kv[i].begin * group, .count = kv[i].count * group},
+                .kv_heads = kv[i],
+                .ffn = ffn[i],
+                .ffn_expert = expert[i],
+                .ffn_shared = shared[i],
+                .vocabulary = vocabulary[i]};
+}
+
+/* --- stages ------------------------------------------------------------------------------- */
+
+/* Multiply-adds a token costs in a layer, by the weights it reads. */
+static double layer_work(const px_plan_shape *shape, uint32_t layer)
+{
+    double hidden = shape->hidden;
+    double attention = hidden * shape->heads * ((double)shape->head_dim_k + shape->head_dim_v) +
+                       hidden * shape->kv_heads * ((double)shape->head_dim_k + shape->head_dim_v);
+    if (shape->experts == 0 || layer < shape->dense_layers_first)
+        return attention + 3 * hidden * shape->ffn;
+    double router = hidden * shape->experts;
+    return attention + router +
+           3 * hidden * ((double)shape->experts_used * shape->ffn_expert + shape->ffn_shared);
+}
+
+/* Fills the stages in order, none above `limit` and none empty. Whether all layers found a place;
+ * the last stage also has the output matrix. */
+static bool fill_stages(const px_plan_shape *shape, double limit, uint32_t pp, px_range *out_stages)
+{
+    double output = (double)shape->hidden * shape->vocabulary;
+    uint32_t layer = 0;
+    for (uint32_t s = 0; s < pp; s++) {
+        uint32_t stages_after = pp - 1 - s;
+        double load = stages_after == 0 ? output : 0;
+        out_stages[s] = (px_range){.begin = layer};
+        while (layer < shape->layers - stages_after) {
+            load += layer_work(shape, layer);
+            if (load > limit && out_stages[s].count > 0) break;
+            if (load > limit) return false;
+            out_stages[s].count++;
+            layer++;
+        }
+    }
+    return layer == shape->layers;
+}
+
+/* The least possible maximum, by halving the interval in which it lies. */
+static void cut_stages(const px_plan_shape *shape, px_plan *plan)
+{
+    double low = 0, high = (double)shape->hidden * shape->vocabulary;
+    for (uint32_t i = 0; i < shape->layers; i++) high += layer_work(shape, i);
+    high *= 1 + 1e-9; /* all in one stage fits, whatever the order of adding */
+    for (int i = 0; i < 60; i++) {
+        double middle = (low + high) / 2;
+        if (fill_stages(shape, middle, plan->pp, plan->stages))
+            high = middle;
+        else
+            low = middle;
+    }
+    bool filled = fill_stages(shape, high, plan->pp, plan->stages);
+    PX_ASSERT(filled);
+}
+
+/* --- the whole ---------------------------------------------------------------------------- */
+
+static px_status check_degrees(const px_plan_shape *shape, uint32_t tp, uint32_t pp)
+{
+    if (tp < 1 || tp > PX_PLAN_TP_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "the tensor-parallel degree must be 1 to %d, not %u",
+            PX_PLAN_TP_MAX, tp);
+    if (pp < 1 || pp > PX_PLAN_PP_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "the pipeline-parallel degree must be 1 to %d, not %u",
+            PX_PLAN_PP_MAX, pp);
+    if (pp > shape->layers)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "cannot cut %u layers into %u pipeline stages; use --pp %u or less", shape->layers, pp,
+            shape->layers);
+    return px_ok();
+}
+
+static px_status check_shape(const px_plan_shape *shape)
+{
+    if (!shape->layers || !shape->hidden || !shape->heads || !shape->kv_heads || !shape->vocabulary)
+        return px_fail(PX_INVALID_ARGUMENT, "a model without layers, heads, width or vocabulary "
+                                            "cannot be cut over ranks");
+    if (shape->layers > PX_PLAN_LAYERS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "%u layers are more than the %d that a model may have",
+            shape->layers, PX_PLAN_LAYERS_MAX);
+    if (shape->heads % shape->kv_heads != 0)
+        return px_fail(PX_INVALID_ARGUMENT, "%u query heads do not divide over %u KV heads",
+            shape->heads, shape->kv_heads);
+    if (!shape->ffn_block)
+        return px_fail(PX_INVALID_ARGUMENT, "the MLP's columns need a block size of 1 or more");
+    return px_ok();
+}
+
+px_status px_plan_make(
+    const px_plan_shape *shape, uint32_t tp, uint32_t pp, const double *weights, px_plan *out)
+{
+    PX_TRY(check_shape(shape));
+    PX_TRY(check_degrees(shape, tp, pp));
+    PX_TRY(check_mlp("an MLP", shape->ffn, shape->ffn_block, tp));
+    PX_TRY(check_mlp("an expert", shape->ffn_expert, shape->ffn_block, tp));
+    PX_TRY(check_mlp("a shared expert", shape->ffn_shared, shape->ffn_block, tp));
+    double even[PX_PLAN_TP_MAX];
+    for (uint32_t i = 0; i < tp; i++) {
+        even[i] = weights ? weights[i] : 1;
+        if (!(even[i] > 0) || !isfinite(even[i]))
+            return px_fail(
+                PX_INVALID_ARGUMENT, "the speed of rank %u must be a positive number", i);
+    }
+    px_plan plan = {.tp = tp, .pp = pp};
+    cut_places(shape, even, &plan);
+    cut_stages(shape, &plan);
+    *out = plan;
+    return px_ok();
+}
