@@ -1,0 +1,203 @@
+/* dtype.c - names and sizes of the formats, the plain types, and the way into the block formats. */
+#include "kernels/dtype.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "kernels/dtype_blocks.h"
+
+static const px_dtype_traits traits[PX_DTYPE_COUNT] = {
+    [PX_F32] = {"f32", 1, 4},
+    [PX_F16] = {"f16", 1, 2},
+    [PX_BF16] = {"bf16", 1, 2},
+    [PX_F8_E4M3] = {"f8_e4m3", 1, 1},
+    [PX_Q8_0] = {"q8_0", 32, 34},
+    [PX_Q4_0] = {"q4_0", 32, 18},
+    [PX_Q4_1] = {"q4_1", 32, 20},
+    [PX_Q5_0] = {"q5_0", 32, 22},
+    [PX_Q5_1] = {"q5_1", 32, 24},
+    [PX_Q2_K] = {"q2_k", 256, 84},
+    [PX_Q3_K] = {"q3_k", 256, 110},
+    [PX_Q4_K] = {"q4_k", 256, 144},
+    [PX_Q5_K] = {"q5_k", 256, 176},
+    [PX_Q6_K] = {"q6_k", 256, 210},
+    [PX_IQ4_NL] = {"iq4_nl", 32, 18},
+    [PX_IQ4_XS] = {"iq4_xs", 256, 136},
+    [PX_MXFP4] = {"mxfp4", 32, 17},
+    [PX_I32] = {"i32", 1, 4},
+    [PX_I64] = {"i64", 1, 8},
+};
+
+const px_dtype_traits *px_dtype_of(px_dtype dtype)
+{
+    assert((unsigned)dtype < PX_DTYPE_COUNT);
+    return &traits[dtype];
+}
+
+bool px_dtype_parse(const char *name, px_dtype *out)
+{
+    for (int i = 0; i < PX_DTYPE_COUNT; i++) {
+        if (strcasecmp(name, traits[i].name) == 0) {
+            *out = (px_dtype)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t px_dtype_bytes(px_dtype dtype, size_t elements)
+{
+    const px_dtype_traits *t = px_dtype_of(dtype);
+    assert(elements % t->block_elements == 0);
+    return elements / t->block_elements * t->block_bytes;
+}
+
+/* --- 16- and 8-bit floats --------------------------------------------------------------------- */
+
+static float f32_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint32_t bits_of_f32(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+float px_f16_to_f32(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31;
+    uint32_t fraction = half & 0x3ff;
+    if (exponent == 31) {
+        /* A signalling NaN becomes quiet, as the hardware conversion makes it. */
+        return f32_of_bits(sign | 0x7f800000 | fraction << 13 | (fraction ? 0x400000 : 0));
+    }
+    if (exponent == 0) { /* zero or subnormal: fraction * 2^-24, exact in float32 */
+        return f32_of_bits(sign | bits_of_f32((float)fraction * 0x1p-24f));
+    }
+    return f32_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+uint16_t px_f32_to_f16(float value)
+{
+    uint32_t bits = bits_of_f32(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* rounds to 2^16 or more */
+    if (magnitude < 0x38800000) { /* below 2^-14: adding 0.5 rounds to units of 2^-24 */
+        float rounded = f32_of_bits(magnitude) + 0.5f;
+        return (uint16_t)(sign | (bits_of_f32(rounded) - 0x3f000000));
+    }
+    uint32_t to_even = (magnitude >> 13 & 1) + 0xfff;
+    return (uint16_t)(sign | (magnitude - 0x38000000 + to_even) >> 13);
+}
+
+float px_bf16_to_f32(uint16_t half)
+{
+    return f32_of_bits((uint32_t)half << 16);
+}
+
+uint16_t px_f32_to_bf16(float value)
+{
+    uint32_t bits = bits_of_f32(value);
+    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* OCP 8-bit float, E4M3: bias 7, no infinities, one NaN for each sign. */
+static float f8_e4m3_to_f32(uint8_t byte)
+{
+    uint32_t sign = (uint32_t)(byte & 0x80) << 24, exponent = byte >> 3 & 15, fraction = byte & 7;
+    if ((byte & 0x7f) == 0x7f) return f32_of_bits(sign | 0x7fc00000);
+    if (exponent == 0) return f32_of_bits(sign | bits_of_f32((float)fraction * 0x1p-9f));
+    return f32_of_bits(sign | (exponent + 120) << 23 | fraction << 20);
+}
+
+/* --- rows ---------------------------------------------------------------------------------------
+ */
+
+static uint16_t u16_at(const void *from, size_t index) /* files give no alignment */
+{
+    uint16_t value;
+    memcpy(&value, (const uint8_t *)from + index * sizeof value, sizeof value);
+    return value;
+}
+
+static const px_block_decode decoders[PX_DTYPE_COUNT] = {
+    [PX_Q8_0] = px_q8_0_decode,
+    [PX_Q4_0] = px_q4_0_decode,
+    [PX_Q4_1] = px_q4_1_decode,
+    [PX_Q5_0] = px_q5_0_decode,
+    [PX_Q5_1] = px_q5_1_decode,
+    [PX_Q2_K] = px_q2_k_decode,
+    [PX_Q3_K] = px_q3_k_decode,
+    [PX_Q4_K] = px_q4_k_decode,
+    [PX_Q5_K] = px_q5_k_decode,
+    [PX_Q6_K] = px_q6_k_decode,
+    [PX_IQ4_NL] = px_iq4_nl_decode,
+    [PX_IQ4_XS] = px_iq4_xs_decode,
+    [PX_MXFP4] = px_mxfp4_decode,
+};
+
+static const px_block_encode encoders[PX_DTYPE_COUNT] = {
+    [PX_Q8_0] = px_q8_0_encode,
+    [PX_Q4_0] = px_q4_0_encode,
+    [PX_Q4_1] = px_q4_1_encode,
+    [PX_Q5_0] = px_q5_0_encode,
+    [PX_Q5_1] = px_q5_1_encode,
+};
+
+void px_dtype_to_f32(px_dtype dtype, const void *from, float *to, size_t elements)
+{
+    const px_dtype_traits *t = px_dtype_of(dtype);
+    const uint8_t *bytes = from;
+    assert(elements % t->block_elements == 0);
+    switch (dtype) {
+    case PX_F32: memcpy(to, from, elements * sizeof *to); break;
+    case PX_F16:
+        for (size_t i = 0; i < elements; i++) to[i] = px_f16_to_f32(u16_at(from, i));
+        break;
+    case PX_BF16:
+        for (size_t i = 0; i < elements; i++) to[i] = px_bf16_to_f32(u16_at(from, i));
+        break;
+    case PX_F8_E4M3:
+        for (size_t i = 0; i < elements; i++) to[i] = f8_e4m3_to_f32(bytes[i]);
+        break;
+    default:
+        assert(decoders[dtype]); /* an index type has no arithmetic */
+        for (size_t i = 0; i < elements; i += t->block_elements, bytes += t->block_bytes) {
+            decoders[dtype](bytes, to + i);
+        }
+    }
+}
+
+bool px_dtype_can_encode(px_dtype dtype)
+{
+    return dtype == PX_F32 || dtype == PX_F16 || dtype == PX_BF16 || encoders[dtype];
+}
+
+void px_dtype_from_f32(px_dtype dtype, const float *from, void *to, size_t elements)
+{
+    const px_dtype_traits *t = px_dtype_of(dtype);
+    uint8_t *bytes = to;
+    uint16_t *halves = to;
+    assert(px_dtype_can_encode(dtype) && elements % t->block_elements == 0);
+    switch (dtype) {
+    case PX_F32: memcpy(to, from, elements * sizeof *from); break;
+    case PX_F16:
+        for (size_t i = 0; i < elements; i++) halves[i] = px_f32_to_f16(from[i]);
+        break;
+    case PX_BF16:
+        for (size_t i = 0; i < elements; i++) halves[i] = px_f32_to_bf16(from[i]);
+        break;
+    default:
+        for (size_t i = 0; i < elements; i += t->block_elements, bytes += t->block_bytes) {
+            encoders[dtype](from + i, bytes);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+/* kernels.c - which table this CPU runs. Compiled without ISA flags, so it is safe to ask anywhere.
+ */
+#include "kernels/kernels.h"
+
+#include <string.h>
+
+#ifdef PX_HAVE_AVX2
+const px_kernels *px_avx2_table(void);
+#endif
+#ifdef PX_HAVE_AVX512
+const px_kernels *px_avx512_table(void);
+#endif
+
+const px_kernels *px_kernels_avx2(void)
+{
+#ifdef PX_HAVE_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2")) {
+        return px_avx2_table();
+    }
+#endif
+    return NULL;
+}
+
+const px_kernels *px_kernels_avx512(void)
+{
+#ifdef PX_HAVE_AVX512
+    if (px_kernels_avx2() && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
+        return px_avx512_table();
+    }
+#endif
+    return NULL;
+}
+
+const px_kernels *px_kernels_find(const char *name)
+{
+    if (!name || strcmp(name, "auto") == 0) {
+        const px_kernels *best = px_kernels_avx512();
+        if (!best) best = px_kernels_avx2();
+        return best ? best : px_kernels_scalar();
+    }
+    if (strcmp(name, "scalar") == 0) return px_kernels_scalar();
+    if (strcmp(name, "avx2") == 0) return px_kernels_avx2();
+    if (strcmp(name, "avx512") == 0) return px_kernels_avx512();
+    return NULL;
+}

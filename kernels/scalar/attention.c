@@ -1,0 +1,95 @@
+/* attention.c - storing and attending to the paged KV, one (row, head) at a time. */
+#include "kernels/scalar/scalar.h"
+
+#include <assert.h>
+#include <math.h>
+
+/* Where K or V of `position` begins inside a pool, for one KV head of `dim` values. */
+typedef struct kv_at {
+    size_t block_bytes;
+    uint32_t head, dim;
+    px_dtype dtype;
+} kv_at;
+
+static size_t kv_offset(kv_at at, const uint32_t *blocks, uint32_t position)
+{
+    size_t slot = (size_t)at.head * PX_KV_BLOCK_TOKENS + position % PX_KV_BLOCK_TOKENS;
+    return blocks[position / PX_KV_BLOCK_TOKENS] * at.block_bytes +
+           px_dtype_bytes(at.dtype, slot * at.dim);
+}
+
+void px_scalar_kv_store(const px_kv_store *op, px_part part)
+{
+    const px_kv_layer *kv = op->kv;
+    uint32_t begin, end;
+    px_part_range(part, op->rows * kv->kv_heads, 1, &begin, &end);
+    for (uint32_t u = begin; u < end; u++) {
+        size_t row = u / kv->kv_heads;
+        uint32_t head = u % kv->kv_heads;
+        const px_kv_row *at = &op->at[row];
+        kv_at k = {kv->k_block_bytes, head, kv->k_dim, kv->dtype};
+        kv_at v = {kv->v_block_bytes, head, kv->v_dim, kv->dtype};
+        px_dtype_from_f32(kv->dtype, op->k + row * op->k_stride + (size_t)head * kv->k_dim,
+            kv->k + kv_offset(k, at->blocks, at->position), kv->k_dim);
+        px_dtype_from_f32(kv->dtype, op->v + row * op->v_stride + (size_t)head * kv->v_dim,
+            kv->v + kv_offset(v, at->blocks, at->position), kv->v_dim);
+    }
+}
+
+/* Scores of all positions, then one dequantised K or V row. */
+size_t px_scalar_attention_scratch_floats(const px_attention *op)
+{
+    uint32_t dim = op->kv->k_dim > op->kv->v_dim ? op->kv->k_dim : op->kv->v_dim;
+    return (size_t)op->position_max + 1 + dim;
+}
+
+static void attend(const px_attention *op, uint32_t row, uint32_t head, float *scratch)
+{
+    const px_kv_layer *kv = op->kv;
+    const px_kv_row *at = &op->at[row];
+    uint32_t kv_head = head / (op->heads / kv->kv_heads);
+    uint32_t first = op->window && at->position >= op->window ? at->position - op->window + 1 : 0;
+    const float *q = op->q + row * op->q_stride + (size_t)head * kv->k_dim;
+    float *out = op->out + row * op->out_stride + (size_t)head * kv->v_dim;
+    float *scores = scratch, *kv_row = scratch + op->position_max + 1;
+    kv_at k = {kv->k_block_bytes, kv_head, kv->k_dim, kv->dtype};
+    kv_at v = {kv->v_block_bytes, kv_head, kv->v_dim, kv->dtype};
+
+    double largest = op->sinks ? (double)op->sinks[head] : -INFINITY;
+    for (uint32_t p = first; p <= at->position; p++) {
+        double score = 0;
+        px_dtype_to_f32(kv->dtype, kv->k + kv_offset(k, at->blocks, p), kv_row, kv->k_dim);
+        for (uint32_t d = 0; d < kv->k_dim; d++) score += (double)q[d] * (double)kv_row[d];
+        score *= (double)op->scale;
+        if (op->softcap != 0) score = (double)op->softcap * tanh(score / (double)op->softcap);
+        scores[p] = (float)score;
+        largest = fmax(largest, (double)scores[p]);
+    }
+    double total = op->sinks ? exp((double)op->sinks[head] - largest) : 0;
+    for (uint32_t p = first; p <= at->position; p++) {
+        double weight = exp((double)scores[p] - largest);
+        scores[p] = (float)weight;
+        total += weight;
+    }
+    for (uint32_t d = 0; d < kv->v_dim; d++) out[d] = 0;
+    for (uint32_t p = first; p <= at->position; p++) {
+        float weight = (float)((double)scores[p] / total);
+        px_dtype_to_f32(kv->dtype, kv->v + kv_offset(v, at->blocks, p), kv_row, kv->v_dim);
+        for (uint32_t d = 0; d < kv->v_dim; d++) out[d] += weight * kv_row[d];
+    }
+}
+
+void px_scalar_attention(const px_attention *op, px_part part)
+{
+    assert(op->heads % op->kv->kv_heads == 0);
+    float *scratch = op->scratch + part.index * px_scalar_attention_scratch_floats(op);
+    for (uint32_t row = 0; row < op->rows; row++) {
+        assert(op->at[row].position <= op->position_max);
+        for (uint32_t head = 0; head < op->heads; head++) {
+            /* Dealt in turn: later rows of a prompt have more positions to visit. */
+            if ((row * op->heads + head) % part.count == part.index) {
+                attend(op, row, head, scratch);
+            }
+        }
+    }
+}
