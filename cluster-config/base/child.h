@@ -1,8 +1,11 @@
 /* child.h - child processes, watched through pidfds on a loop.
  *
- * A child gets its own process group, the descriptors 0-2 only, and dies with us
- * (PR_SET_PDEATHSIG) unless told otherwise.
- * Threads: the loop's thread.
+ * A child gets its own process group, the descriptors 0-2 only (0 is /dev/null), no blocked
+ * signals, and dies with us (PR_SET_PDEATHSIG). What it leaves behind in its group is killed when
+ * it ends.
+ * Callbacks may stop or signal the child, not kill_now it.
+ * Threads: the loop's thread, which must live as long as the children: they die with the thread
+ *          that started them.
  */
 #ifndef PX_BASE_CHILD_H
 #define PX_BASE_CHILD_H
