@@ -128,29 +128,23 @@ static uint16_t u16_at(const void *from, size_t index) /* files give no alignmen
     return value;
 }
 
-static const px_block_decode decoders[PX_DTYPE_COUNT] = {
-    [PX_Q8_0] = px_q8_0_decode,
-    [PX_Q4_0] = px_q4_0_decode,
-    [PX_Q4_1] = px_q4_1_decode,
-    [PX_Q5_0] = px_q5_0_decode,
-    [PX_Q5_1] = px_q5_1_decode,
-    [PX_Q2_K] = px_q2_k_decode,
-    [PX_Q3_K] = px_q3_k_decode,
-    [PX_Q4_K] = px_q4_k_decode,
-    [PX_Q5_K] = px_q5_k_decode,
-    [PX_Q6_K] = px_q6_k_decode,
-    [PX_IQ4_NL] = px_iq4_nl_decode,
-    [PX_IQ4_XS] = px_iq4_xs_decode,
-    [PX_MXFP4] = px_mxfp4_decode,
-};
-
-static const px_block_encode encoders[PX_DTYPE_COUNT] = {
-    [PX_Q8_0] = px_q8_0_encode,
-    [PX_Q4_0] = px_q4_0_encode,
-    [PX_Q4_1] = px_q4_1_encode,
-    [PX_Q5_0] = px_q5_0_encode,
-    [PX_Q5_1] = px_q5_1_encode,
-};
+static void blocks_to_f32(px_dtype dtype, const uint8_t *from, float *to, size_t elements)
+{
+    px_block_unpack unpack = px_block_unpack_of(dtype);
+    const px_dtype_traits *t = px_dtype_of(dtype);
+    assert(unpack); /* an index type has no arithmetic */
+    for (size_t i = 0; i < elements; i += t->block_elements, from += t->block_bytes) {
+        px_block block;
+        unpack(from, &block);
+        for (uint32_t g = 0; g < t->block_elements / 16; g++) {
+            const int8_t *quants = block.quants + 16 * g;
+            float *out = to + i + 16 * g;
+            for (int k = 0; k < 16; k++) {
+                out[k] = block.scale[g] * (float)quants[k] - block.min[g];
+            }
+        }
+    }
+}
 
 void px_dtype_to_f32(px_dtype dtype, const void *from, float *to, size_t elements)
 {
@@ -168,17 +162,13 @@ void px_dtype_to_f32(px_dtype dtype, const void *from, float *to, size_t element
     case PX_F8_E4M3:
         for (size_t i = 0; i < elements; i++) to[i] = f8_e4m3_to_f32(bytes[i]);
         break;
-    default:
-        assert(decoders[dtype]); /* an index type has no arithmetic */
-        for (size_t i = 0; i < elements; i += t->block_elements, bytes += t->block_bytes) {
-            decoders[dtype](bytes, to + i);
-        }
+    default: blocks_to_f32(dtype, from, to, elements);
     }
 }
 
 bool px_dtype_can_encode(px_dtype dtype)
 {
-    return dtype == PX_F32 || dtype == PX_F16 || dtype == PX_BF16 || encoders[dtype];
+    return dtype == PX_F32 || dtype == PX_F16 || dtype == PX_BF16 || px_block_encode_of(dtype);
 }
 
 void px_dtype_from_f32(px_dtype dtype, const float *from, void *to, size_t elements)
@@ -197,7 +187,7 @@ void px_dtype_from_f32(px_dtype dtype, const float *from, void *to, size_t eleme
         break;
     default:
         for (size_t i = 0; i < elements; i += t->block_elements, bytes += t->block_bytes) {
-            encoders[dtype](from + i, bytes);
+            px_block_encode_of(dtype)(from + i, bytes);
         }
     }
 }

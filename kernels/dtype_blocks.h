@@ -9,33 +9,27 @@
 
 #include <stdint.h>
 
-typedef void (*px_block_decode)(const uint8_t *block, float *to);
+#include "kernels/dtype.h"
+
+/* A block taken apart: element i is scale[i / 16] * quants[i] - min[i / 16], two float32 steps. */
+typedef struct px_block {
+    int8_t quants[256];
+    float scale[16], min[16];
+} px_block;
+
+typedef void (*px_block_unpack)(const uint8_t *block, px_block *out);
 typedef void (*px_block_encode)(const float *from, uint8_t *block);
 
-void px_q8_0_decode(const uint8_t *block, float *to);
-void px_q4_0_decode(const uint8_t *block, float *to);
-void px_q4_1_decode(const uint8_t *block, float *to);
-void px_q5_0_decode(const uint8_t *block, float *to);
-void px_q5_1_decode(const uint8_t *block, float *to);
-void px_q2_k_decode(const uint8_t *block, float *to);
-void px_q3_k_decode(const uint8_t *block, float *to);
-void px_q4_k_decode(const uint8_t *block, float *to);
-void px_q5_k_decode(const uint8_t *block, float *to);
-void px_q6_k_decode(const uint8_t *block, float *to);
-void px_iq4_nl_decode(const uint8_t *block, float *to);
-void px_iq4_xs_decode(const uint8_t *block, float *to);
-void px_mxfp4_decode(const uint8_t *block, float *to);
-
-void px_q8_0_encode(const float *from, uint8_t *block);
-void px_q4_0_encode(const float *from, uint8_t *block);
-void px_q4_1_encode(const float *from, uint8_t *block);
-void px_q5_0_encode(const float *from, uint8_t *block);
-void px_q5_1_encode(const float *from, uint8_t *block);
+/* NULL for types without blocks. */
+px_block_unpack px_block_unpack_of(px_dtype dtype);
+px_block_encode px_block_encode_of(px_dtype dtype); /* NULL too where only decoding is known */
 
 /* The 6-bit scales and mins of a Q4_K or Q5_K super-block, eight of each. */
 void px_k_scales(const uint8_t packed[12], uint8_t scales[8], uint8_t mins[8]);
 
-extern const int8_t px_iq4_values[16];   /* IQ4_NL and IQ4_XS: what a nibble stands for */
-extern const int8_t px_mxfp4_values[16]; /* MXFP4: twice the E2M1 value of a nibble */
+/* The sixteen 6-bit scales of a Q3_K super-block, -32..31. */
+void px_q3_k_scales(const uint8_t packed[12], int8_t scales[16]);
+/* The eight 6-bit scales of an IQ4_XS super-block, -32..31. */
+void px_iq4_xs_scales(const uint8_t *block, int8_t scales[8]);
 
 #endif

@@ -8,8 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/dtype.h"
-
 static float put_f16(uint8_t *bytes, float value)
 {
     uint16_t half = px_f32_to_f16(value);
@@ -25,7 +23,7 @@ static int round_between(float value, int low, int high)
     return (int)nearbyintf(value);
 }
 
-void px_q8_0_encode(const float *from, uint8_t *block)
+static void q8_0_encode(const float *from, uint8_t *block)
 {
     float largest = 0;
     for (int i = 0; i < 32; i++) largest = fmaxf(largest, fabsf(from[i]));
@@ -75,30 +73,42 @@ static void encode_affine(const float *from, int most, uint8_t *block, int *quan
     }
 }
 
-void px_q4_0_encode(const float *from, uint8_t *block)
+static void q4_0_encode(const float *from, uint8_t *block)
 {
     int quants[32];
     encode_symmetric(from, 8, block, quants);
     put_quants(quants, block + 2, NULL);
 }
 
-void px_q4_1_encode(const float *from, uint8_t *block)
+static void q4_1_encode(const float *from, uint8_t *block)
 {
     int quants[32];
     encode_affine(from, 15, block, quants);
     put_quants(quants, block + 4, NULL);
 }
 
-void px_q5_0_encode(const float *from, uint8_t *block)
+static void q5_0_encode(const float *from, uint8_t *block)
 {
     int quants[32];
     encode_symmetric(from, 16, block, quants);
     put_quants(quants, block + 6, block + 2);
 }
 
-void px_q5_1_encode(const float *from, uint8_t *block)
+static void q5_1_encode(const float *from, uint8_t *block)
 {
     int quants[32];
     encode_affine(from, 31, block, quants);
     put_quants(quants, block + 8, block + 4);
+}
+
+px_block_encode px_block_encode_of(px_dtype dtype)
+{
+    switch (dtype) {
+    case PX_Q8_0: return q8_0_encode;
+    case PX_Q4_0: return q4_0_encode;
+    case PX_Q4_1: return q4_1_encode;
+    case PX_Q5_0: return q5_0_encode;
+    case PX_Q5_1: return q5_1_encode;
+    default: return NULL;
+    }
 }
