@@ -1,5 +1,6 @@
 #include "etcd/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -51,19 +51,6 @@ static px_status lock_folder(px_etcd_private *etcd)
     return px_ok();
 }
 
-static bool in_path(const char *program)
-{
-    const char *path = getenv("PATH");
-    while (path && *path) {
-        size_t length = strcspn(path, ":");
-        char file[PATH_BYTES];
-        snprintf(file, sizeof file, "%.*s/%s", (int)length, path, program);
-        if (access(file, X_OK) == 0) return true;
-        path += length + (path[length] == ':');
-    }
-    return false;
-}
-
 static bool is_free(int port)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -162,7 +149,12 @@ static px_status launch(px_etcd_private *etcd)
         "--experimental-watch-progress-notify-interval", "1s", NULL};
     px_child_options options = {
         .argv = argv, .log_path = etcd->log_path, .on_exit = on_exit_of_child, .arg = etcd};
-    PX_TRY(px_child_start(etcd->loop, &options, &etcd->child));
+    px_status status = px_child_start(etcd->loop, &options, &etcd->child);
+    if (status.code == PX_NOT_FOUND)
+        return px_fail(PX_FAILED_PRECONDITION,
+            "the program 'etcd' is missing: apt-get install etcd-server, or name your own cluster "
+            "with --etcd URL");
+    PX_TRY(status);
     etcd->timer = px_loop_after(etcd->loop, PROBE_NS, probe, etcd);
     return px_ok();
 }
@@ -181,12 +173,6 @@ px_status px_etcd_private_start(
     snprintf(etcd->data_dir, sizeof etcd->data_dir, "%s", options->data_dir);
     snprintf(etcd->log_path, sizeof etcd->log_path, "%s/etcd.log", etcd->data_dir);
     px_status status;
-    if (!in_path("etcd")) {
-        status = px_fail(PX_FAILED_PRECONDITION,
-            "the program 'etcd' is missing: apt-get install etcd-server, or name your own cluster "
-            "with --etcd URL");
-        goto failed;
-    }
     PX_TRY_GOTO(lock_folder(etcd), failed);
     PX_TRY_GOTO(px_http_create(loop, &etcd->http), failed);
     PX_TRY_GOTO(launch(etcd), failed);
@@ -195,6 +181,11 @@ px_status px_etcd_private_start(
 failed:
     px_etcd_private_stop(etcd);
     return status;
+}
+
+pid_t px_etcd_private_pid(const px_etcd_private *etcd)
+{
+    return px_child_pid(etcd->child);
 }
 
 void px_etcd_private_stop(px_etcd_private *etcd)

@@ -7,6 +7,8 @@
 #ifndef PX_ETCD_PRIVATE_H
 #define PX_ETCD_PRIVATE_H
 
+#include <sys/types.h>
+
 #include "base/loop.h"
 
 typedef struct px_etcd_private px_etcd_private;
@@ -24,6 +26,7 @@ typedef struct px_etcd_private_options {
 /* FAILED_PRECONDITION: the program is missing, or another process holds the folder. */
 px_status px_etcd_private_start(
     px_loop *loop, const px_etcd_private_options *options, px_etcd_private **out) PX_MUST_USE;
+pid_t px_etcd_private_pid(const px_etcd_private *etcd);
 /* Ends it at once; committed data is safe. No callback follows. NULL is fine. */
 void px_etcd_private_stop(px_etcd_private *etcd);
 

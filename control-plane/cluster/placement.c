@@ -65,7 +65,7 @@ static px_status too_small(const px_placement_request *request, uint64_t rank_by
     const candidate *largest = &candidates[0];
     uint64_t slots = 0;
     for (uint32_t i = 0; i < count; i++) {
-        slots += candidates[i].slots;
+        slots += candidates[i].slots + candidates[i].placed;
         if (candidates[i].agent->memory_free_bytes > largest->agent->memory_free_bytes)
             largest = &candidates[i];
     }
