@@ -10,6 +10,10 @@ int px_comm_size(const px_comm *comm)
 {
     return comm->size;
 }
+int px_comm_host_size(const px_comm *comm)
+{
+    return comm->host_size;
+}
 const char *px_comm_kind(const px_comm *comm)
 {
     return comm->kind;

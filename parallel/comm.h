@@ -25,8 +25,10 @@ typedef struct px_comm px_comm;
 
 int px_comm_rank(const px_comm *comm);
 int px_comm_size(const px_comm *comm);
+int px_comm_host_size(const px_comm *comm);    /* ranks on this host, this one included */
 const char *px_comm_kind(const px_comm *comm); /* "self", "thread", "mpi" */
-void px_comm_free(px_comm *comm);              /* NULL is fine; does not wait for peers */
+/* NULL is fine. Does not wait for peers: those that still need this rank fail at once. */
+void px_comm_free(px_comm *comm);
 /* Every wait below ends after this long (default 30 s; 0: the default). */
 void px_comm_set_deadline(px_comm *comm, int64_t deadline_ns);
 
@@ -42,8 +44,9 @@ px_status px_comm_barrier(px_comm *comm) PX_MUST_USE;
 px_status px_comm_broadcast(px_comm *comm, void *data, size_t bytes) PX_MUST_USE;
 
 /* The plan channel: rank 0 sends a message of any length up to the capacity, the others wait for
- * it without a deadline and without burning a core when it stays away (spin briefly, then sleep up
- * to 1 ms at a time). A dead rank 0 ends the wait with UNAVAILABLE where that can be seen. */
+ * it without a deadline and without burning a core when it stays away (spin briefly, then sleep).
+ * plan_send does not wait for the others unless they are a ring's length behind. A dead rank 0 ends
+ * the wait with UNAVAILABLE where that can be seen. RESOURCE_EXHAUSTED: longer than `capacity`. */
 px_status px_comm_plan_send(px_comm *comm, const void *message, size_t bytes) PX_MUST_USE;
 px_status px_comm_plan_wait(
     px_comm *comm, void *message, size_t capacity, size_t *out_bytes) PX_MUST_USE;
@@ -57,7 +60,13 @@ px_status px_comm_self(px_comm **out) PX_MUST_USE;
 px_status px_comm_threads(int size, px_comm **out) PX_MUST_USE;
 /* Built with MPI and started by mpirun (or PMI)? Cheap; does not initialise MPI. */
 bool px_comm_mpi_present(void);
-/* Initialises MPI once. UNIMPLEMENTED when built without it. */
+/* The world of mpirun's processes; initialises MPI, so once a process. UNIMPLEMENTED when built
+ * without it. */
 px_status px_comm_mpi(px_comm **out) PX_MUST_USE;
+/* The last words to MPI, after all comms are freed. With success it waits for the other ranks to
+ * say so too (bounded by the default deadline); else the process should exit with a code that is
+ * not 0, on which mpirun ends the other ranks. Nothing happens when px_comm_mpi was never called.
+ */
+void px_comm_mpi_end(bool success);
 
 #endif

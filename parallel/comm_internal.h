@@ -26,6 +26,7 @@ struct px_comm { /* first member of every making's own struct */
     const px_comm_ops *ops;
     const char *kind;
     int rank, size;
+    int host_size;       /* how many of the ranks are on this host, this one included */
     int64_t deadline_ns; /* length of every bounded wait */
     px_status broken;    /* not OK: what every later call returns */
 };

@@ -55,8 +55,11 @@ static const px_comm_ops self_ops = {
 px_status px_comm_self(px_comm **out)
 {
     px_comm *comm = px_alloc(sizeof *comm);
-    *comm =
-        (px_comm){.ops = &self_ops, .kind = "self", .size = 1, .deadline_ns = PX_COMM_DEADLINE_NS};
+    *comm = (px_comm){.ops = &self_ops,
+        .kind = "self",
+        .size = 1,
+        .host_size = 1,
+        .deadline_ns = PX_COMM_DEADLINE_NS};
     *out = comm;
     return px_ok();
 }
