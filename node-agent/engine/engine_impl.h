@@ -1,0 +1,100 @@
+/* engine_impl.h - the engine's own state: what each of its two threads owns, and where they meet.
+ *
+ *   caller's thread          inbox: px_seq *         engine thread
+ *   submit, cancel, poll  ------------------->  scheduler, runner, sampler
+ *                         <-------------------
+ *                          outbox: px_output
+ *
+ * Included by engine.c (opening and closing), intake.c (the caller's side), serve.c (the engine
+ * thread), output.c (from tokens to events).
+ */
+#ifndef PX_ENGINE_IMPL_H
+#define PX_ENGINE_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/ring.h"
+#include "engine/doorbell.h"
+#include "engine/parts.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+
+typedef struct px_output { /* an event on its way; the rest of a DONE stands in the sequence */
+    uint32_t slot;         /* in px_caller_side.live */
+    uint32_t token;
+    uint8_t kind, has_token, text_length;
+    char text[PX_EVENT_TEXT_MAX];
+} px_output;
+
+typedef struct px_caller_side {
+    px_seq **live;        /* [capacity] submitted and not yet done */
+    uint32_t *free_slots; /* a stack */
+    uint32_t free_count, capacity;
+    uint64_t submitted; /* in total; id = submitted * capacity + slot */
+} px_caller_side;
+
+typedef struct px_engine_side {
+    px_scheduler *scheduler;
+    px_runner *runner;
+    px_step step;
+    void *message; /* the step as the other ranks get it */
+    float *logits; /* [slots, vocabulary] */
+    size_t logits_bytes;
+    px_sampler **samplers;    /* [team] */
+    int64_t *picks;           /* [slots] sampled ids; -1: none could be */
+    px_buf decoded, released; /* text of one token: before and after the stop strings */
+    uint64_t cancels_seen;
+    int64_t next_deadline_ns; /* the earliest of all sequences; INT64_MAX: none */
+    bool wrote;               /* events since the caller was last woken */
+} px_engine_side;
+
+typedef struct px_counters {
+    _Atomic uint64_t steps, prompt_tokens, output_tokens;
+    _Atomic int64_t step_started_ns;
+    _Atomic uint32_t running, waiting, blocks_free;
+} px_counters;
+
+struct px_engine {
+    px_engine_options options;
+    px_parts parts;
+    px_comm *own_comm; /* when the caller gave none */
+    pthread_t thread;  /* rank 0 */
+    px_parts_fn make;
+
+    px_caller_side caller;
+    px_engine_side side;
+
+    px_ring inbox;         /* px_seq * */
+    px_ring outbox;        /* px_output */
+    px_doorbell bell;      /* rung for the engine thread */
+    px_doorbell opened;    /* rung by it, once, when loading ended */
+    px_status open_status; /* valid once is_open */
+    atomic_bool is_open, is_closing, is_waking;
+    _Atomic uint64_t cancels;
+    px_counters counters;
+    atomic_bool has_failed;
+    px_status failure; /* valid once has_failed */
+};
+
+/* serve.c: rank 0's thread, until px_engine_close(). */
+px_status px_engine_side_create(px_engine *engine) PX_MUST_USE;
+void px_engine_side_free(px_engine *engine);
+void px_engine_serve(px_engine *engine);
+/* The engine cannot go on: the first cause stays. Engine thread. */
+void px_engine_break(px_engine *engine, px_status cause);
+
+/* output.c: engine thread. */
+/* The sequence got its next token. It may end by it. */
+void px_output_token(px_engine *engine, px_seq *seq, int64_t picked, int64_t now_ns);
+/* Ends it, wherever it is: gives its blocks back, sends DONE. */
+void px_output_end(
+    px_engine *engine, px_seq *seq, px_finish finish, px_status status, int64_t now_ns);
+/* The events so far are worth waking the caller for. */
+void px_output_flush(px_engine *engine);
+
+/* intake.c: caller's thread. */
+void px_caller_side_create(px_engine *engine, uint32_t capacity);
+void px_caller_side_free(px_engine *engine);
+
+#endif

@@ -1,0 +1,206 @@
+/* intake.c - the caller's side of the engine: requests checked, tokenised and handed over; events
+ * taken.
+ *
+ * All that can be refused is refused here, on the caller's thread; what the engine thread gets is
+ * sound and carries all the memory it needs.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine_impl.h"
+
+enum { RENDERED_BYTES_MAX = 64 << 20 };
+
+void px_caller_side_create(px_engine *engine, uint32_t capacity)
+{
+    px_caller_side *side = &engine->caller;
+    side->capacity = capacity;
+    side->live = px_alloc_array(capacity, sizeof *side->live);
+    side->free_slots = px_alloc_array(capacity, sizeof *side->free_slots);
+    while (side->free_count < capacity) {
+        side->free_slots[side->free_count] = capacity - 1 - side->free_count;
+        side->free_count++;
+    }
+}
+
+void px_caller_side_free(px_engine *engine)
+{
+    px_caller_side *side = &engine->caller;
+    for (uint32_t i = 0; i < side->capacity; i++) px_seq_free(side->live[i]);
+    free(side->live);
+    free(side->free_slots);
+}
+
+static px_status encode(
+    px_engine *engine, px_slice text, bool add_special, size_t ids_max, px_ids *ids)
+{
+    px_encode_options options = {
+        .add_special = add_special, .parse_special = true, .ids_max = ids_max};
+    px_status status =
+        px_tokenizer_encode(engine->parts.text.tokenizer, text.data, text.length, &options, ids);
+    if (status.code == PX_RESOURCE_EXHAUSTED && ids_max)
+        return px_fail(PX_INVALID_ARGUMENT, "the prompt is longer than the context of %u tokens",
+            engine->parts.info.context);
+    return status;
+}
+
+static px_status render(px_engine *engine, const px_request *request, px_buf *out)
+{
+    const px_text *text = &engine->parts.text;
+    if (!text->chat)
+        return px_fail(PX_FAILED_PRECONDITION,
+            "the model '%s' has no chat template: send a plain prompt", engine->parts.info.name);
+    px_chat_input input = {.messages = request->messages,
+        .tools = request->tools,
+        .special_tokens = text->special_tokens,
+        .kwargs = request->template_kwargs,
+        .add_generation_prompt = true};
+    return px_chat_template_render(text->chat, &input, out);
+}
+
+static px_status encode_messages(px_engine *engine, const px_request *request, px_ids *ids)
+{
+    px_buf text;
+    px_buf_init(&text, RENDERED_BYTES_MAX);
+    px_status status = render(engine, request, &text);
+    if (px_is_ok(status))
+        status = encode(engine, (px_slice){px_buf_text(&text), text.length}, false,
+            engine->parts.info.context, ids);
+    px_buf_done(&text);
+    return status;
+}
+
+static px_status copy_tokens(px_engine *engine, const px_request *request, px_ids *ids)
+{
+    const px_model_info *info = &engine->parts.info;
+    if (request->token_count >= info->context)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "the prompt has %zu tokens; the context holds %u, the answer included",
+            request->token_count, info->context);
+    for (size_t i = 0; i < request->token_count; i++)
+        if (request->tokens[i] >= info->vocabulary)
+            return px_fail(PX_INVALID_ARGUMENT,
+                "token %u at place %zu is not below %u, the "
+                "vocabulary's size",
+                request->tokens[i], i, info->vocabulary);
+    ids->data = px_alloc_array(request->token_count, sizeof *ids->data);
+    memcpy(ids->data, request->tokens, request->token_count * sizeof *ids->data);
+    ids->count = request->token_count;
+    return px_ok();
+}
+
+static px_status prompt_ids(px_engine *engine, const px_request *request, px_ids *ids)
+{
+    const px_model_info *info = &engine->parts.info;
+    if (request->tokens)
+        PX_TRY(copy_tokens(engine, request, ids));
+    else if (request->messages)
+        PX_TRY(encode_messages(engine, request, ids));
+    else
+        PX_TRY(encode(engine, request->prompt, engine->parts.text.add_special, info->context, ids));
+    if (ids->count == 0) return px_fail(PX_INVALID_ARGUMENT, "the prompt is empty");
+    if (ids->count >= info->context)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "the prompt has %zu tokens; the context holds %u, the answer included", ids->count,
+            info->context);
+    return px_ok();
+}
+
+static px_status make_seq(px_engine *engine, const px_request *request, px_seq **out)
+{
+    px_ids ids = {0};
+    px_status status;
+    PX_TRY_GOTO(prompt_ids(engine, request, &ids), out);
+    uint32_t context = engine->parts.info.context, count = (uint32_t)ids.count;
+    uint32_t room = context - count;
+    uint32_t tokens_max =
+        request->max_tokens && request->max_tokens < room ? count + request->max_tokens : context;
+    PX_TRY_GOTO(
+        px_seq_create(ids.data, count, tokens_max, request, engine->parts.text.tokenizer, out),
+        out);
+out:
+    free(ids.data);
+    return status;
+}
+
+px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_t *out_id)
+{
+    px_caller_side *side = &engine->caller;
+    int64_t now_ns = px_now_ns();
+    PX_TRY(px_engine_health(engine));
+    PX_TRY(px_sampling_check(&request->sampling));
+    if (!side->free_count)
+        return px_fail(PX_RESOURCE_EXHAUSTED,
+            "the engine's queue is full: %u requests are running or waiting", side->capacity);
+    px_seq *seq;
+    PX_TRY(make_seq(engine, request, &seq));
+    uint32_t slot = side->free_slots[--side->free_count];
+    seq->id = ++side->submitted * side->capacity + slot;
+    seq->submitted_ns = now_ns;
+    side->live[slot] = seq;
+    *out_id = seq->id;
+    bool pushed = px_ring_push(&engine->inbox, &seq);
+    PX_ASSERT(pushed); /* the inbox has room for all that can live at once */
+    px_doorbell_ring(&engine->bell);
+    return px_ok();
+}
+
+void px_engine_cancel(px_engine *engine, uint64_t id)
+{
+    px_seq *seq = engine->caller.live[id % engine->caller.capacity];
+    if (!seq || seq->id != id) return;
+    atomic_store_explicit(&seq->cancelled, true, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->cancels, 1, memory_order_release);
+    px_doorbell_ring(&engine->bell);
+}
+
+/* The sequence is the caller's again: its end becomes the event, its memory is freed. */
+static void take_done(px_engine *engine, uint32_t slot, px_event *out)
+{
+    px_caller_side *side = &engine->caller;
+    px_seq *seq = side->live[slot];
+    int64_t submitted_ns = seq->submitted_ns;
+    out->finish = seq->finish;
+    out->status = seq->status;
+    out->prompt_tokens = seq->prompt_count;
+    out->output_tokens = seq->count - seq->prompt_count;
+    out->queue_ns = (seq->started_ns ? seq->started_ns : seq->ended_ns) - submitted_ns;
+    out->ttft_ns = seq->first_token_ns ? seq->first_token_ns - submitted_ns : 0;
+    out->total_ns = seq->ended_ns - submitted_ns;
+    side->live[slot] = NULL;
+    side->free_slots[side->free_count++] = slot;
+    px_seq_free(seq);
+}
+
+bool px_engine_poll(px_engine *engine, px_event *out)
+{
+    px_output output;
+    if (!px_ring_pop(&engine->outbox, &output)) {
+        /* From here on new events wake the caller again; look once more for those that came
+         * before it said so. */
+        atomic_exchange_explicit(&engine->is_waking, false, memory_order_acq_rel);
+        if (!px_ring_pop(&engine->outbox, &output)) return false;
+    }
+    *out = (px_event){.id = engine->caller.live[output.slot]->id,
+        .kind = (px_event_kind)output.kind,
+        .has_token = output.has_token,
+        .token = output.token,
+        .text_length = output.text_length};
+    memcpy(out->text, output.text, output.text_length);
+    if (out->kind == PX_EVENT_DONE) take_done(engine, output.slot, out);
+    return true;
+}
+
+px_status px_engine_tokenize(
+    px_engine *engine, px_slice text, bool add_special, uint32_t **out_ids, size_t *out_count)
+{
+    px_ids ids = {0};
+    px_status status = encode(engine, text, add_special, 0, &ids);
+    if (!px_is_ok(status)) {
+        free(ids.data);
+        return status;
+    }
+    *out_ids = ids.data;
+    *out_count = ids.count;
+    return px_ok();
+}

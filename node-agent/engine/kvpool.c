@@ -1,0 +1,116 @@
+/* kvpool.c - see kvpool.h. */
+#include "engine/kvpool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { ALIGNMENT = 64 }; /* of each layer's K and V: a cache line, the widest vector */
+
+struct px_kvpool {
+    px_kv_layer *layers;
+    unsigned char *memory;
+    size_t memory_bytes;
+    uint32_t blocks, free_count;
+    uint32_t *free_ids; /* a stack: the last one freed is the first one taken */
+    bool *is_free;      /* [blocks]: to catch a double release, which would corrupt answers */
+};
+
+static size_t plane_bytes(px_dtype dtype, uint32_t kv_heads, uint32_t dim)
+{
+    size_t bytes = (size_t)kv_heads * PX_KV_BLOCK_TOKENS * px_dtype_bytes(dtype, dim);
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+uint64_t px_kvpool_block_bytes(px_kv_shape shape, px_dtype dtype)
+{
+    return (uint64_t)shape.layers * (plane_bytes(dtype, shape.kv_heads, shape.k_dim) +
+                                        plane_bytes(dtype, shape.kv_heads, shape.v_dim));
+}
+
+px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, px_kvpool **out)
+{
+    size_t block_bytes = px_kvpool_block_bytes(shape, dtype), memory_bytes;
+    void *memory;
+    if (__builtin_mul_overflow(block_bytes, (size_t)blocks, &memory_bytes))
+        return px_fail(PX_RESOURCE_EXHAUSTED, "a KV pool of %u blocks of %zu bytes is too large",
+            blocks, block_bytes);
+    PX_TRY(px_big_alloc(memory_bytes, "the KV pool", &memory));
+
+    px_kvpool *pool = px_alloc(sizeof *pool);
+    *pool = (px_kvpool){
+        .layers = px_alloc_array(shape.layers, sizeof *pool->layers),
+        .memory = memory,
+        .memory_bytes = memory_bytes,
+        .blocks = blocks,
+        .free_count = blocks,
+        .free_ids = px_alloc_array(blocks, sizeof *pool->free_ids),
+        .is_free = px_alloc_array(blocks, sizeof *pool->is_free),
+    };
+    unsigned char *at = pool->memory;
+    for (uint32_t i = 0; i < shape.layers; i++) {
+        px_kv_layer *layer = &pool->layers[i];
+        *layer = (px_kv_layer){.k_block_bytes = block_bytes,
+            .v_block_bytes = block_bytes,
+            .dtype = dtype,
+            .kv_heads = shape.kv_heads,
+            .k_dim = shape.k_dim,
+            .v_dim = shape.v_dim};
+        layer->k = at;
+        layer->v = at + plane_bytes(dtype, shape.kv_heads, shape.k_dim);
+        at = layer->v + plane_bytes(dtype, shape.kv_heads, shape.v_dim);
+    }
+    for (uint32_t i = 0; i < blocks; i++) {
+        pool->free_ids[i] = blocks - 1 - i; /* block 0 is taken first */
+        pool->is_free[i] = true;
+    }
+    *out = pool;
+    return px_ok();
+}
+
+void px_kvpool_free(px_kvpool *pool)
+{
+    if (!pool) return;
+    px_big_free(pool->memory, pool->memory_bytes);
+    free(pool->layers);
+    free(pool->free_ids);
+    free(pool->is_free);
+    free(pool);
+}
+
+const px_kv_layer *px_kvpool_layers(const px_kvpool *pool)
+{
+    return pool->layers;
+}
+
+uint32_t px_kvpool_blocks(const px_kvpool *pool)
+{
+    return pool->blocks;
+}
+
+uint32_t px_kvpool_blocks_free(const px_kvpool *pool)
+{
+    return pool->free_count;
+}
+
+px_status px_kvpool_acquire(px_kvpool *pool, uint32_t count, uint32_t *out_ids)
+{
+    if (count > pool->free_count)
+        return px_fail(PX_RESOURCE_EXHAUSTED, "%u KV blocks are wanted; %u of %u are free", count,
+            pool->free_count, pool->blocks);
+    for (uint32_t i = 0; i < count; i++) {
+        out_ids[i] = pool->free_ids[--pool->free_count];
+        pool->is_free[out_ids[i]] = false;
+    }
+    return px_ok();
+}
+
+void px_kvpool_release(px_kvpool *pool, const uint32_t *ids, uint32_t count)
+{
+    for (uint32_t i = count; i-- > 0;) {
+        PX_ASSERT(ids[i] < pool->blocks && !pool->is_free[ids[i]]);
+        pool->is_free[ids[i]] = true;
+        pool->free_ids[pool->free_count++] = ids[i];
+    }
+}

@@ -1,0 +1,122 @@
+/* kvsize.c - see kvsize.h. */
+#include "engine/kvsize.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/term.h"
+#include "engine/kvpool.h"
+
+enum { CONTEXT_MIN = 2048, POOL_SHARE = 4 };
+
+typedef struct host_sum {
+    const char *name;
+    uint64_t fixed_bytes, block_bytes, available_bytes;
+    uint64_t weight_bytes;
+} host_sum;
+
+static host_sum sum_host(const px_memory_report *reports, int ranks, int of)
+{
+    host_sum host = {.name = reports[of].host, .available_bytes = UINT64_MAX};
+    for (int i = 0; i < ranks; i++) {
+        if (strcmp(reports[i].host, host.name) != 0) continue;
+        host.weight_bytes += reports[i].weight_bytes;
+        host.fixed_bytes += reports[i].weight_bytes + reports[i].work_bytes;
+        host.block_bytes += reports[i].block_bytes;
+        if (reports[i].available_bytes < host.available_bytes)
+            host.available_bytes = reports[i].available_bytes;
+    }
+    return host;
+}
+
+static uint64_t blocks_that_fit(const host_sum *host)
+{
+    if (host->available_bytes <= host->fixed_bytes) return 0;
+    uint64_t left = host->available_bytes - host->fixed_bytes;
+    return host->block_bytes ? left / host->block_bytes : UINT32_MAX;
+}
+
+static px_status refuse(const host_sum *host, uint64_t blocks)
+{
+    char weights[32], work[32], kv[32], token[32], sum[32], available[32];
+    uint64_t kv_bytes = blocks * host->block_bytes;
+    return px_fail(PX_RESOURCE_EXHAUSTED,
+        "memory on %s: weights %s + KV %s (%llu tokens of %s) + work %s = %s, but %s are "
+        "available: "
+        "ask for a smaller context or use more hosts",
+        host->name, px_format_bytes(host->weight_bytes, weights), px_format_bytes(kv_bytes, kv),
+        (unsigned long long)blocks * PX_KV_BLOCK_TOKENS,
+        px_format_bytes(host->block_bytes / PX_KV_BLOCK_TOKENS, token),
+        px_format_bytes(host->fixed_bytes - host->weight_bytes, work),
+        px_format_bytes(host->fixed_bytes + kv_bytes, sum),
+        px_format_bytes(host->available_bytes, available));
+}
+
+static uint64_t at_most(uint64_t value, uint64_t limit)
+{
+    return value < limit ? value : limit;
+}
+
+static uint64_t at_least(uint64_t value, uint64_t limit)
+{
+    return value > limit ? value : limit;
+}
+
+px_status px_kv_size(
+    const px_memory_report *reports, int ranks, const px_kv_wish *wish, uint32_t *out_blocks)
+{
+    host_sum tightest = sum_host(reports, ranks, 0);
+    for (int i = 1; i < ranks; i++) {
+        host_sum host = sum_host(reports, ranks, i);
+        if (blocks_that_fit(&host) < blocks_that_fit(&tightest)) tightest = host;
+    }
+    uint64_t fit = blocks_that_fit(&tightest);
+    uint64_t one_context = px_kv_blocks_for(wish->context), blocks, least;
+    if (wish->tokens) {
+        blocks = least = (wish->tokens + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS;
+    } else {
+        least = wish->context_wanted ? one_context
+                                     : at_most(one_context, px_kv_blocks_for(CONTEXT_MIN));
+        blocks = at_least(fit / POOL_SHARE, one_context);
+        blocks = at_most(at_most(blocks, fit), one_context * wish->slots);
+    }
+    if (fit < least || blocks < least) return refuse(&tightest, least);
+    *out_blocks = (uint32_t)at_most(blocks, UINT32_MAX / PX_KV_BLOCK_TOKENS);
+    return px_ok();
+}
+
+/* The number behind `key` in a small text file, or in the whole file for NULL; UINT64_MAX: none. */
+static uint64_t read_number(const char *path, const char *key)
+{
+    FILE *file = fopen(path, "re");
+    if (!file) return UINT64_MAX;
+    char line[256];
+    uint64_t value = UINT64_MAX;
+    while (fgets(line, sizeof line, file)) {
+        const char *at = line;
+        if (key) {
+            if (strncmp(line, key, strlen(key)) != 0) continue;
+            at += strlen(key);
+        }
+        char *end;
+        uint64_t number = strtoull(at, &end, 10);
+        if (end != at) value = number;
+        break;
+    }
+    fclose(file);
+    return value;
+}
+
+uint64_t px_memory_available(void)
+{
+    uint64_t kib = read_number("/proc/meminfo", "MemAvailable:");
+    uint64_t available = kib == UINT64_MAX ? UINT64_MAX : kib * 1024;
+    uint64_t limit = read_number("/sys/fs/cgroup/memory.max", NULL); /* "max": no number */
+    if (limit == UINT64_MAX) return available;
+    uint64_t used = read_number("/sys/fs/cgroup/memory.current", NULL);
+    uint64_t cache = read_number("/sys/fs/cgroup/memory.stat", "inactive_file ");
+    if (used == UINT64_MAX) return at_most(available, limit);
+    used -= cache == UINT64_MAX ? 0 : at_most(cache, used);
+    return at_most(available, limit - at_most(used, limit));
+}

@@ -1,0 +1,38 @@
+/* kvsize.h - how many KV blocks a group of ranks can have: exact arithmetic before anything loads.
+ *
+ * Every rank reports what it needs and what its host has; every rank computes the same answer from
+ * all reports.
+ * Threads: pure functions; px_memory_available() reads /proc and the control group.
+ */
+#ifndef PX_ENGINE_KVSIZE_H
+#define PX_ENGINE_KVSIZE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct px_memory_report { /* of one rank */
+    char host[64];
+    uint64_t weight_bytes, work_bytes; /* it will hold; work: logits, scratch, tokenizer */
+    uint64_t block_bytes;              /* of one KV block, in its layers and heads */
+    uint64_t available_bytes;          /* on its host, before loading */
+} px_memory_report;
+
+typedef struct px_kv_wish {
+    uint64_t tokens;     /* pool size asked for; 0: choose */
+    uint32_t context;    /* longest sequence */
+    bool context_wanted; /* asked for: then the pool must hold it */
+    uint32_t slots;      /* sequences at once */
+} px_kv_wish;
+
+/* What was asked for, or RESOURCE_EXHAUSTED with the arithmetic. Asked for nothing: a quarter of
+ * what the tightest host has left, at least one context if that fits at all, at most a context for
+ * each slot; a pool smaller than one context (but of 2048 tokens) is made if nobody insisted. */
+px_status px_kv_size(const px_memory_report *reports, int ranks, const px_kv_wish *wish,
+    uint32_t *out_blocks) PX_MUST_USE;
+
+/* What this process may still take: MemAvailable, or less where a control group says so. */
+uint64_t px_memory_available(void);
+
+#endif

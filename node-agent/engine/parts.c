@@ -1,0 +1,302 @@
+/* parts.c - see parts.h: from a model on disk to an engine's parts.
+ *
+ *   file -> describe -> plan -> memory of all ranks -> weights -> KV pool -> forward
+ *                 \-> tokenizer and template, on a thread of their own (rank 0) --^
+ */
+#include "engine/parts.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "engine/kvsize.h"
+
+enum {
+    SLOTS_DEFAULT = 64,
+    SLOTS_MAX = 4096,
+    QUEUE_DEFAULT = 1024,
+    BATCH_DEFAULT = 512,
+    BATCH_MAX = 1 << 16,
+    WORK_BYTES = 64 << 20 /* tokenizer, scratch, rings */
+};
+static const int64_t load_deadline_ns = 15 * 60 * PX_SEC; /* the slowest disk among the ranks */
+
+/* --- what ranks tell each other --- */
+
+typedef struct report {
+    px_status status;
+    px_memory_report memory;
+} report;
+
+/* Every rank gets every rank's report, in rank order at out_all [size]. */
+static px_status exchange(px_comm *comm, const report *mine, report *out_all)
+{
+    int size = px_comm_size(comm);
+    if (size == 1) {
+        *out_all = *mine;
+        return px_ok();
+    }
+    size_t *bytes = px_alloc_array((size_t)size, sizeof *bytes);
+    for (int i = 0; i < size; i++) bytes[i] = sizeof *mine;
+    px_status status = px_comm_gather(comm, mine, bytes, out_all);
+    free(bytes);
+    PX_TRY(status);
+    return px_comm_broadcast(comm, out_all, (size_t)size * sizeof *mine);
+}
+
+/* The first failure among all ranks, on all of them. */
+static px_status agree(px_comm *comm, report *mine, report *out_all)
+{
+    PX_TRY(exchange(comm, mine, out_all));
+    int size = px_comm_size(comm);
+    for (int i = 0; i < size; i++)
+        if (!px_is_ok(out_all[i].status))
+            return size == 1 ? out_all[i].status : px_prefix(out_all[i].status, "rank %d", i);
+    return px_ok();
+}
+
+/* --- text, beside the weights --- */
+
+typedef struct text_job {
+    pthread_t thread;
+    bool started;
+    const px_model_file *file;
+    px_text *out;
+    px_status status;
+} text_job;
+
+static void *open_text(void *arg)
+{
+    text_job *job = arg;
+    job->status = px_text_open(px_model_file_path(job->file), job->file, job->out);
+    return NULL;
+}
+
+static void text_start(text_job *job)
+{
+    job->started = pthread_create(&job->thread, NULL, open_text, job) == 0;
+    if (!job->started) open_text(job);
+}
+
+static px_status text_finish(text_job *job)
+{
+    if (job->started) pthread_join(job->thread, NULL);
+    return job->status;
+}
+
+/* --- the choices --- */
+
+typedef struct loading { /* everything load decides on the way */
+    const px_engine_options *options;
+    px_comm *comm;
+    px_plan plan;
+    const px_kernels *kernels;
+    px_dtype kv_type;
+    uint32_t slots, rows;
+    report *reports; /* [ranks] */
+} loading;
+
+static bool mostly_f32(const px_model_file *file)
+{
+    uint64_t f32_bytes = 0;
+    for (uint32_t i = 0; i < px_model_file_tensor_count(file); i++) {
+        const px_tensor *tensor = px_model_file_tensor_at(file, i);
+        if (tensor->dtype == PX_F32) f32_bytes += tensor->bytes;
+    }
+    return f32_bytes > px_model_file_bytes(file) / 2;
+}
+
+static px_status choose_kv_type(loading *l, const px_parts *parts)
+{
+    const char *name = l->options->kv_type;
+    if (!name) {
+        bool exact = l->kernels == px_kernels_scalar() || mostly_f32(parts->file);
+        l->kv_type = exact ? PX_F32 : PX_F16;
+        return px_ok();
+    }
+    if (!px_dtype_parse(name, &l->kv_type) || (l->kv_type != PX_F32 && l->kv_type != PX_F16 &&
+                                                  l->kv_type != PX_BF16 && l->kv_type != PX_Q8_0))
+        return px_fail(
+            PX_INVALID_ARGUMENT, "KV type '%s' is not one of f32, f16, bf16, q8_0", name);
+    uint32_t block = px_dtype_of(l->kv_type)->block_elements;
+    if (parts->info.k_dim % block || parts->info.v_dim % block)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "KV type '%s' comes in blocks of %u; this model's heads have %u and %u channels", name,
+            block, parts->info.k_dim, parts->info.v_dim);
+    return px_ok();
+}
+
+static px_status choose_limits(loading *l, px_parts *parts)
+{
+    const px_engine_options *options = l->options;
+    l->slots = options->seqs_max ? options->seqs_max : SLOTS_DEFAULT;
+    l->rows = options->batch_size ? options->batch_size : BATCH_DEFAULT;
+    if (l->slots > SLOTS_MAX)
+        return px_fail(
+            PX_INVALID_ARGUMENT, "%u sequences at once; at most %d", l->slots, SLOTS_MAX);
+    if (l->rows > BATCH_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "batch_size %u; at most %d", l->rows, BATCH_MAX);
+    if (l->rows < l->slots) l->rows = l->slots; /* every sequence that generates has its row */
+    if (options->context_max > parts->info.context)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "a context of %u tokens was asked for; the model was made for %u", options->context_max,
+            parts->info.context);
+    if (options->context_max) parts->info.context = options->context_max;
+    parts->queue_max = options->queue_max ? options->queue_max : QUEUE_DEFAULT;
+    return px_ok();
+}
+
+static px_status choose_plan(loading *l, const px_plan_shape *shape)
+{
+    uint32_t size = (uint32_t)px_comm_size(l->comm);
+    uint32_t pp = l->options->pp ? l->options->pp : 1;
+    uint32_t tp = l->options->tp ? l->options->tp : size / pp;
+    if ((uint64_t)tp * pp != size)
+        return px_fail(PX_INVALID_ARGUMENT, "tp %u x pp %u needs %llu ranks; the group has %u", tp,
+            pp, (unsigned long long)tp * pp, size);
+    return px_plan_make(shape, tp, pp, NULL, &l->plan);
+}
+
+/* Of one KV block on this rank, before its weights are there. */
+static uint64_t block_bytes(const loading *l, const px_parts *parts)
+{
+    int rank = px_comm_rank(l->comm);
+    const px_model_info *info = &parts->info;
+    const px_plan_place *place = &l->plan.places[px_plan_place_of(&l->plan, rank)];
+    px_kv_shape shape = {.layers = l->plan.stages[px_plan_stage(&l->plan, rank)].count,
+        .kv_heads =
+            info->kv_heads_cached == info->kv_heads ? place->kv_heads.count : info->kv_heads_cached,
+        .k_dim = info->k_dim,
+        .v_dim = info->v_dim};
+    return px_kvpool_block_bytes(shape, l->kv_type);
+}
+
+static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
+{
+    px_plan_shape shape;
+    PX_TRY(px_model_file_open(l->options->model_path, &parts->file));
+    PX_TRY(px_model_describe(parts->file, &parts->info, &shape));
+    l->kernels = px_kernels_find(l->options->kernels);
+    if (!l->kernels)
+        return px_fail(PX_INVALID_ARGUMENT, "kernels '%s' are not to be had on this machine",
+            l->options->kernels);
+    PX_TRY(choose_plan(l, &shape));
+    PX_TRY(choose_limits(l, parts));
+    PX_TRY(choose_kv_type(l, parts));
+    *out = (px_memory_report){
+        .weight_bytes = parts->info.weight_bytes / (uint64_t)px_comm_size(l->comm),
+        .work_bytes = WORK_BYTES + (uint64_t)l->slots * parts->info.vocabulary * sizeof(float),
+        .block_bytes = block_bytes(l, parts),
+        .available_bytes = px_memory_available(),
+    };
+    gethostname(out->host, sizeof out->host - 1);
+    return px_ok();
+}
+
+/* --- loading --- */
+
+static uint32_t choose_threads(const loading *l)
+{
+    if (l->options->threads) return l->options->threads;
+    cpu_set_t cpus;
+    int cores = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+    const report *mine = &l->reports[px_comm_rank(l->comm)];
+    int neighbours = 0; /* ranks on this host, this one included */
+    for (int i = 0; i < px_comm_size(l->comm); i++)
+        neighbours += strcmp(l->reports[i].memory.host, mine->memory.host) == 0;
+    return cores > neighbours ? (uint32_t)(cores / neighbours) : 1;
+}
+
+static px_status load_weights(loading *l, px_parts *parts)
+{
+    PX_TRY(px_team_create(choose_threads(l), l->options->pin, &parts->team));
+    px_model_options options = {.kernels = l->kernels,
+        .rank = px_comm_rank(l->comm),
+        .plan = &l->plan,
+        .team = parts->team,
+        .on_progress = l->options->on_progress,
+        .progress_arg = l->options->arg};
+    PX_TRY(px_model_load(parts->file, &options, &parts->model));
+    px_kv_shape shape = px_forward_kv_shape(parts->model);
+    PX_TRY(px_kvpool_create(shape, l->kv_type, parts->limits.blocks, &parts->pool));
+    parts->weight_bytes = px_model_resident_bytes(parts->model);
+    parts->kv_bytes = parts->limits.blocks * px_kvpool_block_bytes(shape, l->kv_type);
+    px_forward_limits limits = {.rows_max = parts->limits.rows,
+        .logit_rows_max = parts->limits.slots,
+        .position_max = parts->info.context};
+    return px_forward_create(parts->model, l->kernels, l->comm, parts->team,
+        px_kvpool_layers(parts->pool), &limits, &parts->model_forward);
+}
+
+static px_status forward_step(void *self, const px_batch *batch, float *out_logits)
+{
+    return px_forward_step(self, batch, out_logits);
+}
+
+/* The pool may be smaller than the model's context: then that is what the engine offers. */
+static px_status settle_limits(const loading *l, px_parts *parts)
+{
+    int ranks = px_comm_size(l->comm);
+    px_memory_report *memory = px_alloc_array((size_t)ranks, sizeof *memory);
+    for (int i = 0; i < ranks; i++) memory[i] = l->reports[i].memory;
+    px_kv_wish wish = {.tokens = l->options->kv_tokens,
+        .context = parts->info.context,
+        .context_wanted = l->options->context_max != 0,
+        .slots = l->slots};
+    uint32_t blocks;
+    px_status status = px_kv_size(memory, ranks, &wish, &blocks);
+    free(memory);
+    PX_TRY(status);
+    uint64_t tokens = (uint64_t)blocks * PX_KV_BLOCK_TOKENS;
+    if (tokens < parts->info.context) parts->info.context = (uint32_t)tokens;
+    parts->limits = (px_step_limits){.slots = l->slots,
+        .rows = l->rows,
+        .seq_blocks = px_kv_blocks_for(parts->info.context),
+        .blocks = blocks,
+        .vocabulary = parts->info.vocabulary};
+    return px_ok();
+}
+
+/* Each stage ends with all ranks of one mind, so none waits for one that gave up. */
+static px_status load_stages(loading *l, px_parts *parts)
+{
+    report mine = {.status = px_ok()};
+    mine.status = describe(l, parts, &mine.memory);
+    PX_TRY(agree(l->comm, &mine, l->reports));
+    PX_TRY(settle_limits(l, parts));
+
+    text_job text = {.file = parts->file, .out = &parts->text, .status = px_ok()};
+    bool leads = px_comm_rank(l->comm) == 0;
+    if (leads) text_start(&text);
+    mine.status = load_weights(l, parts);
+    px_status text_status = leads ? text_finish(&text) : px_ok();
+    if (px_is_ok(mine.status)) mine.status = text_status;
+    parts->forward = forward_step;
+    parts->forward_self = parts->model_forward;
+    return agree(l->comm, &mine, l->reports);
+}
+
+px_status px_parts_load(const px_engine_options *options, px_comm *comm, px_parts *out)
+{
+    out->comm = comm;
+    loading l = {.options = options, .comm = comm};
+    l.reports = px_alloc_array((size_t)px_comm_size(comm), sizeof *l.reports);
+    px_comm_set_deadline(comm, load_deadline_ns);
+    px_status status = load_stages(&l, out);
+    px_comm_set_deadline(comm, 0);
+    free(l.reports);
+    return status;
+}
+
+void px_parts_done(px_parts *parts)
+{
+    px_forward_free(parts->model_forward);
+    px_model_free(parts->model);
+    px_text_close(&parts->text);
+    px_model_file_close(parts->file);
+    px_kvpool_free(parts->pool);
+    px_team_free(parts->team);
+}

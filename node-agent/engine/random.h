@@ -1,0 +1,42 @@
+/* random.h - random numbers as a pure function of (seed, position): no state, no order.
+ *
+ * Whatever else runs beside a sequence, however its prompt is cut, wherever it is replayed, the
+ * number drawn for a position is the same.
+ * Source:  J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (SC11): Philox-4x32-10.
+ * Threads: pure functions.
+ */
+#ifndef PX_ENGINE_RANDOM_H
+#define PX_ENGINE_RANDOM_H
+
+#include <stdint.h>
+
+typedef struct px_philox_counter {
+    uint32_t word[4];
+} px_philox_counter;
+typedef struct px_philox_key {
+    uint32_t word[2];
+} px_philox_key;
+
+static inline px_philox_counter px_philox(px_philox_counter c, px_philox_key k)
+{
+    enum { ROUNDS = 10 };
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t a = UINT64_C(0xD2511F53) * c.word[0], b = UINT64_C(0xCD9E8D57) * c.word[2];
+        c = (px_philox_counter){{(uint32_t)(b >> 32) ^ c.word[1] ^ k.word[0], (uint32_t)b,
+            (uint32_t)(a >> 32) ^ c.word[3] ^ k.word[1], (uint32_t)a}};
+        k.word[0] += 0x9E3779B9; /* the golden ratio */
+        k.word[1] += 0xBB67AE85; /* sqrt(3) - 1 */
+    }
+    return c;
+}
+
+/* Uniform in [0, 1), 53 bits: the draw for the token at `position` of a sequence. */
+static inline double px_random_unit(uint64_t seed, uint32_t position)
+{
+    px_philox_counter r = px_philox((px_philox_counter){{position, 0, 0, 0}},
+        (px_philox_key){{(uint32_t)seed, (uint32_t)(seed >> 32)}});
+    uint64_t bits = (uint64_t)r.word[0] << 32 | r.word[1];
+    return (double)(bits >> 11) * 0x1p-53;
+}
+
+#endif

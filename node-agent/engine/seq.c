@@ -1,0 +1,69 @@
+/* seq.c - see seq.h. */
+#include "engine/seq.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/kvpool.h"
+
+/* Tokens, blocks, stop strings: the arena's bound for the longest context is never the obstacle. */
+static size_t arena_limit(uint32_t tokens_max)
+{
+    return (size_t)tokens_max * 2 * sizeof(uint32_t) +
+           (size_t)PX_STOPS_MAX * PX_STOP_BYTES_MAX * 8 + 64 * 1024;
+}
+
+px_status px_seq_create(const uint32_t *prompt, uint32_t count, uint32_t tokens_max,
+    const px_request *request, const px_tokenizer *tokenizer, px_seq **out)
+{
+    PX_ASSERT(count > 0 && count < tokens_max);
+    px_seq *seq = px_alloc(sizeof *seq);
+    px_arena_init(&seq->arena, arena_limit(tokens_max));
+    px_status status = px_ok();
+    PX_TRY_GOTO(
+        px_stops_create(request->stops, request->stop_count, &seq->arena, &seq->stops), fail);
+    seq->tokens = px_arena_alloc(&seq->arena, (size_t)tokens_max * sizeof *seq->tokens);
+    seq->blocks =
+        px_arena_alloc(&seq->arena, (size_t)px_kv_blocks_for(tokens_max) * sizeof *seq->blocks);
+    PX_ASSERT(seq->tokens && seq->blocks);
+    memcpy(seq->tokens, prompt, count * sizeof *prompt);
+    seq->prompt_count = seq->count = count;
+    seq->tokens_max = tokens_max;
+    seq->sampling = request->sampling;
+    seq->ignore_eos = request->ignore_eos;
+    seq->deadline_ns = request->deadline_ns;
+    seq->detok = px_detok_create(tokenizer, true);
+    atomic_init(&seq->cancelled, false);
+    *out = seq;
+    return status;
+fail:
+    px_seq_free(seq);
+    return status;
+}
+
+void px_seq_free(px_seq *seq)
+{
+    if (!seq) return;
+    px_detok_free(seq->detok);
+    px_arena_done(&seq->arena);
+    free(seq);
+}
+
+void px_seq_list_insert(px_seq_list *list, px_seq *seq)
+{
+    px_seq *before = list->last; /* almost always it belongs at the end */
+    while (before && before->id > seq->id) before = before->previous;
+    seq->previous = before;
+    seq->next = before ? before->next : list->first;
+    *(before ? &before->next : &list->first) = seq;
+    *(seq->next ? &seq->next->previous : &list->last) = seq;
+    list->count++;
+}
+
+void px_seq_list_remove(px_seq_list *list, px_seq *seq)
+{
+    *(seq->previous ? &seq->previous->next : &list->first) = seq->next;
+    *(seq->next ? &seq->next->previous : &list->last) = seq->previous;
+    seq->next = seq->previous = NULL;
+    list->count--;
+}
