@@ -137,42 +137,56 @@ static double layer_work(const px_plan_shape *shape, uint32_t layer)
            3 * hidden * ((double)shape->experts_used * shape->ffn_expert + shape->ffn_shared);
 }
 
-/* Fills the stages in order, none above `limit` and none empty. Whether all layers found a place;
- * the last stage also has the output matrix. */
-static bool fill_stages(const px_plan_shape *shape, double limit, uint32_t pp, px_range *out_stages)
+/* How many of the first `layers` layers stage `stage` may take from the back without passing
+ * `limit`: at least one, and one is left for each stage before it. The last stage of all also has
+ * the output matrix. 0: not even one fits. */
+static uint32_t fill_stage(
+    const px_plan_shape *shape, const px_plan *plan, uint32_t stage, uint32_t layers, double limit)
 {
-    double output = (double)shape->hidden * shape->vocabulary;
-    uint32_t layer = 0;
-    for (uint32_t s = 0; s < pp; s++) {
-        uint32_t stages_after = pp - 1 - s;
-        double load = stages_after == 0 ? output : 0;
-        out_stages[s] = (px_range){.begin = layer};
-        while (layer < shape->layers - stages_after) {
-            load += layer_work(shape, layer);
-            if (load > limit && out_stages[s].count > 0) break;
-            if (load > limit) return false;
-            out_stages[s].count++;
-            layer++;
-        }
+    double load = stage == plan->pp - 1 ? (double)shape->hidden * shape->vocabulary : 0;
+    uint32_t count = 0;
+    while (count < layers - stage) {
+        load += layer_work(shape, layers - 1 - count);
+        if (load > limit) break;
+        count++;
     }
-    return layer == shape->layers;
+    return count;
 }
 
-/* The least possible maximum, by halving the interval in which it lies. */
+static bool stages_fit(
+    const px_plan_shape *shape, const px_plan *plan, uint32_t last, uint32_t layers, double limit)
+{
+    for (uint32_t stages = last + 1; stages-- > 0;) {
+        uint32_t count = fill_stage(shape, plan, stages, layers, limit);
+        if (count == 0) return false;
+        layers -= count;
+    }
+    return layers == 0;
+}
+
+/* From the last stage to the first: the least limit under which the layers left fit into the stages
+ * left (by halving the interval in which it lies), and a stage filled up to it. Finding the limit
+ * anew for each keeps the others even where one layer and the output matrix are more than a share.
+ */
 static void cut_stages(const px_plan_shape *shape, px_plan *plan)
 {
-    double low = 0, high = (double)shape->hidden * shape->vocabulary;
-    for (uint32_t i = 0; i < shape->layers; i++) high += layer_work(shape, i);
-    high *= 1 + 1e-9; /* all in one stage fits, whatever the order of adding */
-    for (int i = 0; i < 60; i++) {
-        double middle = (low + high) / 2;
-        if (fill_stages(shape, middle, plan->pp, plan->stages))
-            high = middle;
-        else
-            low = middle;
+    uint32_t layers = shape->layers;
+    double all = (double)shape->hidden * shape->vocabulary;
+    for (uint32_t i = 0; i < layers; i++) all += layer_work(shape, i);
+    for (uint32_t stage = plan->pp; stage-- > 0;) {
+        double low = 0, high = all * (1 + 1e-9); /* enough, whatever the order of adding */
+        for (int i = 0; i < 60; i++) {
+            double middle = (low + high) / 2;
+            if (stages_fit(shape, plan, stage, layers, middle))
+                high = middle;
+            else
+                low = middle;
+        }
+        uint32_t count = fill_stage(shape, plan, stage, layers, high);
+        layers -= count;
+        plan->stages[stage] = (px_range){.begin = layers, .count = count};
     }
-    bool filled = fill_stages(shape, high, plan->pp, plan->stages);
-    PX_ASSERT(filled);
+    PX_ASSERT(layers == 0);
 }
 
 /* --- the whole ---------------------------------------------------------------------------- */

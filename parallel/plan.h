@@ -15,7 +15,7 @@
 
 #include "base/status.h"
 
-enum { PX_PLAN_TP_MAX = 64, PX_PLAN_PP_MAX = 64, PX_PLAN_LAYERS_MAX = 65536 };
+enum { PX_PLAN_TP_MAX = 64, PX_PLAN_PP_MAX = 64, PX_PLAN_LAYERS_MAX = 4096 };
 
 typedef struct px_range { /* [begin, begin + count) */
     uint32_t begin, count;
