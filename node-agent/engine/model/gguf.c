@@ -63,7 +63,7 @@ static px_status take(cursor *c, void *out, size_t bytes)
 
 static px_status take_string(cursor *c, px_slice *out)
 {
-    uint64_t length;
+    uint64_t length = 0;
     PX_TRY(take(c, &length, sizeof length));
     if (length > left(c))
         return px_fail(PX_DATA_LOSS, "a string in the header claims %llu bytes, more than is left",
@@ -102,8 +102,8 @@ static px_status skip_value(cursor *c, uint32_t type, int depth)
         if (depth == ARRAY_DEPTH_MAX)
             return px_fail(
                 PX_INVALID_ARGUMENT, "arrays are nested deeper than %d", ARRAY_DEPTH_MAX);
-        uint32_t element;
-        uint64_t count;
+        uint32_t element = 0;
+        uint64_t count = 0;
         PX_TRY(take(c, &element, sizeof element));
         PX_TRY(take(c, &count, sizeof count));
         size_t bytes = scalar_bytes(element);
@@ -155,7 +155,7 @@ static px_status read_pairs(cursor *c, uint64_t count, pair **out)
     pair *pairs = px_alloc_array(count ? count : 1, sizeof *pairs);
     px_status status = px_ok();
     for (uint64_t i = 0; i < count; i++) {
-        uint32_t type;
+        uint32_t type = 0;
         PX_TRY_GOTO(take_string(c, &pairs[i].key), failed);
         PX_TRY_GOTO(take(c, &type, sizeof type), failed);
         pairs[i].type = (px_gguf_type)type;
@@ -337,14 +337,14 @@ static px_status read_tensor(px_gguf *file, cursor *c, px_tensor *tensor, uint64
     if (!copy) return px_fail(PX_RESOURCE_EXHAUSTED, "the tensor names take too much memory");
     tensor->name = copy;
 
-    uint32_t dims, type;
+    uint32_t dims = 0, type = 0;
     PX_TRY(take(c, &dims, sizeof dims));
     if (!dims || dims > PX_TENSOR_DIMS_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "tensor '%s' has %u dimensions", copy, dims);
     tensor->dims = dims;
     uint64_t elements = 1;
     for (uint32_t i = dims; i-- > 0;) {
-        uint64_t size;
+        uint64_t size = 0;
         PX_TRY(take(c, &size, sizeof size));
         if (!size || size > UINT32_MAX || __builtin_mul_overflow(elements, size, &elements))
             return px_fail(PX_INVALID_ARGUMENT, "tensor '%s' has an impossible size", copy);
@@ -401,7 +401,7 @@ static px_status read_tensors(px_gguf *file, cursor *c, uint64_t count, const px
     if (count > TENSORS_MAX - file->tensor_count || count > left(c) / 32)
         return px_fail(PX_DATA_LOSS, "the header claims %llu tensors, more than it can hold",
             (unsigned long long)count);
-    uint64_t alignment;
+    uint64_t alignment = 0;
     PX_TRY(read_alignment(file, &alignment));
 
     px_tensor *grown = px_alloc_array(file->tensor_count + count + 1, sizeof *grown);
@@ -447,8 +447,8 @@ static px_status read_part(px_gguf *file, const char *path)
     file->part_count++;
     cursor c = {.at = map->data, .end = map->data + map->bytes};
     char magic[4];
-    uint32_t version;
-    uint64_t tensors, pairs;
+    uint32_t version = 0;
+    uint64_t tensors = 0, pairs = 0;
     if (map->bytes < sizeof magic || memcmp(map->data, "GGUF", sizeof magic) != 0)
         return px_fail(PX_INVALID_ARGUMENT, "not a GGUF file (it does not start with \"GGUF\")");
     PX_TRY(take(&c, magic, sizeof magic));

@@ -76,7 +76,7 @@ static px_status parse_tensor(const json_t *entry, px_slice data, px_tensor *ten
     PX_TRY(px_json_get_str(entry, "dtype", tensor->name, &dtype));
     if (!dtype) return px_fail(PX_INVALID_ARGUMENT, "tensor '%s' has no 'dtype'", tensor->name);
     PX_TRY(parse_dtype(tensor->name, dtype, &tensor->dtype));
-    uint64_t elements;
+    uint64_t elements = 0;
     PX_TRY(parse_shape(json_object_get(entry, "shape"), tensor, &elements));
 
     const json_t *offsets = json_object_get(entry, "data_offsets");

@@ -1,0 +1,355 @@
+/* arch.c - reading a description, its axes and roles, and finding weights by role. */
+#include "engine/model/arch.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/model/family.h"
+
+enum { CONTEXT_MIN = 512 };
+
+/* --- roles and axes --- */
+
+const px_role_traits *px_role_of(px_role role)
+{
+    static const px_role_traits traits[PX_ROLE_COUNT] = {
+        [PX_ROLE_EMBED] = {"token embedding", PX_AXIS_VOCABULARY, PX_AXIS_HIDDEN},
+        [PX_ROLE_FINAL_NORM] = {"final norm", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_OUTPUT] = {"output matrix", PX_AXIS_VOCABULARY, PX_AXIS_HIDDEN},
+        [PX_ROLE_ATTN_NORM] = {"attention norm", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_Q] = {"query projection", PX_AXIS_Q, PX_AXIS_HIDDEN},
+        [PX_ROLE_K] = {"key projection", PX_AXIS_K, PX_AXIS_HIDDEN},
+        [PX_ROLE_V] = {"value projection", PX_AXIS_V, PX_AXIS_HIDDEN},
+        [PX_ROLE_O] = {"attention output", PX_AXIS_HIDDEN, PX_AXIS_ATTENTION},
+        [PX_ROLE_Q_BIAS] = {"query bias", PX_AXIS_Q, PX_AXIS_ONE},
+        [PX_ROLE_K_BIAS] = {"key bias", PX_AXIS_K, PX_AXIS_ONE},
+        [PX_ROLE_V_BIAS] = {"value bias", PX_AXIS_V, PX_AXIS_ONE},
+        [PX_ROLE_O_BIAS] = {"attention output bias", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_Q_NORM] = {"query norm", PX_AXIS_HEAD_K, PX_AXIS_ONE},
+        [PX_ROLE_K_NORM] = {"key norm", PX_AXIS_HEAD_K, PX_AXIS_ONE},
+        [PX_ROLE_ATTN_POST_NORM] = {"norm after attention", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_FFN_NORM] = {"MLP norm", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_GATE] = {"MLP gate", PX_AXIS_FFN, PX_AXIS_HIDDEN},
+        [PX_ROLE_UP] = {"MLP up", PX_AXIS_FFN, PX_AXIS_HIDDEN},
+        [PX_ROLE_DOWN] = {"MLP down", PX_AXIS_HIDDEN, PX_AXIS_FFN},
+        [PX_ROLE_GATE_BIAS] = {"MLP gate bias", PX_AXIS_FFN, PX_AXIS_ONE},
+        [PX_ROLE_UP_BIAS] = {"MLP up bias", PX_AXIS_FFN, PX_AXIS_ONE},
+        [PX_ROLE_DOWN_BIAS] = {"MLP down bias", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_FFN_POST_NORM] = {"norm after MLP", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+    };
+    return &traits[role];
+}
+
+uint32_t px_axis_size(const px_arch *arch, px_axis axis)
+{
+    switch (axis) {
+    case PX_AXIS_ONE: return 1;
+    case PX_AXIS_HIDDEN: return arch->hidden;
+    case PX_AXIS_VOCABULARY: return arch->vocabulary;
+    case PX_AXIS_HEADS: return arch->heads;
+    case PX_AXIS_Q: return arch->heads * arch->head_k;
+    case PX_AXIS_K: return arch->kv_heads * arch->head_k;
+    case PX_AXIS_V: return arch->kv_heads * arch->head_v;
+    case PX_AXIS_ATTENTION: return arch->heads * arch->head_v;
+    case PX_AXIS_HEAD_K: return arch->head_k;
+    case PX_AXIS_FFN: return arch->ffn;
+    case PX_AXIS_COUNT: break;
+    }
+    PX_ASSERT(!"an axis of px_axis");
+    return 0;
+}
+
+static px_range scaled(px_range range, uint32_t by)
+{
+    return (px_range){.begin = range.begin * by, .count = range.count * by};
+}
+
+px_range px_axis_range(const px_arch *arch, const px_plan_place *place, px_axis axis)
+{
+    switch (axis) {
+    case PX_AXIS_VOCABULARY: return place->vocabulary;
+    case PX_AXIS_HEADS: return place->heads;
+    case PX_AXIS_Q: return scaled(place->heads, arch->head_k);
+    case PX_AXIS_K: return scaled(place->kv_heads, arch->head_k);
+    case PX_AXIS_V: return scaled(place->kv_heads, arch->head_v);
+    case PX_AXIS_ATTENTION: return scaled(place->heads, arch->head_v);
+    case PX_AXIS_FFN: return place->ffn;
+    default: return (px_range){.begin = 0, .count = px_axis_size(arch, axis)};
+    }
+}
+
+bool px_arch_has(const px_arch *arch, px_role role)
+{
+    switch (role) {
+    case PX_ROLE_OUTPUT: return !arch->tied;
+    case PX_ROLE_Q_BIAS:
+    case PX_ROLE_K_BIAS:
+    case PX_ROLE_V_BIAS: return arch->qkv_bias;
+    case PX_ROLE_O_BIAS: return arch->o_bias;
+    case PX_ROLE_Q_NORM:
+    case PX_ROLE_K_NORM: return arch->qk_norm;
+    case PX_ROLE_ATTN_POST_NORM:
+    case PX_ROLE_FFN_POST_NORM: return arch->post_norms;
+    case PX_ROLE_GATE_BIAS:
+    case PX_ROLE_UP_BIAS:
+    case PX_ROLE_DOWN_BIAS: return arch->mlp_bias;
+    default: return true;
+    }
+}
+
+/* --- weights --- */
+
+static px_status tensor_name(
+    const px_arch *arch, px_role role, uint32_t layer, char out[128], px_take *out_take)
+{
+    const px_name *name = px_family_name(arch->family, arch->from_gguf, role);
+    if (!name)
+        return px_fail(PX_UNIMPLEMENTED, "%s models have no tensor for the %s in this format",
+            arch->family->name, px_role_of(role)->what);
+    const char *mark = strstr(name->pattern, "%u");
+    if (mark)
+        snprintf(out, 128, "%.*s%u%s", (int)(mark - name->pattern), name->pattern, layer, mark + 2);
+    else
+        snprintf(out, 128, "%s", name->pattern);
+    *out_take = name->take;
+    return px_ok();
+}
+
+/* Which rows of a fused tensor belong to `role`, and how many rows it has in all. */
+static px_range taken_rows(
+    const px_arch *arch, px_role role, px_take take, uint32_t rows, uint32_t *out_total)
+{
+    uint32_t q = px_axis_size(arch, PX_AXIS_Q), k = px_axis_size(arch, PX_AXIS_K),
+             v = px_axis_size(arch, PX_AXIS_V), begin = 0;
+    *out_total = rows;
+    switch (take) {
+    case PX_TAKE_ALL:
+    case PX_TAKE_FIRST_HALF: break;
+    case PX_TAKE_QKV:
+        if (role == PX_ROLE_K || role == PX_ROLE_K_BIAS) begin = q;
+        if (role == PX_ROLE_V || role == PX_ROLE_V_BIAS) begin = q + k;
+        *out_total = q + k + v;
+        break;
+    case PX_TAKE_SECOND_HALF: begin = rows; break;
+    }
+    if (take == PX_TAKE_FIRST_HALF || take == PX_TAKE_SECOND_HALF) *out_total = 2 * rows;
+    return (px_range){.begin = begin, .count = rows};
+}
+
+static void print_shape(const px_tensor *tensor, char out[96])
+{
+    int used = 0;
+    for (uint32_t i = 0; i < tensor->dims; i++)
+        used += snprintf(out + used, 96 - (size_t)used, i ? " x %llu" : "%llu",
+            (unsigned long long)tensor->shape[i]);
+}
+
+px_status px_arch_find(const px_arch *arch, const px_model_file *file, px_role role, uint32_t layer,
+    px_weight_view *out)
+{
+    char name[128];
+    px_take take = PX_TAKE_ALL;
+    PX_TRY(tensor_name(arch, role, layer, name, &take));
+    const px_tensor *tensor = px_model_file_tensor(file, name);
+    const px_role_traits *traits = px_role_of(role);
+    if (!tensor) return px_fail(PX_NOT_FOUND, "tensor '%s' (%s) is missing", name, traits->what);
+
+    uint32_t rows = px_axis_size(arch, traits->rows), cols = px_axis_size(arch, traits->cols),
+             total;
+    px_range taken = taken_rows(arch, role, take, rows, &total);
+    bool vector = traits->cols == PX_AXIS_ONE;
+    bool fits = vector ? tensor->dims == 1 && tensor->shape[0] == total
+                       : tensor->dims == 2 && tensor->shape[0] == total && tensor->shape[1] == cols;
+    if (!fits) {
+        char shape[96], wanted[32] = "";
+        print_shape(tensor, shape);
+        if (!vector) snprintf(wanted, sizeof wanted, " x %u", cols);
+        return px_fail(PX_INVALID_ARGUMENT,
+            "tensor '%s' (%s) is %s, but the model's settings need %u%s", name, traits->what, shape,
+            total, wanted);
+    }
+    const px_dtype_traits *dtype = px_dtype_of(tensor->dtype);
+    bool plain = dtype->block_elements == 1;
+    if (tensor->dtype == PX_I32 || tensor->dtype == PX_I64 || (vector && !plain))
+        return px_fail(PX_UNIMPLEMENTED, "tensor '%s' (%s) has type %s, which cannot be used there",
+            name, traits->what, dtype->name);
+
+    size_t row_bytes = px_dtype_bytes(tensor->dtype, vector ? 1 : cols);
+    *out = (px_weight_view){.tensor = tensor,
+        .dtype = tensor->dtype,
+        .rows = rows,
+        .cols = cols,
+        .data = (const unsigned char *)tensor->data + taken.begin * row_bytes,
+        .row_bytes = row_bytes};
+    return px_ok();
+}
+
+/* --- reading --- */
+
+static px_status find_family(const px_config *config, const px_family **out)
+{
+    px_slice name = px_config_architecture(config);
+    char known[200] = "";
+    size_t used = 0;
+    for (const px_family *family = px_families; family->name; family++) {
+        const char *theirs = config->gguf ? family->gguf : family->hf;
+        if (!theirs) continue;
+        if (strlen(theirs) == name.length && memcmp(theirs, name.data, name.length) == 0) {
+            *out = family;
+            return px_ok();
+        }
+        used +=
+            (size_t)snprintf(known + used, sizeof known - used, used ? ", %s" : "%s", family->name);
+        if (used >= sizeof known) used = sizeof known - 1;
+    }
+    return px_fail(PX_UNIMPLEMENTED, "architecture '%.*s' is not supported; known: %s",
+        (int)(name.length < 60 ? name.length : 60), name.data, known);
+}
+
+static px_status read_sizes(const px_config *config, px_arch *arch)
+{
+    PX_TRY(px_config_u32(config, (px_key){"hidden_size", "embedding_length"}, &arch->hidden));
+    PX_TRY(px_config_u32(config, (px_key){"num_hidden_layers", "block_count"}, &arch->layer_count));
+    PX_TRY(px_config_u32(config, (px_key){"vocab_size", NULL}, &arch->vocabulary));
+    PX_TRY(px_config_u32(
+        config, (px_key){"max_position_embeddings", "context_length"}, &arch->context));
+    PX_TRY(px_config_u32(config, (px_key){"intermediate_size", "feed_forward_length"}, &arch->ffn));
+    PX_TRY(px_config_f32(
+        config, (px_key){"rms_norm_eps", "attention.layer_norm_rms_epsilon"}, &arch->norm_eps));
+    PX_TRY(px_config_u32(
+        config, (px_key){"num_attention_heads", "attention.head_count"}, &arch->heads));
+    arch->kv_heads = arch->heads;
+    PX_TRY(px_config_u32(
+        config, (px_key){"num_key_value_heads", "attention.head_count_kv"}, &arch->kv_heads));
+    arch->head_k = arch->heads ? arch->hidden / arch->heads : 0;
+    PX_TRY(px_config_u32(config, (px_key){"head_dim", "attention.key_length"}, &arch->head_k));
+    arch->head_v = arch->head_k;
+    return px_config_u32(config, (px_key){NULL, "attention.value_length"}, &arch->head_v);
+}
+
+static px_status check_sizes(const px_arch *arch)
+{
+    const struct {
+        const char *name;
+        uint32_t value, max;
+    } bounds[] = {{"hidden size", arch->hidden, 1 << 17},
+        {"number of layers", arch->layer_count, PX_ARCH_LAYERS_MAX},
+        {"vocabulary", arch->vocabulary, 1 << 24}, {"context", arch->context, 1 << 28},
+        {"number of heads", arch->heads, 1 << 12}, {"number of KV heads", arch->kv_heads, 1 << 12},
+        {"key size of a head", arch->head_k, 1 << 12},
+        {"value size of a head", arch->head_v, 1 << 12}, {"MLP width", arch->ffn, 1 << 22}};
+    for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
+        if (bounds[i].value < 1 || bounds[i].value > bounds[i].max)
+            return px_fail(PX_INVALID_ARGUMENT,
+                "the model's settings give a %s of %u (1 to %u is possible)", bounds[i].name,
+                bounds[i].value, bounds[i].max);
+    if (arch->heads % arch->kv_heads)
+        return px_fail(PX_INVALID_ARGUMENT, "%u heads cannot share %u KV heads evenly", arch->heads,
+            arch->kv_heads);
+    if (!(arch->norm_eps > 0 && arch->norm_eps < 1))
+        return px_fail(PX_INVALID_ARGUMENT, "the model's settings give a norm epsilon of %g",
+            (double)arch->norm_eps);
+    return px_ok();
+}
+
+static px_status read_activation(const px_config *config, px_arch *arch)
+{
+    static const struct {
+        const char *name;
+        px_activation activation;
+    } known[] = {{"silu", PX_SILU}, {"swish", PX_SILU}, {"gelu_pytorch_tanh", PX_GELU_TANH},
+        {"gelu_new", PX_GELU_TANH}, {"gelu", PX_GELU_ERF}};
+    const json_t *value = json_object_get(config->json, "hidden_activation");
+    if (!json_is_string(value)) value = json_object_get(config->json, "hidden_act");
+    const char *name = json_string_value(value);
+    if (!name) return px_ok();
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(known[i].name, name) != 0) continue;
+        arch->activation = known[i].activation;
+        return px_ok();
+    }
+    return px_fail(PX_UNIMPLEMENTED, "activation '%.60s' is not supported", name);
+}
+
+static px_status read_rope(const px_config *config, px_arch *arch)
+{
+    px_rope_settings rope;
+    PX_TRY(px_config_rope(config, NULL, &rope));
+    uint32_t dims = (uint32_t)(arch->head_k * rope.partial);
+    PX_TRY(px_config_u32(config, (px_key){NULL, "rope.dimension_count"}, &dims));
+    if (dims > arch->head_k)
+        return px_fail(
+            PX_INVALID_ARGUMENT, "RoPE over %u elements of a head of %u", dims, arch->head_k);
+    PX_TRY(px_rope_freqs_make(&rope.scaling, rope.theta, dims, &arch->ropes[0]));
+    double extended = rope.scaling.original_context * rope.scaling.factor;
+    if (rope.scaling.kind == PX_ROPE_YARN && extended > arch->context && extended < 1 << 28)
+        arch->context = (uint32_t)extended;
+    return px_ok();
+}
+
+/* The vocabulary of a GGUF and the tying of most models show in the tensors alone. */
+static px_status read_from_tensors(const px_config *config, px_arch *arch)
+{
+    const px_name *embed = px_family_name(arch->family, arch->from_gguf, PX_ROLE_EMBED);
+    const px_name *output = px_family_name(arch->family, arch->from_gguf, PX_ROLE_OUTPUT);
+    const px_tensor *table = px_model_file_tensor(config->file, embed->pattern);
+    if (!table)
+        return px_fail(PX_NOT_FOUND, "tensor '%s' (token embedding) is missing", embed->pattern);
+    if (!arch->vocabulary && table->dims == 2) arch->vocabulary = (uint32_t)table->shape[0];
+    arch->tied = !px_model_file_tensor(config->file, output->pattern);
+    return px_config_bool(config, (px_key){"tie_word_embeddings", NULL}, &arch->tied);
+}
+
+static px_status read_title(const px_config *config, px_arch *arch)
+{
+    px_slice name = {0};
+    if (config->gguf) (void)px_gguf_str(config->gguf, "general.name", &name);
+    if (!name.length) { /* the folder's or file's own name */
+        const char *path = px_model_file_path(config->file);
+        size_t end = strlen(path), begin;
+        while (end > 1 && path[end - 1] == '/') end--;
+        for (begin = end; begin > 0 && path[begin - 1] != '/';) begin--;
+        name = (px_slice){.data = path + begin, .length = end - begin};
+    }
+    int shown = (int)(name.length < sizeof arch->title ? name.length : sizeof arch->title - 1);
+    snprintf(arch->title, sizeof arch->title, "%.*s", shown, name.data);
+    return px_ok();
+}
+
+static px_status check_ends(const px_arch *arch)
+{
+    for (uint32_t i = 0; i < arch->eos_count; i++)
+        if (arch->eos_ids[i] >= arch->vocabulary)
+            return px_fail(PX_INVALID_ARGUMENT, "eos_token_id %u is outside the vocabulary of %u",
+                arch->eos_ids[i], arch->vocabulary);
+    return px_ok();
+}
+
+px_status px_arch_read(const px_model_file *file, px_arch *out)
+{
+    px_config config;
+    PX_TRY(px_config_open(file, &config));
+    *out = (px_arch){.from_gguf = config.gguf != NULL, .embed_scale = 1, .activation = PX_SILU};
+    px_arch *arch = out;
+    PX_TRY(find_family(&config, &arch->family));
+    PX_TRY(read_title(&config, arch));
+    PX_TRY(read_sizes(&config, arch));
+    PX_TRY(read_from_tensors(&config, arch));
+    PX_TRY(check_sizes(arch));
+    PX_TRY(read_activation(&config, arch));
+    PX_TRY(read_rope(&config, arch));
+    arch->attn_scale = (float)(1 / sqrt(arch->head_k));
+    PX_TRY(px_config_ends(&config, PX_ARCH_EOS_MAX, arch->eos_ids, &arch->eos_count));
+    PX_TRY(check_ends(arch));
+    PX_TRY(px_config_begin(&config, &arch->bos_id));
+    PX_TRY(arch->family->describe(&config, arch));
+    /* RoPE has no hard end, and tiny models state contexts that are shorter than any prompt. */
+    if (arch->context < CONTEXT_MIN) arch->context = CONTEXT_MIN;
+    return px_ok();
+}
+
+const char *px_arch_name(const px_arch *arch)
+{
+    return arch->family->name;
+}

@@ -1,0 +1,144 @@
+/* arch.h - what a model is: one description that the forward reads from top to bottom.
+ *
+ * An architecture is a description (px_arch), made from config.json or GGUF metadata by its family,
+ * and a name map from roles to tensors. Nothing after this header asks what a model is called.
+ *
+ *   x = embed_scale * embedding[ids]
+ *   for each layer:
+ *       h = norm(x)
+ *       q, k, v = h Wq + bq, ...         q, k normed per head (qk_norm), rotated
+ * (ropes[layer.rope]) a = attention(q, k, v)           attn_scale, attn_softcap, layer.window,
+ * sinks x = x + post_norm?(a Wo + bo) h = norm(x) m = (activation(h Wgate) * (h Wup)) Wdown or the
+ * same through routed experts x = x + post_norm?(m) logits = softcap(norm(x) Woutput)
+ *
+ * Threads: a value; immutable once made.
+ */
+#ifndef PX_MODEL_ARCH_H
+#define PX_MODEL_ARCH_H
+
+#include "engine/model/model_file.h"
+#include "engine/model/rope_freqs.h"
+#include "kernels/kernels.h"
+#include "parallel/plan.h"
+
+enum { PX_ARCH_LAYERS_MAX = 512, PX_ARCH_EOS_MAX = 16 };
+
+/* What a weight's rows or columns count. The axis alone says how ranks cut it. */
+typedef enum px_axis {
+    PX_AXIS_ONE,
+    PX_AXIS_HIDDEN,
+    PX_AXIS_VOCABULARY, /* cut in rows */
+    PX_AXIS_HEADS,      /* cut by KV groups, like the next five */
+    PX_AXIS_Q,          /* heads * head_k */
+    PX_AXIS_K,          /* kv_heads * head_k */
+    PX_AXIS_V,          /* kv_heads * head_v */
+    PX_AXIS_ATTENTION,  /* heads * head_v: what the output projection reads */
+    PX_AXIS_HEAD_K,
+    PX_AXIS_FFN, /* cut in quantisation blocks */
+    PX_AXIS_COUNT
+} px_axis;
+
+/* The part a weight plays. Rows are outputs, columns inputs; a vector has one column. */
+typedef enum px_role {
+    PX_ROLE_EMBED,
+    PX_ROLE_FINAL_NORM,
+    PX_ROLE_OUTPUT,
+    PX_ROLE_FIRST_IN_LAYER,
+    PX_ROLE_ATTN_NORM = PX_ROLE_FIRST_IN_LAYER,
+    PX_ROLE_Q,
+    PX_ROLE_K,
+    PX_ROLE_V,
+    PX_ROLE_O,
+    PX_ROLE_Q_BIAS,
+    PX_ROLE_K_BIAS,
+    PX_ROLE_V_BIAS,
+    PX_ROLE_O_BIAS,
+    PX_ROLE_Q_NORM,
+    PX_ROLE_K_NORM,
+    PX_ROLE_ATTN_POST_NORM,
+    PX_ROLE_FFN_NORM,
+    PX_ROLE_GATE,
+    PX_ROLE_UP,
+    PX_ROLE_DOWN,
+    PX_ROLE_GATE_BIAS,
+    PX_ROLE_UP_BIAS,
+    PX_ROLE_DOWN_BIAS,
+    PX_ROLE_FFN_POST_NORM,
+    PX_ROLE_COUNT
+} px_role;
+
+typedef struct px_role_traits {
+    const char *what; /* for sentences: "query projection" */
+    px_axis rows, cols;
+    bool in_layer;
+} px_role_traits;
+
+const px_role_traits *px_role_of(px_role role);
+
+typedef struct px_arch_layer {
+    uint32_t window; /* 0: sees everything; else the last `window` positions */
+    uint8_t rope;    /* which of arch.ropes */
+} px_arch_layer;
+
+typedef struct px_family px_family;
+
+typedef struct px_arch {
+    const px_family *family; /* its name maps */
+    bool from_gguf;
+    char title[128]; /* the model's own name */
+
+    /* sizes */
+    uint32_t vocabulary, hidden, layer_count, context;
+    px_arch_layer layers[PX_ARCH_LAYERS_MAX];
+
+    /* embedding and output */
+    float embed_scale;
+    bool tied;           /* the output matrix is the embedding */
+    float logit_softcap; /* 0: none */
+
+    /* norms: y = x / rms(x) * (norm_offset + weight) */
+    float norm_eps, norm_offset;
+    bool post_norms; /* attention's and the MLP's results are normed before they are added */
+
+    /* attention */
+    uint32_t heads, kv_heads, head_k, head_v;
+    float attn_scale, attn_softcap;
+    bool qkv_bias, o_bias, qk_norm;
+    px_rope_freqs ropes[2];
+    bool rope_interleaved; /* pairs are neighbours; else halves of the rotated part */
+
+    /* MLP */
+    uint32_t ffn;
+    px_activation activation;
+    bool mlp_bias;
+
+    /* tokens that end an answer; the one that begins a text (-1: none) */
+    uint32_t eos_ids[PX_ARCH_EOS_MAX], eos_count;
+    int64_t bos_id;
+} px_arch;
+
+/* Reads the description; UNIMPLEMENTED names an unknown architecture and lists the known. */
+px_status px_arch_read(const px_model_file *file, px_arch *out) PX_MUST_USE;
+const char *px_arch_name(const px_arch *arch); /* "llama" */
+
+/* Whole length of an axis, and the part of it that a place holds. */
+uint32_t px_axis_size(const px_arch *arch, px_axis axis);
+px_range px_axis_range(const px_arch *arch, const px_plan_place *place, px_axis axis);
+/* Does the model have this weight? */
+bool px_arch_has(const px_arch *arch, px_role role);
+
+/* Where a weight lies in the file: rows of a tensor. */
+typedef struct px_weight_view {
+    const px_tensor *tensor;
+    px_dtype dtype;
+    uint32_t rows, cols;
+    const unsigned char *data; /* row 0 */
+    size_t row_bytes;          /* distance between rows */
+} px_weight_view;
+
+/* Finds a weight by its role and checks type and shape; `layer` counts in layer roles only.
+ * NOT_FOUND and INVALID_ARGUMENT name the tensor. */
+px_status px_arch_find(const px_arch *arch, const px_model_file *file, px_role role, uint32_t layer,
+    px_weight_view *out) PX_MUST_USE;
+
+#endif

@@ -1,0 +1,347 @@
+/* config.c - see config.h. */
+#include "engine/model/config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+
+static const char where[] = "config.json";
+
+px_status px_config_open(const px_model_file *file, px_config *out)
+{
+    *out = (px_config){
+        .file = file, .json = px_model_file_config(file), .gguf = px_model_file_gguf(file)};
+    if (!out->gguf) return px_ok();
+    px_slice arch;
+    if (!px_gguf_str(out->gguf, "general.architecture", &arch))
+        return px_fail(PX_INVALID_ARGUMENT, "the GGUF has no general.architecture");
+    if (!arch.length || arch.length >= sizeof out->prefix || memchr(arch.data, 0, arch.length))
+        return px_fail(PX_INVALID_ARGUMENT, "general.architecture is empty or too long");
+    memcpy(out->prefix, arch.data, arch.length);
+    return px_ok();
+}
+
+px_slice px_config_architecture(const px_config *config)
+{
+    if (config->gguf) return (px_slice){.data = config->prefix, .length = strlen(config->prefix)};
+    const json_t *first = json_array_get(json_object_get(config->json, "architectures"), 0);
+    const char *name = json_string_value(first);
+    return (px_slice){.data = name ? name : "", .length = name ? strlen(name) : 0};
+}
+
+/* The GGUF key with its prefix. Keys are ours and short, prefixes were bounded in open. */
+static void full_key(const px_config *config, const char *key, char out[160])
+{
+    snprintf(out, 160, "%s.%s", config->prefix, key);
+}
+
+/* --- GGUF: one number, or a list of the same number for every layer --- */
+
+static px_status gguf_number(const px_config *config, const char *key, bool *out_found, double *out)
+{
+    char name[160];
+    full_key(config, key, name);
+    *out_found = px_gguf_real(config->gguf, name, out);
+    px_gguf_array list;
+    if (*out_found || !px_gguf_array_get(config->gguf, name, &list) || !list.count) return px_ok();
+    *out = px_gguf_array_real(&list, 0);
+    for (uint64_t i = 1; i < list.count; i++)
+        if (px_gguf_array_real(&list, i) != *out)
+            return px_fail(
+                PX_UNIMPLEMENTED, "%s differs between layers, which is not supported", name);
+    *out_found = true;
+    return px_ok();
+}
+
+static px_status json_number(const json_t *object, const char *key, bool *out_found, double *out)
+{
+    const json_t *value = json_object_get(object, key);
+    *out_found = value && !json_is_null(value);
+    return px_json_get_real(object, key, where, out);
+}
+
+static px_status number(const px_config *config, px_key key, bool *out_found, double *out)
+{
+    *out_found = false;
+    if (config->gguf) return key.gguf ? gguf_number(config, key.gguf, out_found, out) : px_ok();
+    return key.json ? json_number(config->json, key.json, out_found, out) : px_ok();
+}
+
+static const char *spelling(const px_config *config, px_key key)
+{
+    return config->gguf ? key.gguf : key.json;
+}
+
+px_status px_config_u32(const px_config *config, px_key key, uint32_t *out)
+{
+    bool found;
+    double value = 0;
+    PX_TRY(number(config, key, &found, &value));
+    if (!found) return px_ok();
+    if (!(value >= 0 && value <= UINT32_MAX && value == floor(value)))
+        return px_fail(PX_INVALID_ARGUMENT, "'%s' is %g, not a whole number in range",
+            spelling(config, key), value);
+    *out = (uint32_t)value;
+    return px_ok();
+}
+
+px_status px_config_f32(const px_config *config, px_key key, float *out)
+{
+    bool found;
+    double value = 0;
+    PX_TRY(number(config, key, &found, &value));
+    if (!found) return px_ok();
+    if (!isfinite(value) || fabs(value) > 1e30)
+        return px_fail(PX_INVALID_ARGUMENT, "'%s' is not a sensible number", spelling(config, key));
+    *out = (float)value;
+    return px_ok();
+}
+
+px_status px_config_bool(const px_config *config, px_key key, bool *out)
+{
+    if (config->json && key.json) return px_json_get_bool(config->json, key.json, where, out);
+    if (config->gguf && key.gguf) {
+        char name[160];
+        full_key(config, key.gguf, name);
+        (void)px_gguf_bool(config->gguf, name, out);
+    }
+    return px_ok();
+}
+
+static px_status json_reals(
+    const json_t *list, const char *key, uint32_t max, float *out, uint32_t *out_count)
+{
+    *out_count = 0;
+    if (!list || json_is_null(list)) return px_ok();
+    if (!json_is_array(list) || json_array_size(list) > max)
+        return px_fail(
+            PX_INVALID_ARGUMENT, "%s: '%s' must be a list of at most %u numbers", where, key, max);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *element = json_array_get(list, i);
+        if (!json_is_number(element))
+            return px_fail(PX_INVALID_ARGUMENT, "%s: '%s' must hold numbers", where, key);
+        out[i] = (float)json_number_value(element);
+    }
+    *out_count = (uint32_t)json_array_size(list);
+    return px_ok();
+}
+
+px_status px_config_reals(
+    const px_config *config, px_key key, uint32_t max, float *out, uint32_t *out_count)
+{
+    *out_count = 0;
+    if (config->json && key.json)
+        return json_reals(json_object_get(config->json, key.json), key.json, max, out, out_count);
+    px_gguf_array list;
+    char name[160];
+    if (!config->gguf || !key.gguf) return px_ok();
+    full_key(config, key.gguf, name);
+    if (!px_gguf_array_get(config->gguf, name, &list)) return px_ok();
+    if (list.count > max)
+        return px_fail(PX_INVALID_ARGUMENT, "'%s' holds more than %u numbers", name, max);
+    for (uint64_t i = 0; i < list.count; i++) out[i] = (float)px_gguf_array_real(&list, i);
+    *out_count = (uint32_t)list.count;
+    return px_ok();
+}
+
+/* --- RoPE in config.json --- */
+
+/* `rope_parameters` (newer) or `rope_scaling`; for models with two bases the object of one layer
+ * type within it. NULL: none. */
+static const json_t *rope_object(const px_config *config, const char *layer_type)
+{
+    const json_t *rope = json_object_get(config->json, "rope_parameters");
+    if (!json_is_object(rope)) rope = json_object_get(config->json, "rope_scaling");
+    const json_t *nested = layer_type ? json_object_get(rope, layer_type) : NULL;
+    if (json_is_object(nested)) return nested;
+    return json_is_object(rope) ? rope : NULL;
+}
+
+static px_status json_rope_scaling(const px_config *config, const json_t *rope, px_rope_scaling *s)
+{
+    static const char at[] = "config.json's RoPE settings";
+    const char *kind = "default";
+    bool truncate = true;
+    PX_TRY(px_json_get_str(rope, "type", at, &kind));
+    PX_TRY(px_json_get_str(rope, "rope_type", at, &kind));
+    PX_TRY(px_rope_kind_parse(kind, &s->kind));
+    PX_TRY(px_json_get_real(config->json, "max_position_embeddings", where, &s->context));
+    s->original_context = s->context;
+    PX_TRY(px_json_get_real(
+        config->json, "original_max_position_embeddings", where, &s->original_context));
+    PX_TRY(px_json_get_real(rope, "original_max_position_embeddings", at, &s->original_context));
+    PX_TRY(px_json_get_real(rope, "factor", at, &s->factor));
+    PX_TRY(px_json_get_real(rope, "low_freq_factor", at, &s->low_freq_factor));
+    PX_TRY(px_json_get_real(rope, "high_freq_factor", at, &s->high_freq_factor));
+    PX_TRY(px_json_get_real(rope, "beta_fast", at, &s->beta_fast));
+    PX_TRY(px_json_get_real(rope, "beta_slow", at, &s->beta_slow));
+    PX_TRY(px_json_get_real(rope, "mscale", at, &s->mscale));
+    PX_TRY(px_json_get_real(rope, "mscale_all_dim", at, &s->mscale_all_dim));
+    PX_TRY(px_json_get_real(rope, "attention_factor", at, &s->attention_factor));
+    PX_TRY(px_json_get_bool(rope, "truncate", at, &truncate));
+    s->no_truncate = !truncate;
+    if (s->kind == PX_ROPE_YARN && s->factor == 0) s->factor = s->context / s->original_context;
+    uint32_t count;
+    PX_TRY(json_reals(json_object_get(rope, "short_factor"), "short_factor", PX_ROPE_PAIRS_MAX,
+        s->short_factors, &count));
+    return json_reals(json_object_get(rope, "long_factor"), "long_factor", PX_ROPE_PAIRS_MAX,
+        s->long_factors, &count);
+}
+
+static px_status json_rope(const px_config *config, const char *layer_type, px_rope_settings *out)
+{
+    PX_TRY(px_json_get_real(config->json, "rope_theta", where, &out->theta));
+    PX_TRY(px_json_get_real(config->json, "partial_rotary_factor", where, &out->partial));
+    const json_t *rope = rope_object(config, layer_type);
+    if (!rope) return px_ok();
+    PX_TRY(px_json_get_real(rope, "rope_theta", where, &out->theta));
+    PX_TRY(px_json_get_real(rope, "partial_rotary_factor", where, &out->partial));
+    return json_rope_scaling(config, rope, &out->scaling);
+}
+
+/* --- RoPE in GGUF --- */
+
+/* A vector that GGUF files carry as a tensor instead of metadata. */
+static px_status tensor_reals(
+    const px_config *config, const char *name, float out[PX_ROPE_PAIRS_MAX], uint32_t *out_count)
+{
+    *out_count = 0;
+    const px_tensor *tensor = px_model_file_tensor(config->file, name);
+    if (!tensor) return px_ok();
+    if (tensor->dims != 1 || tensor->dtype != PX_F32 || tensor->shape[0] > PX_ROPE_PAIRS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "tensor '%s' must be an F32 vector of at most %d elements", name, PX_ROPE_PAIRS_MAX);
+    memcpy(out, tensor->data, tensor->bytes);
+    *out_count = (uint32_t)tensor->shape[0];
+    return px_ok();
+}
+
+static px_status gguf_rope(const px_config *config, px_rope_settings *out)
+{
+    px_rope_scaling *s = &out->scaling;
+    char name[160], kind[32] = "none";
+    px_slice text;
+    bool found;
+    PX_TRY(gguf_number(config, "rope.freq_base", &found, &out->theta));
+    full_key(config, "rope.scaling.type", name);
+    if (px_gguf_str(config->gguf, name, &text))
+        snprintf(kind, sizeof kind, "%.*s", (int)(text.length < 31 ? text.length : 31), text.data);
+    PX_TRY(px_rope_kind_parse(kind, &s->kind));
+    PX_TRY(gguf_number(config, "context_length", &found, &s->context));
+    s->original_context = s->context;
+    PX_TRY(
+        gguf_number(config, "rope.scaling.original_context_length", &found, &s->original_context));
+    PX_TRY(gguf_number(config, "rope.scaling.factor", &found, &s->factor));
+    if (!found) { /* the older spelling */
+        PX_TRY(gguf_number(config, "rope.scale_linear", &found, &s->factor));
+        if (found && s->kind == PX_ROPE_PLAIN && s->factor != 1) s->kind = PX_ROPE_LINEAR;
+    }
+    double magnitude = 0;
+    PX_TRY(gguf_number(config, "rope.scaling.attn_factor", &found, &magnitude));
+    if (found && magnitude != 0)
+        s->attention_factor =
+            magnitude * (s->kind == PX_ROPE_YARN ? px_rope_mscale(s->factor, 1) : 1);
+    uint32_t count;
+    PX_TRY(tensor_reals(config, "rope_freqs.weight", s->divisors, &s->divisor_count));
+    PX_TRY(tensor_reals(config, "rope_factors_short.weight", s->short_factors, &count));
+    PX_TRY(tensor_reals(config, "rope_factors_long.weight", s->long_factors, &count));
+    if (count) s->kind = PX_ROPE_LONG;
+    return px_ok();
+}
+
+px_status px_config_rope(const px_config *config, const char *layer_type, px_rope_settings *out)
+{
+    *out = (px_rope_settings){.theta = 10000,
+        .partial = 1,
+        .scaling = {.beta_fast = 32, .beta_slow = 1, .low_freq_factor = 1, .high_freq_factor = 4}};
+    return config->gguf ? gguf_rope(config, out) : json_rope(config, layer_type, out);
+}
+
+/* --- ends and begin --- */
+
+static px_status add_end(int64_t id, uint32_t max, uint32_t *ids, uint32_t *count)
+{
+    if (id < 0 || id > UINT32_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "eos_token_id %lld is impossible", (long long)id);
+    for (uint32_t i = 0; i < *count; i++)
+        if (ids[i] == (uint32_t)id) return px_ok();
+    if (*count == max) return px_fail(PX_INVALID_ARGUMENT, "more than %u eos_token_id values", max);
+    ids[(*count)++] = (uint32_t)id;
+    return px_ok();
+}
+
+static px_status json_ends(const px_config *config, uint32_t max, uint32_t *ids, uint32_t *count)
+{
+    /* generation_config.json is what the authors generate with; it wins. */
+    const json_t *ends =
+        json_object_get(px_model_file_generation_config(config->file), "eos_token_id");
+    if (!ends || json_is_null(ends)) ends = json_object_get(config->json, "eos_token_id");
+    if (!ends || json_is_null(ends)) return px_ok();
+    size_t listed = json_is_array(ends) ? json_array_size(ends) : 1;
+    for (size_t i = 0; i < listed; i++) {
+        const json_t *id = json_is_array(ends) ? json_array_get(ends, i) : ends;
+        if (!json_is_integer(id))
+            return px_fail(PX_INVALID_ARGUMENT,
+                "%s: 'eos_token_id' must be a number or a list of them", where);
+        PX_TRY(add_end(json_integer_value(id), max, ids, count));
+    }
+    return px_ok();
+}
+
+/* Files of chat models often name the end of the text as EOS and leave the end of a turn to be
+ * found by its text. */
+static px_status gguf_turn_ends(
+    const px_config *config, uint32_t max, uint32_t *ids, uint32_t *count)
+{
+    static const char *const texts[] = {
+        "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|return|>"};
+    px_gguf_array tokens, types;
+    if (!px_gguf_array_get(config->gguf, "tokenizer.ggml.tokens", &tokens) ||
+        tokens.type != PX_GGUF_STRING || tokens.count > UINT32_MAX)
+        return px_ok();
+    bool typed = px_gguf_array_get(config->gguf, "tokenizer.ggml.token_type", &types) &&
+                 types.count == tokens.count;
+    px_slice *list = px_alloc_array(tokens.count + 1, sizeof *list);
+    px_gguf_array_strings(&tokens, list);
+    px_status status = px_ok();
+    enum { TOKEN_TYPE_NORMAL = 1 };
+    for (uint64_t i = 0; i < tokens.count && px_is_ok(status); i++) {
+        if (list[i].length < 5 || list[i].data[0] != '<') continue;
+        if (typed && px_gguf_array_int(&types, i) == TOKEN_TYPE_NORMAL) continue;
+        for (size_t t = 0; t < sizeof texts / sizeof *texts; t++)
+            if (list[i].length == strlen(texts[t]) &&
+                !memcmp(list[i].data, texts[t], list[i].length))
+                status = add_end((int64_t)i, max, ids, count);
+    }
+    free(list);
+    return status;
+}
+
+px_status px_config_ends(
+    const px_config *config, uint32_t max, uint32_t *out_ids, uint32_t *out_count)
+{
+    *out_count = 0;
+    if (config->json) return json_ends(config, max, out_ids, out_count);
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+        "tokenizer.ggml.eom_token_id"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        int64_t id;
+        if (px_gguf_int(config->gguf, keys[i], &id)) PX_TRY(add_end(id, max, out_ids, out_count));
+    }
+    return gguf_turn_ends(config, max, out_ids, out_count);
+}
+
+px_status px_config_begin(const px_config *config, int64_t *out_id)
+{
+    *out_id = -1;
+    if (config->gguf) {
+        (void)px_gguf_int(config->gguf, "tokenizer.ggml.bos_token_id", out_id);
+        return px_ok();
+    }
+    const json_t *id = json_object_get(config->json, "bos_token_id");
+    if (json_is_integer(id)) *out_id = json_integer_value(id);
+    return px_ok();
+}

@@ -1,0 +1,50 @@
+/* config.h - one way to ask for a model's settings, whether they stand in config.json or in GGUF
+ * metadata.
+ *
+ * A key has a spelling for each source; GGUF keys get the architecture's prefix ("llama.").
+ * A missing or null value leaves the output untouched, a wrong kind or range fails with a sentence.
+ */
+#ifndef PX_MODEL_CONFIG_H
+#define PX_MODEL_CONFIG_H
+
+#include "engine/model/model_file.h"
+#include "engine/model/rope_freqs.h"
+
+typedef struct px_config {
+    const px_model_file *file;
+    const json_t *json;  /* config.json; NULL: GGUF */
+    const px_gguf *gguf; /* NULL: config.json */
+    char prefix[64];     /* "llama", of GGUF keys */
+} px_config;
+
+typedef struct px_key { /* NULL: the source has no such setting */
+    const char *json, *gguf;
+} px_key;
+
+px_status px_config_open(const px_model_file *file, px_config *out) PX_MUST_USE;
+/* architectures[0], or general.architecture; valid as long as the file. */
+px_slice px_config_architecture(const px_config *config);
+
+px_status px_config_u32(const px_config *config, px_key key, uint32_t *out) PX_MUST_USE;
+px_status px_config_f32(const px_config *config, px_key key, float *out) PX_MUST_USE;
+px_status px_config_bool(const px_config *config, px_key key, bool *out) PX_MUST_USE;
+/* A list of numbers; *out_count is 0 when it is missing. More than `max` fails. */
+px_status px_config_reals(
+    const px_config *config, px_key key, uint32_t max, float *out, uint32_t *out_count) PX_MUST_USE;
+
+/* RoPE of config.json's `rope_scaling` or `rope_parameters` (of `layer_type`, where that is an
+ * object of objects), or of GGUF's rope.*: theta and scaling. */
+typedef struct px_rope_settings {
+    double theta;
+    double partial; /* share of a head that is rotated */
+    px_rope_scaling scaling;
+} px_rope_settings;
+px_status px_config_rope(
+    const px_config *config, const char *layer_type, px_rope_settings *out) PX_MUST_USE;
+
+/* Ids that end an answer (at most `max`) and the id that begins a text. */
+px_status px_config_ends(
+    const px_config *config, uint32_t max, uint32_t *out_ids, uint32_t *out_count) PX_MUST_USE;
+px_status px_config_begin(const px_config *config, int64_t *out_id) PX_MUST_USE;
+
+#endif

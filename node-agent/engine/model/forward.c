@@ -1,0 +1,344 @@
+/* forward.c - from ids to logits: embedding, this stage's layers, output; scratch and stages. */
+#include "engine/model/forward.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/model/step.h"
+
+static const px_part whole = {.index = 0, .count = 1};
+
+static bool is_first_stage(const px_forward *f)
+{
+    return px_model_stage(f->model) == 0;
+}
+static bool is_last_stage(const px_forward *f)
+{
+    return px_model_stage(f->model) == f->model->plan.pp - 1;
+}
+
+/* --- the step --- */
+
+/* cos and sin for this worker's rows. Angles are rounded to float32 as in the reference. */
+static void make_rotations(const px_lane *lane)
+{
+    px_forward *f = lane->f;
+    for (int r = 0; r < 2; r++) {
+        const px_rope_freqs *rope = &f->model->arch.ropes[r];
+        uint32_t pairs = rope->dims / 2;
+        for (size_t i = lane->mine.begin; i < lane->mine.begin + (size_t)lane->mine.count; i++) {
+            uint32_t position = f->batch->at[i].position;
+            for (uint32_t p = 0; p < pairs; p++) {
+                float angle = rope->freq[p] * (float)position;
+                f->cosine[r][i * pairs + p] = cosf(angle) * rope->scale;
+                f->sine[r][i * pairs + p] = sinf(angle) * rope->scale;
+            }
+        }
+    }
+}
+
+/* x of the first stage comes from the embedding, of the others from the stage before. */
+static bool begin_rows(const px_lane *lane)
+{
+    px_forward *f = lane->f;
+    const px_arch *arch = &f->model->arch;
+    make_rotations(lane);
+    if (is_first_stage(f)) {
+        px_embed op = {.table = &f->model->shared.matrix[PX_ROLE_EMBED],
+            .ids = f->batch->ids + lane->mine.begin,
+            .rows = lane->mine.count,
+            .scale = arch->embed_scale,
+            .y = f->x + (size_t)lane->mine.begin * arch->hidden};
+        if (op.rows) f->kernels->embed(&op, whole);
+    } else if (lane->worker == 0) {
+        int from = f->model->rank - (int)f->model->plan.tp;
+        f->status =
+            px_comm_recv(f->world, from, f->x, (size_t)lane->rows * arch->hidden * sizeof *f->x);
+    }
+    px_lane_barrier(lane);
+    return px_is_ok(f->status);
+}
+
+static void hand_on(const px_lane *lane)
+{
+    px_forward *f = lane->f;
+    if (lane->worker != 0) return;
+    int to = f->model->rank + (int)f->model->plan.tp;
+    f->status =
+        px_comm_send(f->world, to, f->x, (size_t)lane->rows * f->model->arch.hidden * sizeof *f->x);
+}
+
+/* Softcaps this worker's share of the place's logits. */
+static void cap_logits(const px_lane *lane, float *logits, uint32_t width)
+{
+    float cap = lane->f->model->arch.logit_softcap;
+    px_range rows = px_lane_share(lane, lane->f->batch->logit_rows * width);
+    for (uint32_t i = rows.begin; i < rows.begin + rows.count; i++)
+        logits[i] = cap * tanhf(logits[i] / cap);
+}
+
+/* [logit_rows, vocabulary of this place]: final norm of the wanted rows, then the output matrix. */
+static void make_logits(const px_lane *lane)
+{
+    px_forward *f = lane->f;
+    const px_batch *batch = f->batch;
+    const px_matrix *output = &f->model->shared.matrix[PX_ROLE_OUTPUT];
+    uint32_t hidden = f->model->arch.hidden, wanted = batch->logit_rows;
+    float *logits = f->logits ? f->logits : f->out_logits, *normed = lane->desk->normed;
+    px_range chain = px_lane_share(lane, wanted);
+    if (lane->alone) chain = (px_range){.begin = 0, .count = wanted};
+
+    if (!wanted) return;
+    for (size_t i = chain.begin; i < chain.begin + (size_t)chain.count; i++)
+        px_lane_norm(lane, (px_norm){.weight = f->model->shared.vector[PX_ROLE_FINAL_NORM],
+                               .x = f->x + batch->logit_at[i] * (size_t)hidden,
+                               .y = normed + i * hidden,
+                               .range = {.begin = 0, .count = 1}});
+    px_lane_prepare(lane,
+        (px_input){
+            .x = normed, .cols = hidden, .range = chain, .kinds = px_lane_kinds(lane, output)});
+    px_lane_chain_done(lane);
+    px_lane_project(lane, (px_product){.w = output, .x = normed, .y = logits, .rows = wanted});
+    if (f->model->arch.logit_softcap != 0) {
+        px_lane_barrier(lane);
+        cap_logits(lane, logits, output->rows);
+    }
+}
+
+static void step_worker(void *arg, uint32_t worker, uint32_t workers)
+{
+    px_forward *f = arg;
+    uint32_t rows = f->batch->rows;
+    bool alone = rows <= PX_STEP_ALONE_ROWS_MAX && workers > 1;
+    px_lane lane = {.f = f,
+        .worker = worker,
+        .workers = workers,
+        .rows = rows,
+        .alone = alone,
+        .desk = alone ? &f->own[worker] : &f->shared};
+    lane.mine = px_lane_share(&lane, rows);
+    lane.chain = alone ? (px_range){.begin = 0, .count = rows} : lane.mine;
+
+    if (!begin_rows(&lane)) return;
+    uint32_t layers = f->model->plan.stages[px_model_stage(f->model)].count;
+    for (uint32_t i = 0; i < layers; i++)
+        if (!px_layer_attention(&lane, i) || !px_layer_mlp(&lane, i)) return;
+    px_lane_barrier(&lane); /* the last rows added to x are for everyone */
+    if (is_last_stage(f))
+        make_logits(&lane);
+    else
+        hand_on(&lane);
+}
+
+/* --- logits of several ranks meet on rank 0 --- */
+
+/* gathered: [rows, vocabulary of a place] of each place in turn -> [rows, vocabulary]. */
+static void interleave(const px_forward *f)
+{
+    const px_plan *plan = &f->model->plan;
+    size_t rows = f->batch->logit_rows, vocabulary = f->model->arch.vocabulary;
+    const float *from = f->gathered;
+    for (uint32_t p = 0; p < plan->tp; p++) {
+        px_range part = plan->places[p].vocabulary;
+        for (size_t i = 0; i < rows; i++, from += part.count)
+            memcpy(f->out_logits + i * vocabulary + part.begin, from, part.count * sizeof *from);
+    }
+}
+
+/* The places of the last stage bring their logits together at the first of them. */
+static px_status gather_places(px_forward *f)
+{
+    const px_plan *plan = &f->model->plan;
+    size_t bytes[PX_PLAN_TP_MAX];
+    for (uint32_t p = 0; p < plan->tp; p++)
+        bytes[p] = (size_t)f->batch->logit_rows * plan->places[p].vocabulary.count * sizeof(float);
+    return px_comm_gather(f->places, f->logits, bytes, f->gathered);
+}
+
+static px_status collect_logits(px_forward *f)
+{
+    const px_plan *plan = &f->model->plan;
+    int rank = f->model->rank, source = (int)((plan->pp - 1) * plan->tp);
+    size_t bytes = (size_t)f->batch->logit_rows * f->model->arch.vocabulary * sizeof(float);
+    if (!bytes) return px_ok();
+    if (is_last_stage(f) && f->places) PX_TRY(gather_places(f));
+    if (source != 0 && rank == source)
+        PX_TRY(px_comm_send(f->world, 0, f->places ? f->gathered : f->logits, bytes));
+    if (source != 0 && rank == 0)
+        PX_TRY(px_comm_recv(f->world, source, f->gathered ? f->gathered : f->out_logits, bytes));
+    if (rank == 0 && f->gathered) interleave(f);
+    return px_ok();
+}
+
+px_status px_forward_step(px_forward *f, const px_batch *batch, float *out_logits)
+{
+    PX_ASSERT(batch->rows > 0 && batch->rows <= f->limits.rows_max);
+    PX_ASSERT(batch->logit_rows <= f->limits.logit_rows_max && batch->logit_rows <= batch->rows);
+    f->batch = batch;
+    f->out_logits = out_logits;
+    f->status = px_ok();
+    px_team_run(f->team, step_worker, f);
+    return px_is_ok(f->status) ? collect_logits(f) : f->status;
+}
+
+/* --- scratch --- */
+
+/* Hands out aligned pieces of one allocation; with memory NULL it only measures. */
+typedef struct carver {
+    unsigned char *memory;
+    size_t used;
+} carver;
+
+static void *carve(carver *c, size_t count, size_t element_bytes)
+{
+    enum { ALIGN_BYTES = 64 };
+    void *piece = c->memory ? c->memory + c->used : NULL;
+    c->used += (count * element_bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+    return count ? piece : NULL;
+}
+
+static float *carve_floats(carver *c, size_t rows, size_t cols)
+{
+    return carve(c, rows * cols, sizeof(float));
+}
+
+/* The widest input that a matrix of this rank reads. */
+static uint32_t widest_input(const px_model *model)
+{
+    uint32_t widest = model->arch.hidden;
+    const px_axis axes[] = {PX_AXIS_ATTENTION, PX_AXIS_FFN};
+    for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
+        if (px_model_width(model, axes[i]) > widest) widest = px_model_width(model, axes[i]);
+    return widest;
+}
+
+/* `mlp`: where the desk keeps the gated rows, or NULL: room of its own. */
+static void carve_desk(px_forward *f, carver *c, size_t rows, float *mlp, px_desk *out)
+{
+    const px_model *model = f->model;
+    out->normed = carve_floats(c, rows, model->arch.hidden);
+    out->mlp = mlp ? mlp : carve_floats(c, rows, px_model_width(model, PX_AXIS_FFN));
+    for (px_act_kind kind = PX_ACT_F32 + 1; kind < PX_ACT_KIND_COUNT; kind++)
+        if (f->act_kinds >> kind & 1)
+            out->act[kind] = carve(c, rows, f->kernels->act_row_bytes(kind, widest_input(model)));
+}
+
+static size_t scratch_floats(const px_forward *f)
+{
+    const px_plan_place *place = px_model_place(f->model);
+    if (!place->heads.count) return 0;
+    px_kv_layer kv = f->kv[0];
+    px_attention op = {.kv = &kv,
+        .rows = f->limits.rows_max,
+        .heads = place->heads.count,
+        .position_max = f->limits.position_max};
+    return f->kernels->attention_scratch_floats(&op);
+}
+
+static void carve_all(px_forward *f, carver *c)
+{
+    const px_model *model = f->model;
+    const px_arch *arch = &model->arch;
+    size_t rows = f->limits.rows_max, logit_rows = f->limits.logit_rows_max;
+    uint32_t workers = px_team_count(f->team);
+    bool many = f->places || model->plan.pp > 1;
+
+    f->x = carve_floats(c, rows, arch->hidden);
+    f->delta = carve_floats(c, rows, arch->hidden);
+    f->q = carve_floats(c, rows, px_model_width(model, PX_AXIS_Q));
+    f->k = carve_floats(c, rows, px_model_width(model, PX_AXIS_K));
+    f->v = carve_floats(c, rows, px_model_width(model, PX_AXIS_V));
+    f->attended = carve_floats(c, rows, px_model_width(model, PX_AXIS_ATTENTION));
+    f->gate = carve_floats(c, rows, px_model_width(model, PX_AXIS_FFN));
+    f->up = carve_floats(c, rows, px_model_width(model, PX_AXIS_FFN));
+    for (int r = 0; r < 2; r++) {
+        f->cosine[r] = carve_floats(c, rows, arch->ropes[r].dims / 2);
+        f->sine[r] = carve_floats(c, rows, arch->ropes[r].dims / 2);
+    }
+    f->scratch = carve_floats(c, workers, scratch_floats(f));
+    if (is_last_stage(f) && many)
+        f->logits = carve_floats(c, logit_rows, px_model_width(model, PX_AXIS_VOCABULARY));
+    bool meets_logits = is_last_stage(f) && px_plan_place_of(&model->plan, model->rank) == 0;
+    if (f->places && (meets_logits || model->rank == 0))
+        f->gathered = carve_floats(c, logit_rows, arch->vocabulary);
+    /* Gating in place: row by row and element by element. */
+    carve_desk(f, c, rows, f->gate, &f->shared);
+    for (uint32_t i = 0; i < workers; i++)
+        carve_desk(f, c, PX_STEP_ALONE_ROWS_MAX, NULL, &f->own[i]);
+}
+
+/* The prepared forms that any of this rank's matrices reads. */
+static unsigned find_act_kinds(const px_forward *f)
+{
+    const px_model *model = f->model;
+    unsigned kinds = 0;
+    uint32_t layers = model->plan.stages[px_model_stage(model)].count;
+    for (px_role role = 0; role < PX_ROLE_COUNT; role++) {
+        if (role == PX_ROLE_EMBED) continue;
+        const px_matrix *w = &model->shared.matrix[role];
+        if (w->rows) kinds |= 1u << f->kernels->act_kind(w->dtype);
+        for (uint32_t i = 0; i < layers; i++) {
+            w = &model->layers[i].matrix[role];
+            if (w->rows) kinds |= 1u << f->kernels->act_kind(w->dtype);
+        }
+    }
+    return kinds;
+}
+
+/* --- life --- */
+
+static px_status open(px_forward *f)
+{
+    const px_plan *plan = &f->model->plan;
+    PX_ASSERT(px_comm_size(f->world) == (int)(plan->tp * plan->pp));
+    PX_ASSERT(px_comm_rank(f->world) == f->model->rank);
+    if (plan->tp > 1)
+        PX_TRY(px_comm_split(f->world, (int)px_model_stage(f->model),
+            (int)px_plan_place_of(plan, f->model->rank), &f->places));
+    f->act_kinds = find_act_kinds(f);
+    f->own = px_alloc_array(px_team_count(f->team), sizeof *f->own);
+    carver measure = {0};
+    carve_all(f, &measure);
+    PX_TRY(px_big_alloc(measure.used, "the scratch of a step", &f->memory));
+    f->memory_bytes = measure.used;
+    carve_all(f, &(carver){.memory = f->memory});
+    return px_ok();
+}
+
+px_status px_forward_create(const px_model *model, const px_kernels *kernels, px_comm *world,
+    px_team *team, const px_kv_layer *kv_layers, const px_forward_limits *limits, px_forward **out)
+{
+    px_forward *f = px_alloc(sizeof *f);
+    *f = (px_forward){.model = model,
+        .kernels = kernels,
+        .world = world,
+        .team = team,
+        .kv = kv_layers,
+        .limits = *limits,
+        .status = px_ok()};
+    px_status status = open(f);
+    if (!px_is_ok(status)) {
+        px_forward_free(f);
+        return status;
+    }
+    *out = f;
+    return px_ok();
+}
+
+void px_forward_free(px_forward *f)
+{
+    if (!f) return;
+    px_comm_free(f->places);
+    px_big_free(f->memory, f->memory_bytes);
+    free(f->own);
+    free(f);
+}
+
+px_kv_shape px_forward_kv_shape(const px_model *model)
+{
+    return (px_kv_shape){.layers = model->plan.stages[px_model_stage(model)].count,
+        .kv_heads = px_model_place(model)->kv_heads.count,
+        .k_dim = model->arch.head_k,
+        .v_dim = model->arch.head_v};
+}

@@ -1,0 +1,210 @@
+/* layer.c - the two halves of a transformer layer. */
+#include "engine/model/step.h"
+
+static const px_part whole = {.index = 0, .count = 1};
+
+static const px_arch_layer *layer_of(const px_lane *lane, uint32_t layer)
+{
+    const px_model *model = lane->f->model;
+    return &model->arch.layers[model->plan.stages[px_model_stage(model)].begin + layer];
+}
+
+/* --- attention --- */
+
+typedef struct heads { /* q or k of the step */
+    float *x;          /* [rows, count, head_k] */
+    uint32_t count;
+    const float *norm; /* [head_k] or NULL */
+} heads;
+
+/* Each head of this worker's rows: normed where the model does, then rotated by its position. */
+static void norm_and_rotate(const px_lane *lane, uint32_t rope_index, heads h)
+{
+    const px_forward *f = lane->f;
+    const px_arch *arch = &f->model->arch;
+    const px_rope_freqs *rope = &arch->ropes[rope_index];
+    size_t stride = (size_t)h.count * arch->head_k, first = lane->mine.begin;
+    if (h.norm) {
+        px_rmsnorm op = {.x = h.x + first * stride,
+            .weight = h.norm,
+            .y = h.x + first * stride,
+            .x_stride = stride,
+            .y_stride = stride,
+            .rows = lane->mine.count,
+            .groups = h.count,
+            .cols = arch->head_k,
+            .eps = arch->norm_eps,
+            .weight_offset = arch->norm_offset};
+        f->kernels->rmsnorm(&op, whole);
+    }
+    if (!rope->dims) return;
+    px_rope op = {.x = h.x + first * stride,
+        .x_stride = stride,
+        .cos = f->cosine[rope_index] + first * (rope->dims / 2),
+        .sin = f->sine[rope_index] + first * (rope->dims / 2),
+        .rows = lane->mine.count,
+        .heads = h.count,
+        .head_dim = arch->head_k,
+        .dims = rope->dims,
+        .interleaved = arch->rope_interleaved};
+    f->kernels->rope(&op, whole);
+}
+
+/* q and k of this worker's rows get their positions, then k and v go to the cache. */
+static void place_rows(const px_lane *lane, uint32_t layer)
+{
+    const px_forward *f = lane->f;
+    const px_weights *w = &f->model->layers[layer];
+    const px_kv_layer *kv = &f->kv[layer];
+    uint32_t rope = layer_of(lane, layer)->rope;
+    if (!lane->mine.count) return;
+    norm_and_rotate(lane, rope,
+        (heads){f->q, px_model_place(f->model)->heads.count, w->vector[PX_ROLE_Q_NORM]});
+    norm_and_rotate(lane, rope, (heads){f->k, kv->kv_heads, w->vector[PX_ROLE_K_NORM]});
+    size_t k_stride = (size_t)kv->kv_heads * kv->k_dim, v_stride = (size_t)kv->kv_heads * kv->v_dim;
+    px_kv_store op = {.kv = kv,
+        .at = f->batch->at + lane->mine.begin,
+        .k = f->k + lane->mine.begin * k_stride,
+        .v = f->v + lane->mine.begin * v_stride,
+        .k_stride = k_stride,
+        .v_stride = v_stride,
+        .rows = lane->mine.count};
+    f->kernels->kv_store(&op, whole);
+}
+
+static uint32_t largest_position(const px_batch *batch)
+{
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < batch->rows; i++)
+        if (batch->at[i].position > largest) largest = batch->at[i].position;
+    return largest;
+}
+
+static void attend(const px_lane *lane, uint32_t layer)
+{
+    const px_forward *f = lane->f;
+    const px_arch *arch = &f->model->arch;
+    uint32_t count = px_model_place(f->model)->heads.count;
+    px_attention op = {.kv = &f->kv[layer],
+        .at = f->batch->at,
+        .q = f->q,
+        .out = f->attended,
+        .q_stride = (size_t)count * arch->head_k,
+        .out_stride = (size_t)count * arch->head_v,
+        .rows = lane->rows,
+        .heads = count,
+        .scale = arch->attn_scale,
+        .softcap = arch->attn_softcap,
+        .window = layer_of(lane, layer)->window,
+        .scratch = f->scratch,
+        .position_max = largest_position(f->batch)};
+    f->kernels->attention(&op, (px_part){.index = lane->worker, .count = lane->workers});
+}
+
+bool px_layer_attention(const px_lane *lane, uint32_t layer)
+{
+    px_forward *f = lane->f;
+    const px_arch *arch = &f->model->arch;
+    const px_weights *w = &f->model->layers[layer];
+    const px_matrix *q = &w->matrix[PX_ROLE_Q], *k = &w->matrix[PX_ROLE_K],
+                    *v = &w->matrix[PX_ROLE_V], *o = &w->matrix[PX_ROLE_O];
+    uint32_t rows = lane->rows;
+
+    if (q->rows) { /* a place may hold no heads */
+        const float *h = lane->desk->normed;
+        px_lane_norm(lane, (px_norm){.weight = w->vector[PX_ROLE_ATTN_NORM],
+                               .x = f->x,
+                               .y = lane->desk->normed,
+                               .range = lane->chain});
+        px_lane_prepare(lane,
+            (px_input){.x = h,
+                .cols = arch->hidden,
+                .range = lane->chain,
+                .kinds = px_lane_kinds(lane, q) | px_lane_kinds(lane, k) | px_lane_kinds(lane, v)});
+        px_lane_chain_done(lane);
+
+        px_lane_project(
+            lane, (px_product){
+                      .w = q, .x = h, .bias = w->vector[PX_ROLE_Q_BIAS], .y = f->q, .rows = rows});
+        px_lane_project(
+            lane, (px_product){
+                      .w = k, .x = h, .bias = w->vector[PX_ROLE_K_BIAS], .y = f->k, .rows = rows});
+        px_lane_project(
+            lane, (px_product){
+                      .w = v, .x = h, .bias = w->vector[PX_ROLE_V_BIAS], .y = f->v, .rows = rows});
+        px_lane_barrier(lane);
+        place_rows(lane, layer);
+        px_lane_barrier(lane);
+        attend(lane, layer);
+        px_lane_barrier(lane);
+        px_lane_prepare(lane, (px_input){.x = f->attended,
+                                  .cols = o->cols,
+                                  .range = lane->chain,
+                                  .kinds = px_lane_kinds(lane, o)});
+        px_lane_chain_done(lane);
+    }
+    return px_lane_add_to_residual(lane,
+        (px_product){.w = o, .x = f->attended, .bias = w->vector[PX_ROLE_O_BIAS], .rows = rows},
+        w->vector[PX_ROLE_ATTN_POST_NORM]);
+}
+
+/* --- MLP --- */
+
+/* activation(gate) * up of the chain's rows, into the desk. */
+static void gate_rows(const px_lane *lane, uint32_t width)
+{
+    const px_forward *f = lane->f;
+    size_t first = (size_t)lane->chain.begin * width;
+    if (!lane->chain.count) return;
+    px_glu op = {.gate = f->gate + first,
+        .up = f->up + first,
+        .y = lane->desk->mlp + first,
+        .rows = lane->chain.count,
+        .cols = width,
+        .gate_stride = width,
+        .up_stride = width,
+        .y_stride = width,
+        .activation = f->model->arch.activation};
+    f->kernels->glu(&op, whole);
+}
+
+bool px_layer_mlp(const px_lane *lane, uint32_t layer)
+{
+    px_forward *f = lane->f;
+    const px_weights *w = &f->model->layers[layer];
+    const px_matrix *gate = &w->matrix[PX_ROLE_GATE], *up = &w->matrix[PX_ROLE_UP],
+                    *down = &w->matrix[PX_ROLE_DOWN];
+    uint32_t rows = lane->rows;
+
+    if (gate->rows) {
+        const float *h = lane->desk->normed;
+        px_lane_norm(lane, (px_norm){.weight = w->vector[PX_ROLE_FFN_NORM],
+                               .x = f->x,
+                               .y = lane->desk->normed,
+                               .range = lane->chain});
+        px_lane_prepare(lane, (px_input){.x = h,
+                                  .cols = f->model->arch.hidden,
+                                  .range = lane->chain,
+                                  .kinds = px_lane_kinds(lane, gate) | px_lane_kinds(lane, up)});
+        px_lane_chain_done(lane);
+        px_lane_project(lane, (px_product){.w = gate,
+                                  .x = h,
+                                  .bias = w->vector[PX_ROLE_GATE_BIAS],
+                                  .y = f->gate,
+                                  .rows = rows});
+        px_lane_project(lane,
+            (px_product){
+                .w = up, .x = h, .bias = w->vector[PX_ROLE_UP_BIAS], .y = f->up, .rows = rows});
+        px_lane_barrier(lane);
+        gate_rows(lane, gate->rows);
+        px_lane_prepare(lane, (px_input){.x = lane->desk->mlp,
+                                  .cols = down->cols,
+                                  .range = lane->chain,
+                                  .kinds = px_lane_kinds(lane, down)});
+        px_lane_chain_done(lane);
+    }
+    return px_lane_add_to_residual(lane,
+        (px_product){
+            .w = down, .x = lane->desk->mlp, .bias = w->vector[PX_ROLE_DOWN_BIAS], .rows = rows},
+        w->vector[PX_ROLE_FFN_POST_NORM]);
+}

@@ -1,0 +1,108 @@
+/* step.h - one step from the inside: what its workers share, and the pieces layers are made of.
+ *
+ * All workers of the team run the same code. Work is shared out in two ways:
+ *
+ *   matmul, attention   by the kernel, over outputs; a barrier before and after
+ *   chains of rows      norms, rotations, activations, preparing: each worker takes some rows from
+ *                       one end of the chain to the other, without barriers inside
+ *
+ * In a step of very few rows (a single decode) sharing rows out would leave most workers idle
+ * between two barriers, so there each worker does the chains whose result only matmuls read for
+ * all rows, at a desk of its own ("alone"): six barriers a layer instead of ten.
+ */
+#ifndef PX_MODEL_STEP_H
+#define PX_MODEL_STEP_H
+
+#include "engine/model/forward.h"
+#include "engine/model/weights.h"
+
+enum { PX_STEP_ALONE_ROWS_MAX = 2 };
+
+/* Where chains leave what matmuls read. */
+typedef struct px_desk {
+    float *normed;                         /* [rows, hidden] */
+    float *mlp;                            /* [rows, MLP width of this place] */
+    unsigned char *act[PX_ACT_KIND_COUNT]; /* prepared inputs */
+} px_desk;
+
+struct px_forward {
+    const px_model *model;
+    const px_kernels *kernels;
+    px_comm *world, *places; /* places: this stage's ranks; NULL when it has one */
+    px_team *team;
+    const px_kv_layer *kv;
+    px_forward_limits limits;
+    unsigned act_kinds; /* prepared forms that this rank's matrices read, as bits */
+
+    /* Scratch, one allocation. Widths are those of this place. */
+    void *memory;
+    size_t memory_bytes;
+    float *x;                    /* residual stream [rows, hidden] */
+    float *delta;                /* what attention or the MLP adds to it [rows, hidden] */
+    float *q, *k, *v, *attended; /* [rows, heads or KV heads, dim] */
+    float *gate, *up;            /* [rows, MLP width] */
+    float *cosine[2], *sine[2];  /* of arch.ropes [rows, dims / 2] */
+    float *scratch;              /* of attention, for each worker */
+    float *logits;               /* [logit_rows, vocabulary]; NULL where out_logits serves */
+    float *gathered;             /* all places' logits, one place after the other */
+    px_desk shared, *own;        /* own: [workers], PX_STEP_ALONE_ROWS_MAX rows each */
+
+    /* The step in progress. */
+    const px_batch *batch;
+    float *out_logits;
+    px_status status; /* worker 0 writes it before a barrier, all read it after */
+};
+
+typedef struct px_lane { /* one worker's view of the step */
+    px_forward *f;
+    uint32_t worker, workers;
+    uint32_t rows;
+    px_range mine;  /* rows that this worker alone writes in what is shared */
+    px_range chain; /* rows that it does at its desk: all when alone */
+    bool alone;
+    px_desk *desk;
+} px_lane;
+
+/* The rows of `rows` that fall to this worker. */
+px_range px_lane_share(const px_lane *lane, uint32_t rows);
+void px_lane_barrier(const px_lane *lane);
+/* Ends a chain at the desk: a barrier unless everyone has his own. */
+void px_lane_chain_done(const px_lane *lane);
+
+/* y = norm(x) of rows `range`, [rows, hidden] each; y may be x. */
+typedef struct px_norm {
+    const float *weight, *x;
+    float *y;
+    px_range range;
+} px_norm;
+void px_lane_norm(const px_lane *lane, px_norm norm);
+
+/* Which prepared forms of an input these weights read, as a set of bits (0: weight not held). */
+unsigned px_lane_kinds(const px_lane *lane, const px_matrix *w);
+/* Prepares rows `range` of x [rows, cols], cols being its stride, in all `kinds`. */
+typedef struct px_input {
+    const float *x;
+    uint32_t cols;
+    px_range range;
+    unsigned kinds;
+} px_input;
+void px_lane_prepare(const px_lane *lane, px_input input);
+
+typedef struct px_product { /* y = x W^T + bias (+ y), x prepared at the desk */
+    const px_matrix *w;     /* nothing happens when it has no rows */
+    const float *x, *bias;
+    float *y; /* [rows, w->rows] */
+    uint32_t rows;
+    bool accumulate;
+} px_product;
+void px_lane_project(const px_lane *lane, px_product product);
+
+/* x += the product, summed over the places, normed by post_norm (NULL: not); product.y and
+ * accumulate are set here. false: a peer failed, see f->status. Ends with a barrier. */
+bool px_lane_add_to_residual(const px_lane *lane, px_product product, const float *post_norm);
+
+/* The two halves of a layer; false as above. `layer` counts in this stage. */
+bool px_layer_attention(const px_lane *lane, uint32_t layer);
+bool px_layer_mlp(const px_lane *lane, uint32_t layer);
+
+#endif
