@@ -74,7 +74,8 @@ px_status px_kv_size(
     uint64_t fit = blocks_that_fit(&tightest);
     uint64_t one_context = px_kv_blocks_for(wish->context), blocks, least;
     if (wish->tokens) {
-        blocks = least = (wish->tokens + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS;
+        uint64_t wanted = (wish->tokens + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS;
+        blocks = least = at_most(wanted, one_context * wish->slots);
     } else {
         least = wish->context_wanted ? one_context
                                      : at_most(one_context, px_kv_blocks_for(CONTEXT_MIN));

@@ -26,9 +26,10 @@ typedef struct px_kv_wish {
     uint32_t slots;      /* sequences at once */
 } px_kv_wish;
 
-/* What was asked for, or RESOURCE_EXHAUSTED with the arithmetic. Asked for nothing: a quarter of
- * what the tightest host has left, at least one context if that fits at all, at most a context for
- * each slot; a pool smaller than one context (but of 2048 tokens) is made if nobody insisted. */
+/* What was asked for, but at most a context for each slot; or RESOURCE_EXHAUSTED with the
+ * arithmetic. Asked for nothing: a quarter of what the tightest host has left, and one context if
+ * that is more and fits; a pool smaller than one context (but of 2048 tokens) is made if nobody
+ * insisted on the context. */
 px_status px_kv_size(const px_memory_report *reports, int ranks, const px_kv_wish *wish,
     uint32_t *out_blocks) PX_MUST_USE;
 

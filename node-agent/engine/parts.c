@@ -6,13 +6,13 @@
 #include "engine/parts.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "engine/kvsize.h"
+#include "parallel/cpus.h"
 
 enum {
     SLOTS_DEFAULT = 64,
@@ -29,6 +29,7 @@ static const int64_t load_deadline_ns = 15 * 60 * PX_SEC; /* the slowest disk am
 typedef struct report {
     px_status status;
     px_memory_report memory;
+    uint64_t kv_tokens; /* rank 0's wish is the group's */
 } report;
 
 /* Every rank gets every rank's report, in rank order at out_all [size]. */
@@ -198,21 +199,10 @@ static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
 
 /* --- loading --- */
 
-static uint32_t choose_threads(const loading *l)
-{
-    if (l->options->threads) return l->options->threads;
-    cpu_set_t cpus;
-    int cores = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-    const report *mine = &l->reports[px_comm_rank(l->comm)];
-    int neighbours = 0; /* ranks on this host, this one included */
-    for (int i = 0; i < px_comm_size(l->comm); i++)
-        neighbours += strcmp(l->reports[i].memory.host, mine->memory.host) == 0;
-    return cores > neighbours ? (uint32_t)(cores / neighbours) : 1;
-}
-
 static px_status load_weights(loading *l, px_parts *parts)
 {
-    PX_TRY(px_team_create(choose_threads(l), l->options->pin, &parts->team));
+    PX_TRY(
+        px_team_create(px_cpus_claim(l->comm, l->options->threads), l->options->pin, &parts->team));
     px_model_options options = {.kernels = l->kernels,
         .rank = px_comm_rank(l->comm),
         .plan = &l->plan,
@@ -242,7 +232,7 @@ static px_status settle_limits(const loading *l, px_parts *parts)
     int ranks = px_comm_size(l->comm);
     px_memory_report *memory = px_alloc_array((size_t)ranks, sizeof *memory);
     for (int i = 0; i < ranks; i++) memory[i] = l->reports[i].memory;
-    px_kv_wish wish = {.tokens = l->options->kv_tokens,
+    px_kv_wish wish = {.tokens = l->reports[0].kv_tokens,
         .context = parts->info.context,
         .context_wanted = l->options->context_max != 0,
         .slots = l->slots};
@@ -263,7 +253,7 @@ static px_status settle_limits(const loading *l, px_parts *parts)
 /* Each stage ends with all ranks of one mind, so none waits for one that gave up. */
 static px_status load_stages(loading *l, px_parts *parts)
 {
-    report mine = {.status = px_ok()};
+    report mine = {.status = px_ok(), .kv_tokens = l->options->kv_tokens};
     mine.status = describe(l, parts, &mine.memory);
     PX_TRY(agree(l->comm, &mine, l->reports));
     PX_TRY(settle_limits(l, parts));

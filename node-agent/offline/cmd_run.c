@@ -1,0 +1,264 @@
+/* cmd_run.c - node-agent run: one prompt in, its continuation streamed out.
+ *
+ * Text goes to stdout as it comes and one line of figures to stderr; with --json every token is an
+ * object and the last line is the summary that scripts read.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/json.h"
+#include "offline/commands.h"
+#include "offline/session.h"
+
+enum {
+    INPUT_BYTES_MAX = 64 << 20,
+    OUTPUT_BYTES_MAX = 256 << 20,
+    TEMPLATE_TOKENS = 8192, /* what a chat template may add to the messages */
+    SPECIAL_TOKENS = 256    /* what a tokenizer may add to a text */
+};
+
+const px_arg_spec px_cmd_run_specs[] = {PX_SESSION_MODEL_SPEC,
+    {"prompt", PX_ARG_STR, "TEXT", NULL, "continue this text", .no_env = true, .group = "Prompt"},
+    {"messages", PX_ARG_STR, "FILE", NULL,
+        "answer the conversation in this JSON file: an array of messages, or an object with "
+        "\"messages\" and \"tools\"",
+        .no_env = true, .group = "Prompt"},
+    {"tokens", PX_ARG_STR, "FILE", NULL, "continue these ids, separated by white space",
+        .no_env = true, .group = "Prompt"},
+    {"max-tokens", PX_ARG_INT, "N", "256", "end after N tokens; 0: when the context is full",
+        .max = UINT32_MAX, .group = "Answer"},
+    {"temperature", PX_ARG_REAL, "T", "0", "0: always the likeliest token (greedy)",
+        .group = "Answer"},
+    {"top-k", PX_ARG_INT, "N", "0", "draw from the N likeliest tokens; 0: off", .max = UINT32_MAX,
+        .group = "Answer"},
+    {"top-p", PX_ARG_REAL, "P", "1", "draw from the likeliest tokens of this total; 1: off",
+        .group = "Answer"},
+    {"min-p", PX_ARG_REAL, "P", "0", "drop tokens less likely than P times the likeliest; 0: off",
+        .group = "Answer"},
+    {"seed", PX_ARG_INT, "N", "0", "the same seed draws the same tokens", .group = "Answer"},
+    {"stop", PX_ARG_STR, "TEXT", NULL, "end before this text", .repeatable = true, .no_env = true,
+        .group = "Answer"},
+    {"ignore-eos", PX_ARG_FLAG, NULL, NULL, "go on after the model's end token", .group = "Answer"},
+    PX_SESSION_RANK_SPECS, {"json", PX_ARG_FLAG, NULL, NULL, "print JSON, one object a line"}, {0}};
+
+static const px_command_doc doc = {
+    .usage =
+        "node-agent run --model PATH (--prompt TEXT | --messages FILE | --tokens FILE) [options]",
+    .summary = "Answers one prompt and streams the text. Under mpirun its processes are the ranks.",
+    .examples =
+        "node-agent run --model models/SmolLM2-135M-Instruct/1 --prompt 'Once upon a time'\n"
+        "mpirun -n 2 node-agent run --model llama.gguf --messages chat.json --temperature 0.7"};
+
+typedef struct run_job {
+    const px_args *args;
+    px_request request;
+    px_buf input;     /* the prompt's file */
+    uint32_t *tokens; /* behind request.tokens */
+    json_t *document; /* behind request.messages */
+    px_buf ids, text; /* of the answer, as JSON items and as text */
+} run_job;
+
+/* --- the request -------------------------------------------------------------------------- */
+
+static px_status parse_tokens(run_job *job, const char *path)
+{
+    const char *at = px_buf_text(&job->input), *const spaces = " \t\r\n";
+    size_t count = 0;
+    job->tokens = px_alloc_array(job->input.length / 2 + 1, sizeof *job->tokens);
+    while (at += strspn(at, spaces), *at) {
+        char *end;
+        unsigned long id = strtoul(at, &end, 10);
+        if (*at < '0' || *at > '9' || id > UINT32_MAX || (*end && !strchr(spaces, *end)))
+            return px_fail(PX_INVALID_ARGUMENT, "%s: '%.20s' is not a token id", path, at);
+        job->tokens[count++] = (uint32_t)id;
+        at = end;
+    }
+    job->request.tokens = job->tokens;
+    job->request.token_count = count;
+    return px_ok();
+}
+
+static px_status parse_messages(run_job *job, const char *path)
+{
+    px_request *request = &job->request;
+    PX_TRY(px_json_parse(px_buf_text(&job->input), job->input.length, path, &job->document));
+    request->messages = job->document;
+    if (json_is_object(job->document)) {
+        request->messages = json_object_get(job->document, "messages");
+        request->tools = json_object_get(job->document, "tools");
+        request->template_kwargs = json_object_get(job->document, "kwargs");
+    }
+    if (!json_is_array(request->messages))
+        return px_fail(PX_INVALID_ARGUMENT, "%s: wants an array of messages", path);
+    return px_ok();
+}
+
+/* Also says how many tokens the prompt can have at most, for sizing the KV pool. */
+static px_status read_prompt(run_job *job, uint64_t *out_tokens_max)
+{
+    const px_args *args = job->args;
+    const char *text = px_args_str(args, "prompt"), *tokens = px_args_str(args, "tokens");
+    const char *messages = px_args_str(args, "messages");
+    if ((text != NULL) + (tokens != NULL) + (messages != NULL) != 1)
+        return px_args_fail("give one of --prompt, --messages, --tokens");
+    if (text) {
+        job->request.prompt = (px_slice){text, strlen(text)};
+        *out_tokens_max = 2 * (uint64_t)strlen(text) + SPECIAL_TOKENS;
+        return px_ok();
+    }
+    PX_TRY(px_fs_read(tokens ? tokens : messages, &job->input));
+    if (tokens) {
+        PX_TRY(parse_tokens(job, tokens));
+        *out_tokens_max = job->request.token_count;
+    } else {
+        PX_TRY(parse_messages(job, messages));
+        *out_tokens_max = 2 * (uint64_t)job->input.length + TEMPLATE_TOKENS;
+    }
+    return px_ok();
+}
+
+static px_status read_request(run_job *job, uint64_t *out_tokens_max)
+{
+    const px_args *args = job->args;
+    px_request *request = &job->request;
+    request->max_tokens = (uint32_t)px_args_int(args, "max-tokens");
+    request->ignore_eos = px_args_flag(args, "ignore-eos");
+    request->sampling = (px_sampling){.temperature = (float)px_args_real(args, "temperature"),
+        .top_k = (uint32_t)px_args_int(args, "top-k"),
+        .top_p = (float)px_args_real(args, "top-p"),
+        .min_p = (float)px_args_real(args, "min-p"),
+        .seed = (uint64_t)px_args_int(args, "seed")};
+    int stops = px_args_str_count(args, "stop");
+    if (stops > PX_STOPS_MAX) return px_args_fail("at most %d times --stop", PX_STOPS_MAX);
+    for (int i = 0; i < stops; i++) {
+        const char *stop = px_args_str_at(args, "stop", i);
+        request->stops[request->stop_count++] = (px_slice){stop, strlen(stop)};
+    }
+    return read_prompt(job, out_tokens_max);
+}
+
+/* --- the answer --------------------------------------------------------------------------- */
+
+static double rate(const px_event *done)
+{
+    int64_t ns = done->total_ns - done->ttft_ns;
+    if (done->output_tokens < 2 || ns <= 0) return 0;
+    return (done->output_tokens - 1) * 1e9 / (double)ns;
+}
+
+static void print_line(const px_buf *line)
+{
+    fwrite(line->data, 1, line->length, stdout);
+    fflush(stdout);
+}
+
+static void print_token_json(const px_event *event)
+{
+    px_buf line;
+    px_buf_init(&line, 4096);
+    px_buf_puts(&line, "{");
+    if (event->has_token) px_buf_printf(&line, "\"id\":%u,", event->token);
+    px_buf_puts(&line, "\"text\":");
+    px_json_quote(&line, event->text, event->text_length);
+    px_buf_puts(&line, "}\n");
+    print_line(&line);
+    px_buf_done(&line);
+}
+
+static void take_token(run_job *job, const px_event *event, bool json)
+{
+    if (event->has_token)
+        px_buf_printf(&job->ids, "%s%u", job->ids.length ? "," : "", event->token);
+    px_buf_append(&job->text, event->text, event->text_length);
+    if (json) {
+        print_token_json(event);
+    } else if (event->text_length) {
+        fwrite(event->text, 1, event->text_length, stdout);
+        fflush(stdout);
+    }
+}
+
+static void print_summary_json(const run_job *job, const px_event *done)
+{
+    px_buf line;
+    px_buf_init(&line, OUTPUT_BYTES_MAX);
+    px_buf_printf(&line, "{\"ids\":[%s],\"text\":", px_buf_text(&job->ids));
+    px_json_quote(&line, px_buf_text(&job->text), job->text.length);
+    px_buf_printf(&line,
+        ",\"finish_reason\":\"%s\",\"prompt_tokens\":%u,\"output_tokens\":%u,\"ttft_ms\":%.3f,"
+        "\"tokens_per_s\":%.2f}\n",
+        px_finish_name(done->finish), done->prompt_tokens, done->output_tokens,
+        (double)done->ttft_ns / 1e6, rate(done));
+    print_line(&line);
+    px_buf_done(&line);
+}
+
+static void print_summary(const px_event *done)
+{
+    fprintf(stderr, "%u prompt tokens, %u answered (%s); first after %.0f ms, then %.1f tokens/s\n",
+        done->prompt_tokens, done->output_tokens, px_finish_name(done->finish),
+        (double)done->ttft_ns / 1e6, rate(done));
+}
+
+static px_status answer(void *arg, px_session *session)
+{
+    run_job *job = arg;
+    bool json = px_args_flag(job->args, "json");
+    px_engine *engine = px_session_engine(session);
+    uint64_t id;
+    px_event event;
+    PX_TRY(px_engine_submit(engine, &job->request, &id));
+    for (;;) {
+        if (!px_session_next(session, &event))
+            px_engine_cancel(engine, id);
+        else if (event.kind == PX_EVENT_DONE)
+            break;
+        else
+            take_token(job, &event, json);
+    }
+    if (!json && job->text.length) putchar('\n');
+    fflush(stdout);
+    if (!px_is_ok(event.status)) return event.status;
+    if (json)
+        print_summary_json(job, &event);
+    else
+        print_summary(&event);
+    return px_ok();
+}
+
+static px_status run(const px_args *args)
+{
+    run_job job = {.args = args};
+    px_buf_init(&job.input, INPUT_BYTES_MAX);
+    px_buf_init(&job.ids, OUTPUT_BYTES_MAX);
+    px_buf_init(&job.text, OUTPUT_BYTES_MAX);
+    uint64_t prompt_tokens = 0;
+    px_status status = read_request(&job, &prompt_tokens);
+    uint64_t max_tokens = job.request.max_tokens;
+    px_session_options options = {
+        .seqs_max = 1, .kv_tokens = max_tokens ? prompt_tokens + max_tokens : 0};
+    if (px_is_ok(status)) status = px_session_run(args, &options, answer, &job);
+    free(job.tokens);
+    json_decref(job.document);
+    px_buf_done(&job.input);
+    px_buf_done(&job.ids);
+    px_buf_done(&job.text);
+    return status;
+}
+
+int px_cmd_run(int argc, char **argv)
+{
+    px_args *args;
+    bool help;
+    px_status status = px_args_parse(px_cmd_run_specs, &doc, argc, argv, &args, &help);
+    if (px_is_ok(status) && help) {
+        px_args_print_help(px_cmd_run_specs, &doc, stdout);
+        return 0;
+    }
+    if (px_is_ok(status)) {
+        status = run(args);
+        px_args_free(args);
+    }
+    return px_is_ok(status) ? 0 : px_command_fail(status);
+}
