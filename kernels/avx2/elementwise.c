@@ -1,0 +1,140 @@
+/* elementwise.c - norms, residuals, gated activations and rotary positions, eight at a time. */
+#include "kernels/avx2/avx2.h"
+
+#include <math.h>
+
+#include "kernels/scalar/scalar.h"
+
+/* Up to eight values; lanes past `count` are zero. */
+PX_INLINE __m256 load_some(const float *from, uint32_t count)
+{
+    return count >= 8 ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, px_first8(count));
+}
+
+PX_INLINE void store_some(float *to, uint32_t count, __m256 value)
+{
+    if (count >= 8) {
+        _mm256_storeu_ps(to, value);
+    } else {
+        _mm256_maskstore_ps(to, px_first8(count), value);
+    }
+}
+
+static void rmsnorm_row(const px_rmsnorm *op, const float *x, float *y)
+{
+    uint32_t cols = op->cols;
+    __m256 sums[4] = {
+        _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (uint32_t c = 0, lane = 0; c < cols; c += 8, lane = (lane + 1) % 4) {
+        __m256 v = load_some(x + c, cols - c);
+        sums[lane] = _mm256_fmadd_ps(v, v, sums[lane]);
+    }
+    float squares =
+        px_sum8(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+    __m256 factor = _mm256_set1_ps(1.0f / sqrtf(squares / (float)cols + op->eps));
+    __m256 offset = _mm256_set1_ps(op->weight_offset);
+    for (uint32_t c = 0; c < cols; c += 8) {
+        __m256 v = _mm256_mul_ps(load_some(x + c, cols - c), factor);
+        if (op->weight) {
+            v = _mm256_mul_ps(v, _mm256_add_ps(offset, load_some(op->weight + c, cols - c)));
+        }
+        store_some(y + c, cols - c, v);
+    }
+}
+
+void px_avx2_rmsnorm(const px_rmsnorm *op, px_part part)
+{
+    uint32_t begin, end;
+    px_part_range(part, op->rows * op->groups, 1, &begin, &end);
+    for (uint32_t u = begin; u < end; u++) {
+        size_t row = u / op->groups, group = u % op->groups;
+        rmsnorm_row(op, op->x + row * op->x_stride + group * op->cols,
+            op->y + row * op->y_stride + group * op->cols);
+    }
+}
+
+void px_avx2_add(const px_add *op, px_part part)
+{
+    uint32_t begin, end;
+    px_part_range(part, op->rows, 1, &begin, &end);
+    __m256 scale = _mm256_set1_ps(op->scale);
+    for (size_t i = begin; i < end; i++) {
+        const float *x = op->x + i * op->x_stride;
+        float *y = op->y + i * op->y_stride;
+        for (uint32_t c = 0; c < op->cols; c += 8) {
+            uint32_t left = op->cols - c;
+            store_some(y + c, left,
+                _mm256_fmadd_ps(scale, load_some(x + c, left), load_some(y + c, left)));
+        }
+    }
+}
+
+/* g / (1 + e^-z): SiLU with z = g; GELU's tanh form is the same with z = 2 u, since
+ * (1 + tanh u) / 2 = 1 / (1 + e^-2u). */
+PX_INLINE __m256 gated(__m256 g, __m256 z)
+{
+    __m256 e = px_exp8(_mm256_xor_ps(z, _mm256_set1_ps(-0.0f)));
+    return _mm256_div_ps(g, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+}
+
+PX_INLINE __m256 activate(px_activation activation, __m256 g)
+{
+    if (activation == PX_SILU) return gated(g, g);
+    if (activation == PX_SWIGLU_OAI) return gated(g, _mm256_mul_ps(g, _mm256_set1_ps(1.702f)));
+    const __m256 linear = _mm256_set1_ps(2 * 0.797884561f); /* 2 sqrt(2 / pi) */
+    const __m256 cubic = _mm256_set1_ps(2 * 0.797884561f * 0.044715f);
+    __m256 square = _mm256_mul_ps(g, g);
+    return gated(g, _mm256_mul_ps(g, _mm256_fmadd_ps(cubic, square, linear)));
+}
+
+void px_avx2_glu(const px_glu *op, px_part part)
+{
+    if (op->activation == PX_GELU_ERF) { /* no model of note gates with it: not worth a series */
+        px_scalar_glu(op, part);
+        return;
+    }
+    uint32_t begin, end;
+    px_part_range(part, op->rows, 1, &begin, &end);
+    __m256 limit = _mm256_set1_ps(op->limit), minus = _mm256_set1_ps(-op->limit);
+    for (size_t i = begin; i < end; i++) {
+        const float *gate = op->gate + i * op->gate_stride, *up = op->up + i * op->up_stride;
+        float *y = op->y + i * op->y_stride;
+        for (uint32_t c = 0; c < op->cols; c += 8) {
+            uint32_t left = op->cols - c;
+            __m256 g = load_some(gate + c, left), u = load_some(up + c, left);
+            if (op->activation == PX_SWIGLU_OAI) {
+                g = _mm256_min_ps(g, limit);
+                u = _mm256_max_ps(_mm256_min_ps(u, limit), minus);
+                u = _mm256_add_ps(u, _mm256_set1_ps(1.0f));
+            }
+            store_some(y + c, left, _mm256_mul_ps(activate(op->activation, g), u));
+        }
+    }
+}
+
+/* Halves apart: (i, i + half). Each lane is a pair. */
+static void rotate_halves(float *x, const float *cosine, const float *sine, uint32_t half)
+{
+    for (uint32_t i = 0; i < half; i += 8) {
+        uint32_t left = half - i;
+        __m256 a = load_some(x + i, left), b = load_some(x + half + i, left);
+        __m256 c = load_some(cosine + i, left), s = load_some(sine + i, left);
+        store_some(x + i, left, _mm256_fmsub_ps(a, c, _mm256_mul_ps(b, s)));
+        store_some(x + half + i, left, _mm256_fmadd_ps(b, c, _mm256_mul_ps(a, s)));
+    }
+}
+
+void px_avx2_rope(const px_rope *op, px_part part)
+{
+    if (op->interleaved) {
+        px_scalar_rope(op, part); /* four operations a pair: bound by memory either way */
+        return;
+    }
+    uint32_t begin, end, half = op->dims / 2;
+    px_part_range(part, op->rows * op->heads, 1, &begin, &end);
+    for (uint32_t u = begin; u < end; u++) {
+        size_t row = u / op->heads, head = u % op->heads;
+        rotate_halves(op->x + row * op->x_stride + head * op->head_dim + op->offset,
+            op->cos + row * half, op->sin + row * half, half);
+    }
+}
