@@ -91,14 +91,10 @@ static uint32_t kv_head_unit(const px_plan_shape *shape)
     return unit < shape->kv_heads ? unit : shape->kv_heads;
 }
 
-static px_status check_mlp(const char *what, uint32_t width, uint32_t block, uint32_t tp)
+/* Each place gets a block of the MLP, however slow it is, as long as there are enough. */
+static uint32_t least_blocks(uint32_t width, const px_plan_shape *shape, uint32_t tp)
 {
-    if (width == 0) return px_ok();
-    uint32_t blocks = width / block + (width % block != 0);
-    if (blocks >= tp) return px_ok();
-    return px_fail(PX_INVALID_ARGUMENT,
-        "cannot cut %s of %u columns over %u ranks: it has %u blocks of %u; use --tp %u or less",
-        what, width, tp, blocks, block, blocks);
+    return width / shape->ffn_block >= tp ? 1 : 0;
 }
 
 static void cut_places(const px_plan_shape *shape, const double *weights, px_plan *plan)
@@ -107,9 +103,9 @@ static void cut_places(const px_plan_shape *shape, const double *weights, px_pla
         shared[PX_PLAN_TP_MAX], vocabulary[PX_PLAN_TP_MAX];
     uint32_t tp = plan->tp, block = shape->ffn_block;
     cut(shape->kv_heads, kv_head_unit(shape), 0, weights, tp, kv);
-    cut(shape->ffn, block, shape->ffn ? 1 : 0, weights, tp, ffn);
-    cut(shape->ffn_expert, block, shape->ffn_expert ? 1 : 0, weights, tp, expert);
-    cut(shape->ffn_shared, block, shape->ffn_shared ? 1 : 0, weights, tp, shared);
+    cut(shape->ffn, block, least_blocks(shape->ffn, shape, tp), weights, tp, ffn);
+    cut(shape->ffn_expert, block, least_blocks(shape->ffn_expert, shape, tp), weights, tp, expert);
+    cut(shape->ffn_shared, block, least_blocks(shape->ffn_shared, shape, tp), weights, tp, shared);
     cut(shape->vocabulary, VOCABULARY_ROWS, 0, weights, tp, vocabulary);
     uint32_t group = shape->heads / shape->kv_heads;
     for (uint32_t i = 0; i < tp; i++)
@@ -227,9 +223,6 @@ px_status px_plan_make(
 {
     PX_TRY(check_shape(shape));
     PX_TRY(check_degrees(shape, tp, pp));
-    PX_TRY(check_mlp("an MLP", shape->ffn, shape->ffn_block, tp));
-    PX_TRY(check_mlp("an expert", shape->ffn_expert, shape->ffn_block, tp));
-    PX_TRY(check_mlp("a shared expert", shape->ffn_shared, shape->ffn_block, tp));
     double even[PX_PLAN_TP_MAX];
     for (uint32_t i = 0; i < tp; i++) {
         even[i] = weights ? weights[i] : 1;

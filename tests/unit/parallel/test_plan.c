@@ -275,6 +275,20 @@ static void check_refused(const px_plan_shape *shape, uint32_t tp, uint32_t pp)
     PX_CHECK(plan.tp == 77); /* untouched */
 }
 
+PX_TEST(a_place_may_hold_no_part_of_what_has_fewer_blocks_than_places)
+{
+    px_plan_shape shape = smollm2;
+    shape.ffn = shape.ffn_block = 256;
+    px_plan plan;
+    PX_CHECK_OK(px_plan_make(&shape, 3, 1, NULL, &plan));
+    uint32_t columns = 0, holders = 0;
+    for (uint32_t i = 0; i < 3; i++) {
+        columns += plan.places[i].ffn.count;
+        holders += plan.places[i].ffn.count != 0;
+    }
+    PX_CHECK(columns == 256 && holders == 1);
+}
+
 PX_TEST(what_cannot_be_cut_is_refused_with_a_sentence)
 {
     px_plan_shape shape = smollm2;
@@ -282,7 +296,6 @@ PX_TEST(what_cannot_be_cut_is_refused_with_a_sentence)
     check_refused(&shape, 65, 1);
     check_refused(&shape, 1, 0);
     check_refused(&shape, 1, 31);
-    check_refused(&shape, 49, 1); /* 1536 columns are 48 blocks of 32 */
     shape.heads = 10;
     check_refused(&shape, 1, 1);
     shape = smollm2, shape.kv_heads = 0;
