@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/model/step.h"
+#include "engine/model/lane.h"
 
 static const px_part whole = {.index = 0, .count = 1};
 
@@ -110,7 +110,7 @@ static void step_worker(void *arg, uint32_t worker, uint32_t workers)
 {
     px_forward *f = arg;
     uint32_t rows = f->batch->rows;
-    bool alone = rows <= PX_STEP_ALONE_ROWS_MAX && workers > 1;
+    bool alone = rows <= PX_LANE_ALONE_ROWS_MAX && workers > 1;
     px_lane lane = {.f = f,
         .worker = worker,
         .workers = workers,
@@ -265,7 +265,7 @@ static void carve_all(px_forward *f, carver *c)
     /* Gating in place: row by row and element by element. */
     carve_desk(f, c, rows, f->gate, &f->shared);
     for (uint32_t i = 0; i < workers; i++)
-        carve_desk(f, c, PX_STEP_ALONE_ROWS_MAX, NULL, &f->own[i]);
+        carve_desk(f, c, PX_LANE_ALONE_ROWS_MAX, NULL, &f->own[i]);
 }
 
 /* The prepared forms that any of this rank's matrices reads. */

@@ -1,5 +1,5 @@
 /* layer.c - the two halves of a transformer layer. */
-#include "engine/model/step.h"
+#include "engine/model/lane.h"
 
 static const px_part whole = {.index = 0, .count = 1};
 

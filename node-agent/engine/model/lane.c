@@ -1,5 +1,5 @@
-/* step.c - the pieces that layers are made of; see step.h. */
-#include "engine/model/step.h"
+/* lane.c - the pieces that layers are made of; see lane.h. */
+#include "engine/model/lane.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* step.h - one step from the inside: what its workers share, and the pieces layers are made of.
+/* lane.h - one step from the inside: what its workers share, and the pieces layers are made of.
  *
  * All workers of the team run the same code. Work is shared out in two ways:
  *
@@ -10,13 +10,13 @@
  * between two barriers, so there each worker does the chains whose result only matmuls read for
  * all rows, at a desk of its own ("alone"): six barriers a layer instead of ten.
  */
-#ifndef PX_MODEL_STEP_H
-#define PX_MODEL_STEP_H
+#ifndef PX_MODEL_LANE_H
+#define PX_MODEL_LANE_H
 
 #include "engine/model/forward.h"
 #include "engine/model/weights.h"
 
-enum { PX_STEP_ALONE_ROWS_MAX = 2 };
+enum { PX_LANE_ALONE_ROWS_MAX = 2 };
 
 /* Where chains leave what matmuls read. */
 typedef struct px_desk {
@@ -45,7 +45,7 @@ struct px_forward {
     float *scratch;              /* of attention, for each worker */
     float *logits;               /* [logit_rows, vocabulary]; NULL where out_logits serves */
     float *gathered;             /* all places' logits, one place after the other */
-    px_desk shared, *own;        /* own: [workers], PX_STEP_ALONE_ROWS_MAX rows each */
+    px_desk shared, *own;        /* own: [workers], PX_LANE_ALONE_ROWS_MAX rows each */
 
     /* The step in progress. */
     const px_batch *batch;
