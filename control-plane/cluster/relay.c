@@ -1,0 +1,198 @@
+#include "control/cluster/relay.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STARTS_MAX = 1024, EXIT_NOT_STARTED = 255 /* as ssh does */ };
+
+typedef struct remote_start {
+    uint64_t id;
+    char launcher[PX_NAME_BYTES], target[PX_NAME_BYTES];
+    char group[PX_NAME_BYTES];
+    uint64_t generation;
+} remote_start;
+
+struct px_relay {
+    const px_agents *agents;
+    const px_deployer *deployer;
+    remote_start starts[STARTS_MAX];
+    uint32_t count;
+};
+
+px_relay *px_relay_create(const px_agents *agents, const px_deployer *deployer)
+{
+    px_relay *relay = px_alloc(sizeof *relay);
+    relay->agents = agents;
+    relay->deployer = deployer;
+    return relay;
+}
+
+void px_relay_free(px_relay *relay)
+{
+    free(relay);
+}
+
+static remote_start *find(px_relay *relay, uint64_t id)
+{
+    for (uint32_t i = 0; i < relay->count; i++)
+        if (relay->starts[i].id == id) return &relay->starts[i];
+    return NULL;
+}
+
+static void forget(px_relay *relay, remote_start *start)
+{
+    *start = relay->starts[--relay->count];
+}
+
+/* ------------------------------------------------------------------------------ messages out */
+
+static px_status send_start(
+    px_relay *relay, const char *target, const Phalanx__V1__RemoteStartRequest *request)
+{
+    Phalanx__V1__RemoteStart start = PHALANX__V1__REMOTE_START__INIT;
+    start.id = request->id;
+    start.group = request->group;
+    start.generation = request->generation;
+    start.argv = request->argv;
+    start.n_argv = request->n_argv;
+    Phalanx__V1__ControlMessage message = PHALANX__V1__CONTROL_MESSAGE__INIT;
+    message.kind_case = PHALANX__V1__CONTROL_MESSAGE__KIND_REMOTE_START;
+    message.remote_start = &start;
+    return px_agents_send(relay->agents, target, &message);
+}
+
+static void send_exit(px_relay *relay, const char *to, Phalanx__V1__RemoteExit *exit)
+{
+    Phalanx__V1__ControlMessage message = PHALANX__V1__CONTROL_MESSAGE__INIT;
+    message.kind_case = PHALANX__V1__CONTROL_MESSAGE__KIND_REMOTE_EXIT;
+    message.remote_exit = exit;
+    px_ignore(px_agents_send(relay->agents, to, &message));
+}
+
+static void send_failure(px_relay *relay, const char *to, uint64_t id, const char *sentence)
+{
+    Phalanx__V1__RemoteExit failure = PHALANX__V1__REMOTE_EXIT__INIT;
+    failure.id = id;
+    failure.exit_code = EXIT_NOT_STARTED;
+    failure.message = (char *)sentence;
+    send_exit(relay, to, &failure);
+}
+
+static void send_signal(px_relay *relay, const remote_start *start, int signal_number)
+{
+    Phalanx__V1__RemoteSignal signal = PHALANX__V1__REMOTE_SIGNAL__INIT;
+    signal.id = start->id;
+    signal.signal = signal_number;
+    Phalanx__V1__ControlMessage message = PHALANX__V1__CONTROL_MESSAGE__INIT;
+    message.kind_case = PHALANX__V1__CONTROL_MESSAGE__KIND_REMOTE_SIGNAL;
+    message.remote_signal = &signal;
+    px_ignore(px_agents_send(relay->agents, start->target, &message));
+}
+
+/* ------------------------------------------------------------------------------ messages in */
+
+/* The agent of the group at `host`: an address as the launcher knows it, or a name. */
+static const char *find_target(px_relay *relay, const px_deployment *d, const char *host)
+{
+    for (uint32_t rank = 0; rank < d->record.world; rank++) {
+        const px_agent *agent = px_agents_find(relay->agents, d->record.agents[rank]);
+        if (agent && (strcmp(agent->address, host) == 0 || strcmp(agent->name, host) == 0))
+            return agent->name;
+    }
+    return NULL;
+}
+
+static px_status start(
+    px_relay *relay, const px_agent *launcher, const Phalanx__V1__RemoteStartRequest *request)
+{
+    const px_deployment *d = px_deployer_find(relay->deployer, request->group);
+    if (!d || d->record.generation != request->generation || !d->record.world ||
+        strcmp(d->record.agents[0], launcher->name) != 0)
+        return px_fail(PX_PERMISSION_DENIED, "'%s' does not launch generation %llu of '%s'",
+            launcher->name, (unsigned long long)request->generation, request->group);
+    const char *target = find_target(relay, d, request->host);
+    if (!target)
+        return px_fail(PX_NOT_FOUND, "no agent of '%s' is at '%s'", request->group, request->host);
+    if (relay->count == STARTS_MAX || find(relay, request->id))
+        return px_fail(PX_RESOURCE_EXHAUSTED, "too many remote starts, or this id is taken");
+    PX_TRY(send_start(relay, target, request));
+    remote_start *entry = &relay->starts[relay->count++];
+    *entry = (remote_start){.id = request->id, .generation = request->generation};
+    strcpy(entry->launcher, launcher->name);
+    strcpy(entry->target, target);
+    strcpy(entry->group, d->spec.name);
+    return px_ok();
+}
+
+static void pass_output(px_relay *relay, const px_agent *from, Phalanx__V1__RemoteOutput *output)
+{
+    remote_start *entry = find(relay, output->id);
+    if (!entry || strcmp(entry->target, from->name) != 0) return;
+    Phalanx__V1__ControlMessage message = PHALANX__V1__CONTROL_MESSAGE__INIT;
+    message.kind_case = PHALANX__V1__CONTROL_MESSAGE__KIND_REMOTE_OUTPUT;
+    message.remote_output = output;
+    px_ignore(px_agents_send(relay->agents, entry->launcher, &message));
+}
+
+static void pass_exit(px_relay *relay, const px_agent *from, Phalanx__V1__RemoteExit *exit)
+{
+    remote_start *entry = find(relay, exit->id);
+    if (!entry || strcmp(entry->target, from->name) != 0) return;
+    send_exit(relay, entry->launcher, exit);
+    forget(relay, entry);
+}
+
+/* mpirun is gone: its daemons should be, too. */
+static void end_launch(px_relay *relay, const px_agent *from, const Phalanx__V1__LaunchEnded *ended)
+{
+    for (uint32_t i = 0; i < relay->count; i++) {
+        remote_start *entry = &relay->starts[i];
+        if (strcmp(entry->launcher, from->name) == 0 && strcmp(entry->group, ended->group) == 0 &&
+            entry->generation == ended->generation)
+            send_signal(relay, entry, SIGTERM);
+    }
+}
+
+void px_relay_agent_message(
+    px_relay *relay, const px_agent *from, const Phalanx__V1__AgentMessage *message)
+{
+    remote_start *entry;
+    px_status status;
+    switch (message->kind_case) {
+    case PHALANX__V1__AGENT_MESSAGE__KIND_REMOTE_START:
+        status = start(relay, from, message->remote_start);
+        if (!px_is_ok(status))
+            send_failure(relay, from->name, message->remote_start->id, status.text);
+        break;
+    case PHALANX__V1__AGENT_MESSAGE__KIND_REMOTE_OUTPUT:
+        pass_output(relay, from, message->remote_output);
+        break;
+    case PHALANX__V1__AGENT_MESSAGE__KIND_REMOTE_EXIT:
+        pass_exit(relay, from, message->remote_exit);
+        break;
+    case PHALANX__V1__AGENT_MESSAGE__KIND_REMOTE_SIGNAL:
+        entry = find(relay, message->remote_signal->id);
+        if (entry && strcmp(entry->launcher, from->name) == 0)
+            send_signal(relay, entry, message->remote_signal->signal);
+        break;
+    case PHALANX__V1__AGENT_MESSAGE__KIND_LAUNCH_ENDED:
+        end_launch(relay, from, message->launch_ended);
+        break;
+    default: break;
+    }
+}
+
+void px_relay_agent_lost(px_relay *relay, const char *agent)
+{
+    for (uint32_t i = relay->count; i-- > 0;) {
+        remote_start *entry = &relay->starts[i];
+        bool launcher_lost = strcmp(entry->launcher, agent) == 0;
+        bool target_lost = strcmp(entry->target, agent) == 0;
+        if (launcher_lost)
+            send_signal(relay, entry, SIGKILL);
+        else if (target_lost)
+            send_failure(relay, entry->launcher, entry->id, "its agent was lost");
+        if (launcher_lost || target_lost) forget(relay, entry);
+    }
+}
