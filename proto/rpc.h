@@ -78,8 +78,8 @@ void px_rpc_call_set_user(px_rpc_call *call, void *user);
 void *px_rpc_call_user(const px_rpc_call *call);
 /* px_now_ns() scale; INT64_MAX: none. */
 int64_t px_rpc_call_deadline_ns(const px_rpc_call *call);
-const char *px_rpc_call_peer(const px_rpc_call *call); /* "ipv4:127.0.0.1:40112" */
-const char *px_rpc_call_metadata(const px_rpc_call *call, const char *key); /* NULL: absent */
+const char *px_rpc_call_peer(px_rpc_call *call);                      /* "ipv4:127.0.0.1:40112" */
+const char *px_rpc_call_metadata(px_rpc_call *call, const char *key); /* NULL: absent */
 /* Queues a message. Never blocks. RESOURCE_EXHAUSTED: the queue is over its bound (the message was
  * not queued); the caller pauses until on_writable or finishes the call. */
 px_status px_rpc_call_send(px_rpc_call *call, const ProtobufCMessage *message) PX_MUST_USE;

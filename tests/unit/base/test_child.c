@@ -57,8 +57,9 @@ PX_TEST(output_environment_and_exit_code_arrive)
 {
     outcome o = new_outcome();
     px_child *child;
-    PX_REQUIRE(start_shell(&o, "echo out $PX_TEST_WORD; echo err >&2; printf half; exit 7", &child)
-                   .code == PX_OK);
+    PX_REQUIRE(
+        start_shell(&o, "echo out $PX_TEST_WORD; echo err >&2; printf half; exit 7", &child).code ==
+        PX_OK);
     PX_CHECK(px_child_pid(child) > 0);
     px_loop_run(o.loop);
     PX_CHECK_STR(px_buf_text(&o.output), "out blue\nerr\nhalf\n");
@@ -94,8 +95,7 @@ PX_TEST(stop_ends_one_that_ignores_terminate)
 {
     outcome o = new_outcome();
     px_child *child;
-    PX_REQUIRE(
-        start_shell(&o, "trap '' TERM; while :; do sleep 0.05; done", &child).code == PX_OK);
+    PX_REQUIRE(start_shell(&o, "trap '' TERM; while :; do sleep 0.05; done", &child).code == PX_OK);
     px_loop_dispatch(o.loop, 50 * PX_MS);
     px_child_stop(child, 50 * PX_MS);
     px_loop_run(o.loop);
@@ -107,8 +107,9 @@ PX_TEST(stop_lets_one_end_by_itself)
 {
     outcome o = new_outcome();
     px_child *child;
-    PX_REQUIRE(start_shell(&o, "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done", &child)
-                   .code == PX_OK);
+    PX_REQUIRE(
+        start_shell(&o, "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done", &child).code ==
+        PX_OK);
     while (o.output.length == 0) px_loop_dispatch(o.loop, PX_SEC);
     px_child_stop(child, 30 * PX_SEC);
     px_loop_run(o.loop);
@@ -148,8 +149,7 @@ PX_TEST(the_log_file_grows_and_no_descriptor_leaks_into_the_child)
     for (int i = 0; i < 2; i++) {
         px_child *child;
         PX_CHECK_OK(px_child_start(o.loop,
-            &(px_child_options){
-                .argv = argv, .log_path = path, .on_exit = on_exit_seen, .arg = &o},
+            &(px_child_options){.argv = argv, .log_path = path, .on_exit = on_exit_seen, .arg = &o},
             &child));
         px_loop_run(o.loop);
     }

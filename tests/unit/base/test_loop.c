@@ -16,7 +16,10 @@ static px_loop *new_loop(void)
     return loop;
 }
 
-static void stop(void *arg) { px_loop_stop(arg); }
+static void stop(void *arg)
+{
+    px_loop_stop(arg);
+}
 
 /* Appends its letter to a string. */
 typedef struct letter {
@@ -141,7 +144,10 @@ PX_TEST(an_event_of_a_closed_descriptor_does_not_reach_its_successor)
     px_loop_free(loop);
 }
 
-static void count_ready(void *arg, int fd, unsigned ready) { *(unsigned *)arg |= ready; }
+static void count_ready(void *arg, int fd, unsigned ready)
+{
+    *(unsigned *)arg |= ready;
+}
 
 PX_TEST(interest_can_change_and_a_hang_up_reports_both)
 {
