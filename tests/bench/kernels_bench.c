@@ -261,7 +261,7 @@ static void bench_attention(px_dtype dtype, uint32_t rows, uint32_t context)
         .heads = HEADS,
         .scale = 0.125f,
         .position_max = context - 1};
-    size_t scratch = kernels->attention_scratch_floats(&op) * threads;
+    size_t scratch = kernels->attention_scratch_floats(&op) * threads + 1;
     op.scratch = allocate(scratch * 4);
     double seconds = measure(attention, &op), visible = 0;
     for (uint32_t i = 0; i < rows; i++) visible += context - i;

@@ -1,0 +1,214 @@
+/* engine_bench.h - an engine over a forward that is a test's: no model, yet every KV block counts.
+ *
+ * The fake forward keeps one number for each token place of the pool: a hash of the whole history
+ * up to it, made from the number of the place before, which it finds through the row's block table.
+ * A wrong table, a shared or stale block, a missing row: all change the answer.
+ */
+#ifndef PX_TEST_ENGINE_BENCH_H
+#define PX_TEST_ENGINE_BENCH_H
+
+#include <stdatomic.h>
+
+#include "base/clock.h"
+#include "base/utf8.h"
+#include "engine/engine_impl.h"
+
+enum { FAKE_BYTES = 256, FAKE_EOS = 256, FAKE_WIDE = 257, FAKE_VOCABULARY = 258 };
+
+typedef struct fake_model {
+    uint32_t slots, rows, blocks, context, queue_max; /* of the engine */
+    const char *script; /* the answer, whatever the prompt ('$' is the end token); NULL: by hash */
+    int64_t step_ns;    /* how long a step takes */
+    uint32_t broken_after; /* steps until a peer is lost; 0: never */
+    _Atomic uint32_t steps, rows_seen;
+    uint64_t *memory; /* [blocks * PX_KV_BLOCK_TOKENS] */
+} fake_model;
+
+static fake_model *fake_now; /* what the next engine is made of */
+
+static uint64_t fake_mix(uint64_t state, uint32_t id)
+{
+    uint64_t x = (state ^ id) * UINT64_C(0x9E3779B97F4A7C15) + 1;
+    return (x ^ x >> 29) * UINT64_C(0xBF58476D1CE4E5B9);
+}
+
+static uint32_t fake_greedy(uint64_t state)
+{
+    return 'a' + (uint32_t)(state >> 40) % 26;
+}
+
+static void fake_logits(const fake_model *model, uint64_t state, uint32_t position, float *logits)
+{
+    for (uint32_t i = 0; i < FAKE_VOCABULARY; i++)
+        logits[i] = (float)(fake_mix(state, i) >> 44) / (1 << 20);
+    uint32_t best = fake_greedy(state);
+    if (model->script) {
+        best = (unsigned char)model->script[(position + 1) % strlen(model->script)];
+        if (best == '$') best = FAKE_EOS;
+        if (best == '#') best = FAKE_WIDE;
+    }
+    logits[best] = 4;
+}
+
+static px_status fake_step(void *self, const px_batch *batch, float *out_logits)
+{
+    fake_model *model = self;
+    uint32_t next_logit = 0, steps = atomic_fetch_add(&model->steps, 1);
+    atomic_fetch_add(&model->rows_seen, batch->rows);
+    if (model->step_ns) px_sleep_ns(model->step_ns);
+    if (model->broken_after && steps >= model->broken_after)
+        return px_fail(PX_UNAVAILABLE, "rank 1 does not answer");
+    for (uint32_t i = 0; i < batch->rows; i++) {
+        uint32_t position = batch->at[i].position;
+        const uint32_t *blocks = batch->at[i].blocks;
+#define FAKE_PLACE(p)                                                                              \
+    model->memory[blocks[(p) / PX_KV_BLOCK_TOKENS] * PX_KV_BLOCK_TOKENS + (p) % PX_KV_BLOCK_TOKENS]
+        uint64_t before = position ? FAKE_PLACE(position - 1) : 0;
+        FAKE_PLACE(position) = fake_mix(before, batch->ids[i]);
+        if (next_logit < batch->logit_rows && batch->logit_at[next_logit] == i && out_logits) {
+            fake_logits(model, FAKE_PLACE(position), position,
+                out_logits + (size_t)next_logit * FAKE_VOCABULARY);
+            next_logit++;
+        }
+    }
+    return px_ok();
+}
+
+/* GPT-2's way of writing bytes as characters, an end token, and one token of 400 bytes. */
+static px_status fake_tokenizer(px_tokenizer **out)
+{
+    static char names[FAKE_BYTES][4], wide[401];
+    static px_slice tokens[FAKE_VOCABULARY];
+    static int32_t types[FAKE_VOCABULARY];
+    uint32_t moved = 0;
+    for (uint32_t b = 0; b < FAKE_BYTES; b++) {
+        bool plain = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
+        uint32_t rune = plain ? b : 256 + moved++;
+        if (rune < 0x80)
+            snprintf(names[b], 4, "%c", (int)rune);
+        else
+            snprintf(names[b], 4, "%c%c", (int)(0xC0 | rune >> 6), (int)(0x80 | (rune & 0x3F)));
+        tokens[b] = (px_slice){names[b], strlen(names[b])};
+        types[b] = 1;
+    }
+    memset(wide, '=', 400);
+    tokens[FAKE_EOS] = (px_slice){"<eos>", 5};
+    types[FAKE_EOS] = 3;
+    tokens[FAKE_WIDE] = (px_slice){wide, 400};
+    types[FAKE_WIDE] = 1;
+    px_tokenizer_gguf fields = {.model = {"gpt2", 4},
+        .pre = {"gpt-2", 5},
+        .tokens = tokens,
+        .types = types,
+        .token_count = FAKE_VOCABULARY,
+        .bos_id = -1,
+        .eos_id = FAKE_EOS,
+        .unknown_id = -1,
+        .add_bos = 0,
+        .add_eos = 0,
+        .add_space_prefix = 0};
+    return px_tokenizer_from_gguf(&fields, out);
+}
+
+static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_parts *out)
+{
+    fake_model *model = fake_now;
+    px_kv_shape shape = {.layers = 1, .kv_heads = 1, .k_dim = 32, .v_dim = 32};
+    out->info = (px_model_info){.name = "fake",
+        .vocabulary = FAKE_VOCABULARY,
+        .context = model->context,
+        .eos_ids = {FAKE_EOS},
+        .eos_count = 1,
+        .bos_id = -1};
+    out->limits = (px_step_limits){.slots = model->slots,
+        .rows = model->rows,
+        .seq_blocks = px_kv_blocks_for(model->context),
+        .blocks = model->blocks,
+        .vocabulary = FAKE_VOCABULARY};
+    out->comm = comm;
+    out->forward = fake_step;
+    out->forward_self = model;
+    out->queue_max = model->queue_max;
+    PX_TRY(px_team_create(2, false, &out->team));
+    PX_TRY(px_kvpool_create(shape, PX_F32, model->blocks, &out->pool));
+    return fake_tokenizer(&out->text.tokenizer);
+}
+
+static void bench_wake(void *bell)
+{
+    px_doorbell_ring(bell);
+}
+
+/* `bell` is rung when events wait. */
+static px_engine *bench_open(fake_model *model, px_doorbell *bell)
+{
+    px_engine *engine = NULL;
+    px_engine_options options = {.on_wake = bench_wake, .arg = bell};
+    model->memory = px_alloc_array((size_t)model->blocks * PX_KV_BLOCK_TOKENS, sizeof(uint64_t));
+    fake_now = model;
+    PX_CHECK_OK(px_engine_open_with(fake_parts, &options, NULL, &engine));
+    return engine;
+}
+
+static void bench_close(fake_model *model, px_engine *engine)
+{
+    px_engine_close(engine);
+    free(model->memory);
+}
+
+/* The next event within ten seconds; false after that, which is a failure. */
+static bool bench_next(px_engine *engine, px_doorbell *bell, px_event *out)
+{
+    int64_t give_up_ns = px_now_ns() + 10 * PX_SEC;
+    while (px_now_ns() < give_up_ns) {
+        uint32_t seen = px_doorbell_look(bell);
+        if (px_engine_poll(engine, out)) return true;
+        px_doorbell_wait(bell, seen, PX_SEC);
+    }
+    return false;
+}
+
+typedef struct bench_answer { /* all of one request's events */
+    uint64_t id;
+    uint32_t ids[512], count;
+    char text[4096];
+    size_t length;
+    px_event done;
+    bool is_done;
+} bench_answer;
+
+static void bench_take(bench_answer *answer, const px_event *event)
+{
+    PX_CHECK(!answer->is_done); /* DONE is the last */
+    if (event->kind == PX_EVENT_DONE) {
+        answer->done = *event;
+        answer->is_done = true;
+        return;
+    }
+    if (event->has_token && answer->count < 512) answer->ids[answer->count++] = event->token;
+    if (answer->length + event->text_length < sizeof answer->text) {
+        memcpy(answer->text + answer->length, event->text, event->text_length);
+        answer->length += event->text_length;
+        answer->text[answer->length] = '\0';
+    }
+}
+
+/* Collects until all `count` answers are done. */
+static bool bench_collect(
+    px_engine *engine, px_doorbell *bell, bench_answer *answers, uint32_t count)
+{
+    uint32_t open = 0;
+    for (uint32_t i = 0; i < count; i++) open += !answers[i].is_done;
+    while (open) {
+        px_event event;
+        if (!bench_next(engine, bell, &event)) return false;
+        uint32_t i = 0;
+        while (i < count && answers[i].id != event.id) i++;
+        if (i == count) return false;
+        bench_take(&answers[i], &event);
+        open -= answers[i].is_done;
+    }
+    return true;
+}
+
+#endif
