@@ -119,7 +119,8 @@ typedef struct px_rope {    /* rotate the first `dims` of every head in place */
 enum { PX_KV_BLOCK_TOKENS = 16 };
 
 /* One layer's share of the pool. Block b holds, for K and for V,
- * [kv_heads, PX_KV_BLOCK_TOKENS, dim] of `dtype`, at k + b * k_block_bytes. */
+ * [kv_heads, PX_KV_BLOCK_TOKENS, dim] of `dtype`, at k + b * k_block_bytes. The order inside a
+ * head's share is the backend's own: what kv_store wrote, the same table's attention reads. */
 typedef struct px_kv_layer {
     unsigned char *k, *v;
     size_t k_block_bytes, v_block_bytes;

@@ -17,9 +17,9 @@ const px_kernels *px_avx2_table(void)
         .add = px_avx2_add,
         .glu = px_avx2_glu,
         .rope = px_avx2_rope,
-        .kv_store = px_scalar_kv_store,
-        .attention_scratch_floats = px_scalar_attention_scratch_floats,
-        .attention = px_scalar_attention,
+        .kv_store = px_avx2_kv_store,
+        .attention_scratch_floats = px_avx2_attention_scratch_floats,
+        .attention = px_avx2_attention,
     };
     return &table;
 }

@@ -1,0 +1,31 @@
+/* kv.h - how the vector backends lay out one KV head's share of a pool block. Internal.
+ *
+ * A score is a dot product over dims for each of 16 tokens, so K is stored with tokens as lanes:
+ *   F32, F16, BF16  { value[k_dim][16] }
+ *   Q8_0            k_dim / 32 x { f16 scale[16]; s8 quant[32][16] }
+ * The weighted sum of V runs over tokens for each dim, so V stays in rows:
+ *   F32, F16, BF16  { value[16][v_dim] }
+ *   Q8_0            { { f16 scale; s8 quant[32] }[v_dim / 32] }[16]
+ * Both take the bytes that px_dtype_bytes() says.
+ */
+#ifndef PX_KERNELS_AVX2_KV_H
+#define PX_KERNELS_AVX2_KV_H
+
+#include "kernels/kernels.h"
+
+enum { PX_KV_Q8_BLOCK_BYTES = 34 }; /* a scale and 32 quants */
+
+/* Where the share of `kv_head` in pool block `block` begins. */
+static inline unsigned char *px_kv_k_head(const px_kv_layer *kv, uint32_t block, uint32_t kv_head)
+{
+    return kv->k + block * kv->k_block_bytes +
+           px_dtype_bytes(kv->dtype, (size_t)kv_head * PX_KV_BLOCK_TOKENS * kv->k_dim);
+}
+
+static inline unsigned char *px_kv_v_head(const px_kv_layer *kv, uint32_t block, uint32_t kv_head)
+{
+    return kv->v + block * kv->v_block_bytes +
+           px_dtype_bytes(kv->dtype, (size_t)kv_head * PX_KV_BLOCK_TOKENS * kv->v_dim);
+}
+
+#endif

@@ -1,0 +1,257 @@
+/* test_attention.c - paged attention: every cache type, backend and ragged shape against scalar. */
+#include "kernels_test.h"
+
+/* A pool with its blocks in a shuffled order, as it would be after a while of serving. */
+typedef struct cache {
+    px_kv_layer kv;
+    uint32_t blocks[64];
+} cache;
+
+typedef struct shape {
+    uint32_t heads, kv_heads, k_dim, v_dim;
+    uint32_t rows, context; /* the last `rows` positions of `context` */
+    uint32_t window;
+    float softcap;
+    bool sinks;
+} shape;
+
+static cache make_cache(px_dtype dtype, shape s)
+{
+    cache c = {.kv = {.dtype = dtype, .kv_heads = s.kv_heads, .k_dim = s.k_dim, .v_dim = s.v_dim}};
+    uint32_t count = (s.context + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS;
+    c.kv.k_block_bytes = px_dtype_bytes(dtype, s.kv_heads * PX_KV_BLOCK_TOKENS * s.k_dim);
+    c.kv.v_block_bytes = px_dtype_bytes(dtype, s.kv_heads * PX_KV_BLOCK_TOKENS * s.v_dim);
+    c.kv.k = aligned_bytes(c.kv.k_block_bytes * count);
+    c.kv.v = aligned_bytes(c.kv.v_block_bytes * count);
+    memset(c.kv.k, 0, c.kv.k_block_bytes * count);
+    memset(c.kv.v, 0, c.kv.v_block_bytes * count);
+    for (uint32_t i = 0; i < count; i++) c.blocks[i] = (i * 7 + 3) % count;
+    if (count % 7 == 0) {
+        for (uint32_t i = 0; i < count; i++) c.blocks[i] = count - 1 - i;
+    }
+    return c;
+}
+
+static void free_cache(cache *c)
+{
+    free(c->kv.k);
+    free(c->kv.v);
+}
+
+/* All of `context` stored, then attention for the rows in `parts` parts, `take` rows at a time. */
+static float *attend(
+    const px_kernels *kernels, px_dtype dtype, shape s, uint32_t take, uint32_t parts)
+{
+    cache c = make_cache(dtype, s);
+    size_t k_cols = (size_t)s.kv_heads * s.k_dim, v_cols = (size_t)s.kv_heads * s.v_dim;
+    float *k = random_floats(s.context * k_cols, 1), *v = random_floats(s.context * v_cols, 2);
+    float *q = random_floats((size_t)s.rows * s.heads * s.k_dim, 3);
+    float *sinks = random_floats(s.heads, 4);
+    check_varies(k, s.context * k_cols);
+    check_varies(q, (size_t)s.rows * s.heads * s.k_dim);
+    px_kv_row *at = malloc(s.context * sizeof *at);
+    for (uint32_t i = 0; i < s.context; i++) at[i] = (px_kv_row){c.blocks, i};
+    px_kv_store store = {&c.kv, at, k, v, k_cols, v_cols, s.context};
+    IN_PARTS(kernels->kv_store, &store, parts);
+
+    size_t out_cols = (size_t)s.heads * s.v_dim;
+    float *out = malloc(s.rows * out_cols * sizeof *out);
+    for (uint32_t row = 0; row < s.rows; row += take) {
+        px_attention op = {.kv = &c.kv,
+            .at = at + s.context - s.rows + row,
+            .q = q + (size_t)row * s.heads * s.k_dim,
+            .out = out + row * out_cols,
+            .q_stride = (size_t)s.heads * s.k_dim,
+            .out_stride = out_cols,
+            .rows = s.rows - row < take ? s.rows - row : take,
+            .heads = s.heads,
+            .scale = 1.7f / sqrtf((float)s.k_dim),
+            .softcap = s.softcap,
+            .window = s.window,
+            .sinks = s.sinks ? sinks : NULL,
+            .position_max = s.context - 1};
+        op.scratch = malloc((kernels->attention_scratch_floats(&op) * parts + 1) * sizeof(float));
+        IN_PARTS(kernels->attention, &op, parts);
+        free(op.scratch);
+    }
+    free(at);
+    free(k);
+    free(v);
+    free(q);
+    free(sinks);
+    free_cache(&c);
+    return out;
+}
+
+static const shape shapes[] = {
+    {.heads = 1, .kv_heads = 1, .k_dim = 32, .v_dim = 32, .rows = 1, .context = 1},
+    {.heads = 9, .kv_heads = 3, .k_dim = 64, .v_dim = 64, .rows = 37, .context = 150},
+    {.heads = 9, .kv_heads = 3, .k_dim = 64, .v_dim = 64, .rows = 1, .context = 515},
+    {.heads = 4, .kv_heads = 2, .k_dim = 96, .v_dim = 32, .rows = 5, .context = 66, .sinks = true},
+    {.heads = 8, .kv_heads = 8, .k_dim = 32, .v_dim = 64, .rows = 20, .context = 20, .window = 7},
+    {.heads = 6, .kv_heads = 1, .k_dim = 32, .v_dim = 32, .rows = 70, .context = 300, .window = 65},
+    {.heads = 2, .kv_heads = 1, .k_dim = 128, .v_dim = 128, .rows = 3, .context = 64, .softcap = 2},
+    {.heads = 40, .kv_heads = 1, .k_dim = 32, .v_dim = 32, .rows = 2, .context = 18, .sinks = true},
+    {.heads = 4,
+        .kv_heads = 2,
+        .k_dim = 32,
+        .v_dim = 32,
+        .rows = 2,
+        .context = 900,
+        .window = 16,
+        .softcap = 30,
+        .sinks = true},
+};
+/* Dims that are not whole blocks of 32: not for Q8_0. */
+static const shape odd_shapes[] = {
+    {.heads = 9, .kv_heads = 3, .k_dim = 8, .v_dim = 8, .rows = 30, .context = 30},
+    {.heads = 4, .kv_heads = 2, .k_dim = 24, .v_dim = 24, .rows = 9, .context = 40, .window = 12},
+    {.heads = 3, .kv_heads = 3, .k_dim = 7, .v_dim = 13, .rows = 11, .context = 70},
+    {.heads = 10, .kv_heads = 2, .k_dim = 80, .v_dim = 72, .rows = 4, .context = 130},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes, ODD = sizeof odd_shapes / sizeof *odd_shapes };
+static const px_dtype types[] = {PX_F32, PX_F16, PX_BF16, PX_Q8_0};
+
+static void check_shape(const px_kernels *kernels, px_dtype dtype, shape s)
+{
+    float *want = attend(px_kernels_scalar(), dtype, s, s.rows, 1);
+    float *got = attend(kernels, dtype, s, s.rows, 3);
+    size_t count = (size_t)s.rows * s.heads * s.v_dim;
+    double worst = 0;
+    for (size_t i = 0; i < count; i++) worst = fmax(worst, fabs((double)got[i] - (double)want[i]));
+    if (!(worst <= TOLERANCE_ATTENTION)) {
+        printf("%s %s: heads %u/%u, dims %u/%u, rows %u of %u, window %u: error %.2e\n",
+            kernels->name, px_dtype_of(dtype)->name, s.heads, s.kv_heads, s.k_dim, s.v_dim, s.rows,
+            s.context, s.window, worst);
+    }
+    PX_CHECK(worst <= TOLERANCE_ATTENTION);
+    check_varies(want, count);
+    free(want);
+    free(got);
+}
+
+PX_TEST(agrees_with_scalar_for_every_cache_type_and_ragged_shape)
+{
+    const px_kernels *all[3];
+    int backend_count = backends(all);
+    for (int b = 1; b < backend_count; b++) {
+        for (int t = 0; t < 4; t++) {
+            for (int s = 0; s < SHAPES; s++) check_shape(all[b], types[t], shapes[s]);
+            for (int s = 0; s < ODD && types[t] != PX_Q8_0; s++) {
+                check_shape(all[b], types[t], odd_shapes[s]);
+            }
+        }
+    }
+}
+
+/* The spelled-out definition, for scalar itself: one head, float32 cache. */
+PX_TEST(scalar_is_softmax_over_what_a_row_sees)
+{
+    enum { CONTEXT = 20, DIM = 8 };
+    shape s = {.heads = 1,
+        .kv_heads = 1,
+        .k_dim = DIM,
+        .v_dim = DIM,
+        .rows = 1,
+        .context = CONTEXT,
+        .window = 6,
+        .softcap = 3,
+        .sinks = true};
+    float *got = attend(px_kernels_scalar(), PX_F32, s, 1, 1);
+    float *k = random_floats(CONTEXT * DIM, 1), *v = random_floats(CONTEXT * DIM, 2);
+    float *q = random_floats(DIM, 3), *sink = random_floats(1, 4);
+    double total = exp((double)sink[0]), want[DIM] = {0};
+    for (int p = CONTEXT - 6; p < CONTEXT; p++) {
+        double score = 0;
+        for (int d = 0; d < DIM; d++) score += (double)q[d] * (double)k[p * DIM + d];
+        double weight = exp(3 * tanh(score * (double)(1.7f / sqrtf(DIM)) / 3));
+        total += weight;
+        for (int d = 0; d < DIM; d++) want[d] += weight * (double)v[p * DIM + d];
+    }
+    for (int d = 0; d < DIM; d++) PX_CHECK(fabs((double)got[d] - want[d] / total) < 1e-6);
+    free(got);
+    free(k);
+    free(v);
+    free(q);
+    free(sink);
+}
+
+PX_TEST(a_row_does_not_depend_on_its_batch_or_the_parts)
+{
+    const px_kernels *all[3];
+    int backend_count = backends(all);
+    for (int b = 0; b < backend_count; b++) {
+        for (int t = 0; t < 4; t++) {
+            for (int i = 0; i < SHAPES + (types[t] == PX_Q8_0 ? 0 : ODD); i++) {
+                shape s = i < SHAPES ? shapes[i] : odd_shapes[i - SHAPES];
+                size_t bytes = (size_t)s.rows * s.heads * s.v_dim * sizeof(float);
+                float *together = attend(all[b], types[t], s, s.rows, 1);
+                for (uint32_t take = 1; take <= s.rows; take = take * 3 + 1) {
+                    float *apart = attend(all[b], types[t], s, take, 1 + take % 5);
+                    PX_CHECK(memcmp(apart, together, bytes) == 0);
+                    free(apart);
+                }
+                free(together);
+            }
+        }
+    }
+}
+
+/* Rows of several sequences in one batch, a prompt among them, against each alone. */
+PX_TEST(sequences_in_one_batch_do_not_disturb_each_other)
+{
+    const px_kernels *all[3];
+    int backend_count = backends(all);
+    enum { HEADS = 6, KV_HEADS = 2, DIM = 32, SEQUENCES = 3, TOKENS = 48, ROWS = TOKENS + 2 };
+    static const uint32_t blocks[SEQUENCES][3] = {{4, 0, 7}, {1, 8, 2}, {6, 3, 5}};
+    for (int b = 0; b < backend_count; b++) {
+        const px_kernels *kernels = all[b];
+        size_t block_bytes = px_dtype_bytes(PX_F16, KV_HEADS * PX_KV_BLOCK_TOKENS * DIM);
+        px_kv_layer kv = {aligned_bytes(block_bytes * 9), aligned_bytes(block_bytes * 9),
+            block_bytes, block_bytes, PX_F16, KV_HEADS, DIM, DIM};
+        size_t cols = KV_HEADS * DIM;
+        float *k = random_floats(SEQUENCES * TOKENS * cols, 1);
+        float *v = random_floats(SEQUENCES * TOKENS * cols, 2);
+        px_kv_row at[SEQUENCES * TOKENS];
+        for (uint32_t i = 0; i < SEQUENCES * TOKENS; i++) {
+            at[i] = (px_kv_row){blocks[i / TOKENS], i % TOKENS};
+        }
+        kernels->kv_store(
+            &(px_kv_store){&kv, at, k, v, cols, cols, SEQUENCES * TOKENS}, (px_part){0, 1, NULL});
+
+        px_kv_row batch[ROWS];
+        batch[0] = at[20];
+        for (int i = 0; i < TOKENS; i++) batch[1 + i] = at[TOKENS + i];
+        batch[ROWS - 1] = at[2 * TOKENS + 47];
+        float *q = random_floats((size_t)ROWS * HEADS * DIM, 3);
+        float *together = malloc(ROWS * HEADS * DIM * sizeof *together);
+        float alone[HEADS * DIM];
+        px_attention op = {.kv = &kv,
+            .at = batch,
+            .q = q,
+            .out = together,
+            .q_stride = HEADS * DIM,
+            .out_stride = HEADS * DIM,
+            .rows = ROWS,
+            .heads = HEADS,
+            .scale = 0.2f,
+            .position_max = TOKENS - 1};
+        op.scratch = malloc((kernels->attention_scratch_floats(&op) * 2 + 1) * sizeof(float));
+        IN_PARTS(kernels->attention, &op, 2);
+        for (size_t r = 0; r < ROWS; r++) {
+            px_attention one = op;
+            one.at = batch + r, one.q = q + r * HEADS * DIM, one.out = alone, one.rows = 1;
+            kernels->attention(&one, (px_part){0, 1, NULL});
+            PX_CHECK(memcmp(alone, together + r * HEADS * DIM, sizeof alone) == 0);
+        }
+        free(op.scratch);
+        free(q);
+        free(together);
+        free(k);
+        free(v);
+        free(kv.k);
+        free(kv.v);
+    }
+}
+
+PX_TEST_MAIN()
