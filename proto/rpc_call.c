@@ -61,7 +61,7 @@ static void call_unref(px_rpc_call *call)
         free(call->metadata_copies);
         call->metadata_copies = next;
     }
-    call->server->calls_open--;
+    px_rpc_server_call_ended(call->server);
     free(call);
 }
 

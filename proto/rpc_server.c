@@ -258,20 +258,38 @@ px_status px_rpc_server_start(px_rpc_server *server)
 
 /* --- the end --- */
 
-static void on_grace_over(void *arg)
-{
-    px_rpc_server *server = arg;
-    server->grace_timer = NULL;
-    grpc_server_cancel_all_calls(server->server);
-}
+/* New calls are refused with UNAVAILABLE while old ones still run. gRPC's own shutdown comes after
+ * that: it would answer calls that are on their way with a bare CANCELLED, which tells a client
+ * nothing about trying elsewhere. */
 
 static void on_shut_down(void *owner, bool ok)
 {
     px_rpc_server *server = owner;
-    px_loop_cancel(server->rpc->loop, server->grace_timer);
-    server->grace_timer = NULL;
     server->shut_down = true;
     if (server->on_shut_down) server->on_shut_down(server->on_shut_down_arg);
+}
+
+static void close_port(px_rpc_server *server)
+{
+    px_loop_cancel(server->rpc->loop, server->grace_timer);
+    server->grace_timer = NULL;
+    server->closing = true;
+    server->shutdown_tag = (px_rpc_tag){on_shut_down, server};
+    grpc_server_shutdown_and_notify(server->server, server->rpc->queue, &server->shutdown_tag);
+}
+
+static void on_grace_over(void *arg)
+{
+    px_rpc_server *server = arg;
+    server->grace_timer = NULL;
+    close_port(server);
+    grpc_server_cancel_all_calls(server->server);
+}
+
+void px_rpc_server_call_ended(px_rpc_server *server)
+{
+    server->calls_open--;
+    if (server->calls_open == 0 && server->shutting_down && !server->closing) close_port(server);
 }
 
 void px_rpc_server_shutdown(px_rpc_server *server, int64_t grace_ns, px_loop_fn fn, void *arg)
@@ -281,9 +299,8 @@ void px_rpc_server_shutdown(px_rpc_server *server, int64_t grace_ns, px_loop_fn 
     server->on_shut_down = fn;
     server->on_shut_down_arg = arg;
     if (server->health) px_rpc_health_stopping(server->health);
-    server->shutdown_tag = (px_rpc_tag){on_shut_down, server};
-    grpc_server_shutdown_and_notify(server->server, server->rpc->queue, &server->shutdown_tag);
-    server->grace_timer = px_loop_after(server->rpc->loop, grace_ns, on_grace_over, server);
+    if (server->calls_open == 0) close_port(server);
+    else server->grace_timer = px_loop_after(server->rpc->loop, grace_ns, on_grace_over, server);
 }
 
 px_rpc_server *px_rpc_server_next(const px_rpc_server *server)
@@ -293,8 +310,10 @@ px_rpc_server *px_rpc_server_next(const px_rpc_server *server)
 
 void px_rpc_server_abort(px_rpc_server *server)
 {
-    if (!server->shutting_down) px_rpc_server_shutdown(server, 0, NULL, NULL);
     server->on_shut_down = NULL;
+    server->shutting_down = true;
+    if (server->health) px_rpc_health_stopping(server->health);
+    if (!server->closing) close_port(server);
     grpc_server_cancel_all_calls(server->server);
 }
 

@@ -41,7 +41,7 @@ struct px_rpc_server {
     px_rpc_tag accept_tag;
     bool accepting;
 
-    bool started, shutting_down, shut_down;
+    bool started, shutting_down, closing, shut_down;
     px_rpc_tag shutdown_tag;
     px_loop_timer *grace_timer;
     px_loop_fn on_shut_down;
@@ -52,6 +52,9 @@ struct px_rpc_server {
  * serves the path, the call ends with UNIMPLEMENTED. */
 void px_rpc_call_start(
     px_rpc_server *server, px_rpc_accepted *accepted, const px_rpc_method *method, void *service);
+
+/* rpc_server.c: the counterpart, when the call's memory is gone. */
+void px_rpc_server_call_ended(px_rpc_server *server);
 
 /* health.c */
 px_rpc_health *px_rpc_health_create(px_rpc_server *server);
