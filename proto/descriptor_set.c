@@ -160,8 +160,9 @@ static const struct {
 static const char *strip(const char *symbol, field name)
 {
     if (strncmp(symbol, (const char *)name.bytes, name.length) != 0) return NULL;
-    if (symbol[name.length] == '\0') return symbol + name.length;
-    return symbol[name.length] == '.' ? symbol + name.length + 1 : NULL;
+    const char *rest = symbol + name.length;
+    if (*rest == '\0') return rest;
+    return rest[0] == '.' && rest[1] != '\0' ? rest + 1 : NULL;
 }
 
 static bool declares(kind parent, field body, const char *symbol);

@@ -299,8 +299,10 @@ void px_rpc_server_shutdown(px_rpc_server *server, int64_t grace_ns, px_loop_fn 
     server->on_shut_down = fn;
     server->on_shut_down_arg = arg;
     if (server->health) px_rpc_health_stopping(server->health);
-    if (server->calls_open == 0) close_port(server);
-    else server->grace_timer = px_loop_after(server->rpc->loop, grace_ns, on_grace_over, server);
+    if (server->calls_open == 0)
+        close_port(server);
+    else
+        server->grace_timer = px_loop_after(server->rpc->loop, grace_ns, on_grace_over, server);
 }
 
 px_rpc_server *px_rpc_server_next(const px_rpc_server *server)
