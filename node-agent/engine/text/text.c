@@ -1,0 +1,308 @@
+/* text.c - see text.h: where a model keeps its text side, file by file and key by key. */
+#include "engine/text/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/json.h"
+
+enum {
+    CONFIG_BYTES_MAX = 64 << 20,
+    TEMPLATE_BYTES_MAX = 1 << 20,
+    PATH_BYTES_MAX = 4096,
+};
+
+/* --- a GGUF's metadata --- */
+
+typedef struct gguf_tokens { /* what px_tokenizer_gguf points to */
+    px_slice *tokens, *merges;
+    float *scores;
+    int32_t *types;
+} gguf_tokens;
+
+static void gguf_tokens_done(gguf_tokens *own)
+{
+    free(own->tokens);
+    free(own->merges);
+    free(own->scores);
+    free(own->types);
+}
+
+static int64_t gguf_id(const px_gguf *file, const char *key)
+{
+    int64_t id = -1;
+    return px_gguf_int(file, key, &id) ? id : -1;
+}
+
+static int gguf_flag(const px_gguf *file, const char *key)
+{
+    bool value;
+    return px_gguf_bool(file, key, &value) ? value : -1;
+}
+
+static px_status bad_array(const char *key)
+{
+    return px_fail(PX_INVALID_ARGUMENT, "the GGUF's %s is missing or of the wrong type", key);
+}
+
+/* Fills what is there of the arrays; all that are must have one entry a token. */
+static px_status read_gguf_arrays(const px_gguf *file, gguf_tokens *own, px_tokenizer_gguf *fields)
+{
+    px_gguf_array tokens, other;
+    if (!px_gguf_array_get(file, "tokenizer.ggml.tokens", &tokens) ||
+        tokens.type != PX_GGUF_STRING || tokens.count > UINT32_MAX)
+        return bad_array("tokenizer.ggml.tokens");
+    fields->token_count = (uint32_t)tokens.count;
+    own->tokens = px_alloc_array(tokens.count + 1, sizeof *own->tokens);
+    px_gguf_array_strings(&tokens, own->tokens);
+    if (px_gguf_array_get(file, "tokenizer.ggml.scores", &other)) {
+        if (other.type == PX_GGUF_STRING || other.type == PX_GGUF_ARRAY ||
+            other.count != tokens.count)
+            return bad_array("tokenizer.ggml.scores");
+        own->scores = px_alloc_array(tokens.count + 1, sizeof *own->scores);
+        for (uint64_t i = 0; i < tokens.count; i++)
+            own->scores[i] = (float)px_gguf_array_real(&other, i);
+    }
+    if (px_gguf_array_get(file, "tokenizer.ggml.token_type", &other)) {
+        if (other.type == PX_GGUF_STRING || other.type == PX_GGUF_ARRAY ||
+            other.count != tokens.count)
+            return bad_array("tokenizer.ggml.token_type");
+        own->types = px_alloc_array(tokens.count + 1, sizeof *own->types);
+        for (uint64_t i = 0; i < tokens.count; i++)
+            own->types[i] = (int32_t)px_gguf_array_int(&other, i);
+    }
+    if (px_gguf_array_get(file, "tokenizer.ggml.merges", &other)) {
+        if (other.type != PX_GGUF_STRING || other.count > UINT32_MAX)
+            return bad_array("tokenizer.ggml.merges");
+        own->merges = px_alloc_array(other.count + 1, sizeof *own->merges);
+        px_gguf_array_strings(&other, own->merges);
+        fields->merge_count = (uint32_t)other.count;
+    }
+    fields->tokens = own->tokens;
+    fields->scores = own->scores;
+    fields->types = own->types;
+    fields->merges = own->merges;
+    return px_ok();
+}
+
+static px_status open_gguf_tokenizer(const px_gguf *file, px_text *out)
+{
+    px_tokenizer_gguf fields = {0};
+    if (!px_gguf_str(file, "tokenizer.ggml.model", &fields.model))
+        return px_fail(PX_INVALID_ARGUMENT, "the GGUF has no tokenizer (no tokenizer.ggml.model); "
+                                            "give a folder with tokenizer.json");
+    px_gguf_str(file, "tokenizer.ggml.pre", &fields.pre);
+    fields.bos_id = gguf_id(file, "tokenizer.ggml.bos_token_id");
+    fields.eos_id = gguf_id(file, "tokenizer.ggml.eos_token_id");
+    if (fields.bos_id < 0) fields.bos_id = gguf_id(file, "tokenizer.ggml.cls_token_id");
+    if (fields.eos_id < 0) fields.eos_id = gguf_id(file, "tokenizer.ggml.seperator_token_id");
+    fields.unknown_id = gguf_id(file, "tokenizer.ggml.unknown_token_id");
+    fields.add_bos = gguf_flag(file, "tokenizer.ggml.add_bos_token");
+    fields.add_eos = gguf_flag(file, "tokenizer.ggml.add_eos_token");
+    fields.add_space_prefix = gguf_flag(file, "tokenizer.ggml.add_space_prefix");
+    gguf_tokens own = {0};
+    px_status status = read_gguf_arrays(file, &own, &fields);
+    if (px_is_ok(status)) status = px_tokenizer_from_gguf(&fields, &out->tokenizer);
+    gguf_tokens_done(&own);
+    return status;
+}
+
+static void add_special_token(px_text *out, const char *name, int64_t id)
+{
+    if (id < 0 || id >= (int64_t)px_tokenizer_size(out->tokenizer)) return;
+    px_slice token = px_tokenizer_token(out->tokenizer, (uint32_t)id);
+    if (token.data)
+        json_object_set_new(out->special_tokens, name, json_stringn(token.data, token.length));
+}
+
+static px_status open_gguf_template(const px_gguf *file, const char *key, px_chat_template **out)
+{
+    px_slice source;
+    if (!px_gguf_str(file, key, &source)) return px_ok();
+    return px_prefix(px_chat_template_create(source.data, source.length, out), "chat template");
+}
+
+static px_status open_gguf(const px_gguf *file, px_text *out)
+{
+    PX_TRY(open_gguf_tokenizer(file, out));
+    add_special_token(out, "bos_token", gguf_id(file, "tokenizer.ggml.bos_token_id"));
+    add_special_token(out, "eos_token", gguf_id(file, "tokenizer.ggml.eos_token_id"));
+    add_special_token(out, "unk_token", gguf_id(file, "tokenizer.ggml.unknown_token_id"));
+    add_special_token(out, "pad_token", gguf_id(file, "tokenizer.ggml.padding_token_id"));
+    PX_TRY(open_gguf_template(file, "tokenizer.chat_template", &out->chat));
+    return open_gguf_template(file, "tokenizer.chat_template.tool_use", &out->chat_tools);
+}
+
+/* --- a folder --- */
+
+static void join(const char *folder, const char *name, char out[PATH_BYTES_MAX])
+{
+    snprintf(out, PATH_BYTES_MAX, "%s/%s", folder, name);
+}
+
+/* NULL in *out when there is no such file. */
+static px_status load_json(const char *folder, const char *name, json_t **out)
+{
+    char path[PATH_BYTES_MAX];
+    join(folder, name, path);
+    *out = NULL;
+    return px_fs_is_file(path) ? px_json_load(path, CONFIG_BYTES_MAX, out) : px_ok();
+}
+
+static px_status open_tokenizer_json(const char *path, px_text *out)
+{
+    px_map map;
+    PX_TRY(px_map_open(path, &map));
+    px_status status = px_tokenizer_from_json((const char *)map.data, map.bytes, &out->tokenizer);
+    px_map_close(&map);
+    return px_prefix(status, "%s", path);
+}
+
+/* Members "..._token": a text, or an object with it as "content". Those already there stay. */
+static void read_special_tokens(const json_t *config, px_text *out)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)config, key, value)
+    {
+        size_t length = strlen(key);
+        if (length < 6 || strcmp(key + length - 6, "_token") != 0) continue;
+        const json_t *text = json_is_object(value) ? json_object_get(value, "content") : value;
+        if (json_is_string(text) && !json_object_get(out->special_tokens, key))
+            json_object_set(out->special_tokens, key, (json_t *)text);
+    }
+}
+
+static px_status template_from(const json_t *source, px_chat_template **out)
+{
+    if (!json_is_string(source))
+        return px_fail(PX_INVALID_ARGUMENT, "chat_template must be a text");
+    return px_prefix(
+        px_chat_template_create(json_string_value(source), json_string_length(source), out),
+        "chat template");
+}
+
+/* One text, or a list of {"name", "template"} with one called "default". */
+static px_status read_templates(const json_t *templates, px_text *out)
+{
+    if (!templates || json_is_null(templates)) return px_ok();
+    if (!json_is_array(templates)) return template_from(templates, &out->chat);
+    const json_t *first = json_object_get(json_array_get(templates, 0), "template");
+    const json_t *plain = first, *tools = NULL, *each;
+    size_t i;
+    json_array_foreach(templates, i, each)
+    {
+        const char *name = json_string_value(json_object_get(each, "name"));
+        if (name && strcmp(name, "default") == 0) plain = json_object_get(each, "template");
+        if (name && strcmp(name, "tool_use") == 0) tools = json_object_get(each, "template");
+    }
+    if (plain) PX_TRY(template_from(plain, &out->chat));
+    return tools ? template_from(tools, &out->chat_tools) : px_ok();
+}
+
+static px_status read_template_file(const char *folder, const char *name, px_chat_template **out)
+{
+    char path[PATH_BYTES_MAX];
+    join(folder, name, path);
+    if (*out || !px_fs_is_file(path)) return px_ok();
+    px_buf source;
+    px_buf_init(&source, TEMPLATE_BYTES_MAX);
+    px_status status = px_fs_read(path, &source);
+    if (px_is_ok(status))
+        status = px_prefix(
+            px_chat_template_create(px_buf_text(&source), source.length, out), "%s", name);
+    px_buf_done(&source);
+    return status;
+}
+
+/* Newer repositories keep templates in files, older ones in tokenizer_config.json. */
+static px_status open_folder_templates(const char *folder, const json_t *config, px_text *out)
+{
+    PX_TRY(read_template_file(folder, "chat_template.jinja", &out->chat));
+    PX_TRY(
+        read_template_file(folder, "additional_chat_templates/tool_use.jinja", &out->chat_tools));
+    if (out->chat) return px_ok();
+    json_t *file;
+    PX_TRY(load_json(folder, "chat_template.json", &file));
+    px_status status = read_templates(json_object_get(file, "chat_template"), out);
+    json_decref(file);
+    PX_TRY(status);
+    return out->chat ? px_ok() : read_templates(json_object_get(config, "chat_template"), out);
+}
+
+static px_status open_folder(const char *folder, px_text *out)
+{
+    char path[PATH_BYTES_MAX];
+    join(folder, "tokenizer.json", path);
+    PX_TRY(open_tokenizer_json(path, out));
+    json_t *config, *map;
+    PX_TRY(load_json(folder, "tokenizer_config.json", &config));
+    read_special_tokens(config, out);
+    px_status status = open_folder_templates(folder, config, out);
+    json_decref(config);
+    PX_TRY(status);
+    PX_TRY(load_json(folder, "special_tokens_map.json", &map));
+    read_special_tokens(map, out);
+    json_decref(map);
+    return px_ok();
+}
+
+/* --- either --- */
+
+static bool has_tokenizer_json(const char *path)
+{
+    char file[PATH_BYTES_MAX];
+    join(path, "tokenizer.json", file);
+    return px_fs_is_dir(path) && px_fs_is_file(file);
+}
+
+static px_status open_any(const char *path, const px_model_file *file, px_text *out)
+{
+    if (strlen(path) + 64 > PATH_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "the model's path is too long");
+    if (has_tokenizer_json(path)) return open_folder(path, out);
+    if (file && px_model_file_gguf(file)) return open_gguf(px_model_file_gguf(file), out);
+    if (file || !(px_fs_is_dir(path) || px_fs_is_file(path)))
+        return px_fail(PX_NOT_FOUND, "%s has no tokenizer.json", path);
+    px_model_file *own;
+    PX_TRY(px_model_file_open(path, &own));
+    const px_gguf *gguf = px_model_file_gguf(own);
+    px_status status =
+        gguf ? open_gguf(gguf, out) : px_fail(PX_NOT_FOUND, "%s has no tokenizer.json", path);
+    px_model_file_close(own);
+    return status;
+}
+
+px_status px_text_open(const char *path, const px_model_file *file, px_text *out)
+{
+    px_text text = {.special_tokens = json_object(), .add_special = true};
+    px_status status = open_any(path, file, &text);
+    if (!px_is_ok(status)) {
+        px_text_close(&text);
+        return status;
+    }
+    *out = text;
+    return px_ok();
+}
+
+void px_text_close(px_text *text)
+{
+    px_tokenizer_free(text->tokenizer);
+    px_chat_template_free(text->chat);
+    px_chat_template_free(text->chat_tools);
+    json_decref(text->special_tokens);
+    *text = (px_text){0};
+}
+
+px_status px_text_render(const px_text *text, const px_chat_input *input, px_buf *out)
+{
+    bool has_tools = input->tools && !json_is_null(input->tools);
+    const px_chat_template *tmpl = has_tools && text->chat_tools ? text->chat_tools : text->chat;
+    if (!tmpl)
+        return px_fail(PX_FAILED_PRECONDITION,
+            "the model has no chat template; send a plain prompt instead of messages");
+    px_chat_input filled = *input;
+    if (!filled.special_tokens) filled.special_tokens = text->special_tokens;
+    return px_chat_template_render(tmpl, &filled, out);
+}

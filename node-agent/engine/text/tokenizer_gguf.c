@@ -1,0 +1,390 @@
+/* tokenizer_gguf.c - px_tokenizer_from_gguf(): a tokenizer from the metadata of a GGUF file.
+ *
+ * A GGUF holds the vocabulary and two names, the model's and the pre-tokenizer's; what the names
+ * mean is written here, as the same descriptions that tokenizer.json uses. Source: the GGUF
+ * specification (tokenizer.ggml.*); the models' published tokenizer.json files for what each
+ * pre-tokenizer name stands for.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/utf8.h"
+#include "engine/text/tokenizer_impl.h"
+
+typedef enum token_type { /* tokenizer.ggml.token_type */
+    TYPE_NORMAL = 1,
+    TYPE_UNKNOWN,
+    TYPE_CONTROL,
+    TYPE_USER_DEFINED,
+    TYPE_UNUSED,
+    TYPE_BYTE,
+} token_type;
+
+/* --- what the names of pre-tokenizers mean --- */
+
+#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define TAIL         "\\s+(?!\\S)|\\s+"
+#define GPT2         "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|" TAIL
+#define LLAMA3_LIKE(digits)                                                                        \
+    CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits                                          \
+                 "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" TAIL
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define O200K_LIKE(suffix, digits)                                                                 \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" suffix "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER  \
+    "*" suffix "|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|" TAIL
+#define DEEPSEEK3_WORDS                                                                            \
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}"    \
+    "\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|" TAIL
+#define CJK_KANA "[一-龥぀-ゟ゠-ヿ]+"
+#define BLOOM    " ?[^(\\s|.,!?…。，、।۔،)]+"
+
+enum { PATTERNS_MAX = 6, NAMES_MAX = 12 };
+
+typedef struct pre_kind {
+    const char *names[NAMES_MAX];       /* NULL-terminated unless full */
+    const char *patterns[PATTERNS_MAX]; /* applied one after the other, matches isolated */
+    bool ignore_merges, add_bos, nfc;
+} pre_kind;
+
+static const pre_kind pre_kinds[] = {
+    {.names = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "gigachat",
+         "modern-bert", "mellum", "roberta-bpe", "a.x-4.0"},
+        .patterns = {GPT2}},
+    {.names = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b",
+         "mellum2", "exaone4"},
+        .patterns = {"\\p{N}", GPT2}},
+    {.names = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0",
+         "lfm2", "jina-v5-nano"},
+        .patterns = {LLAMA3_LIKE("\\p{N}{1,3}")},
+        .ignore_merges = true,
+        .add_bos = true},
+    {.names = {"dbrx", "smaug-bpe"}, .patterns = {LLAMA3_LIKE("\\p{N}{1,3}")}},
+    {.names = {"chatglm-bpe", "glm4", "glm5"},
+        .patterns = {LLAMA3_LIKE("\\p{N}{1,3}")},
+        .ignore_merges = true},
+    {.names = {"qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2"},
+        .patterns = {LLAMA3_LIKE("\\p{N}")},
+        .nfc = true},
+    {.names = {"stablelm2", "hunyuan", "megrez", "grok-2", "solar-open"},
+        .patterns = {LLAMA3_LIKE("\\p{N}")}},
+    {.names = {"qwen35"},
+        .patterns = {CONTRACTIONS
+            "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|"
+            "\\s*[\\r\\n]+|" TAIL},
+        .nfc = true},
+    {.names = {"deepseek-llm"},
+        .patterns = {"[\\r\\n]",
+            "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-"
+            "ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ"
+            "Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤ"
+            "Ⳬ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-"
+            "𐳲𑢠-𑣟𞤀-𞥃]+",
+            "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "\\s+$", "[一-龥ࠀ-一가-퟿]+", "\\p{N}"}},
+    {.names = {"deepseek-coder"},
+        .patterns = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-퟿]+",
+            "\\p{N}"}},
+    {.names = {"deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"},
+        .patterns = {"\\p{N}{1,3}", CJK_KANA, DEEPSEEK3_WORDS}},
+    {.names = {"falcon"}, .patterns = {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}},
+    {.names = {"bloom", "poro-chat", "gpt3-finnish"}, .patterns = {BLOOM}},
+    {.names = {"viking"}, .patterns = {BLOOM, "\\p{N}"}},
+    {.names = {"tekken"},
+        .patterns = {O200K_LIKE("", "\\p{N}")},
+        .ignore_merges = true,
+        .add_bos = true},
+    {.names = {"gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"},
+        .patterns = {O200K_LIKE(CONTRACTIONS "?", "\\p{N}{1,3}")}},
+    {.names = {"kimi-k2"},
+        .patterns = {"\\p{Han}+|[^\\r\\n\\p{L}\\p{N}]?[" UPPER "&&[^\\p{Han}]]*[" LOWER
+                     "&&[^\\p{Han}]]+" CONTRACTIONS "?|[^\\r\\n\\p{L}\\p{N}]?[" UPPER
+                     "&&[^\\p{Han}]]+[" LOWER "&&[^\\p{Han}]]*" CONTRACTIONS
+                     "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" TAIL}},
+    {.names = {"tiny_aya", "cohere2moe"},
+        .patterns = {"\\d{1,3}(?=(?:\\d{3})*\\b)", O200K_LIKE(CONTRACTIONS "?", "\\p{N}")}},
+    {.names = {"superbpe"}, .patterns = {"\\p{N}+", "(?=(\\d{3})+(?!\\d))"}},
+    {.names = {"bailingmoe", "bailingmoe2", "llada-moe"},
+        .patterns = {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}"
+                     "\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|" TAIL}},
+    {.names = {"seed-coder"},
+        .patterns = {CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}"
+                                  "\\r\\n]+|\\s*[\\r\\n]+|" TAIL}},
+    {.names = {"exaone-moe"},
+        .patterns = {CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|"
+                                  "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|" TAIL}},
+    {.names = {"default", ""},
+        .patterns = {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
+};
+
+static bool is_text(px_slice slice, const char *text)
+{
+    return slice.length == strlen(text) && memcmp(slice.data, text, slice.length) == 0;
+}
+
+static px_status find_pre(px_slice name, const pre_kind **out)
+{
+    for (size_t i = 0; i < sizeof pre_kinds / sizeof *pre_kinds; i++)
+        for (int n = 0; n < NAMES_MAX && pre_kinds[i].names[n]; n++)
+            if (is_text(name, pre_kinds[i].names[n])) {
+                *out = &pre_kinds[i];
+                return px_ok();
+            }
+    return px_fail(PX_UNIMPLEMENTED,
+        "the GGUF names the pre-tokenizer '%.*s', which is not known; give the model's folder with "
+        "its tokenizer.json instead",
+        name.length > 60 ? 60 : (int)name.length, name.data);
+}
+
+/* --- parts that all models share --- */
+
+static px_status read_vocab(px_tokenizer *t, const px_tokenizer_gguf *f)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < f->token_count; i++) bytes += f->tokens[i].length;
+    PX_TRY(px_vocab_init(&t->vocab, f->token_count, bytes));
+    for (uint32_t i = 0; i < f->token_count; i++) {
+        px_slice token = f->tokens[i];
+        if (px_utf8_valid_prefix(token.data, token.length) != token.length)
+            return px_fail(PX_INVALID_ARGUMENT, "the GGUF's token %u is not UTF-8", (unsigned)i);
+        bool first = px_vocab_find(&t->vocab, token.data, token.length) == PX_NO_TOKEN;
+        if (first)
+            PX_TRY(px_vocab_add(&t->vocab, token, i));
+        else
+            PX_TRY(px_vocab_name(&t->vocab, token, i));
+    }
+    return px_ok();
+}
+
+static int type_of(const px_tokenizer_gguf *f, uint32_t id)
+{
+    return f->types ? f->types[id] : TYPE_NORMAL;
+}
+
+static px_status read_added(px_tokenizer *t, const px_tokenizer_gguf *f)
+{
+    PX_TRY(px_added_init(&t->added));
+    for (uint32_t id = 0; id < f->token_count; id++) {
+        int type = type_of(f, id);
+        if (type != TYPE_CONTROL && type != TYPE_USER_DEFINED && type != TYPE_UNKNOWN) continue;
+        px_added_token token = {.id = id, .special = type != TYPE_USER_DEFINED};
+        PX_TRY(px_tokenizer_add_token(t, f->tokens[id], &token));
+    }
+    return px_ok();
+}
+
+static px_status check_id(const px_tokenizer_gguf *f, int64_t id, const char *what)
+{
+    if (id < -1 || id >= (int64_t)f->token_count)
+        return px_fail(PX_INVALID_ARGUMENT, "the GGUF's %s id %lld is not in its vocabulary of %u",
+            what, (long long)id, (unsigned)f->token_count);
+    return px_ok();
+}
+
+static px_status put_ids(px_ids *ids, int64_t id)
+{
+    if (id < 0) return px_ok();
+    ids->data = px_alloc_array(1, sizeof *ids->data);
+    ids->data[0] = (uint32_t)id;
+    ids->count = ids->capacity = 1;
+    return px_ok();
+}
+
+static px_status read_ends(px_tokenizer *t, const px_tokenizer_gguf *f, bool bos, bool eos)
+{
+    if (f->add_bos >= 0) bos = f->add_bos;
+    if (f->add_eos >= 0) eos = f->add_eos;
+    if (bos) PX_TRY(put_ids(&t->post.before, f->bos_id));
+    return eos ? put_ids(&t->post.after, f->eos_id) : px_ok();
+}
+
+static uint32_t unknown_token(const px_tokenizer_gguf *f)
+{
+    return f->unknown_id < 0 ? PX_NO_TOKEN : (uint32_t)f->unknown_id;
+}
+
+/* jansson's description from a text of our own; the caller releases it. */
+static json_t *describe(const char *json)
+{
+    json_t *value = json_loads(json, 0, NULL);
+    PX_ASSERT(value);
+    return value;
+}
+
+static px_status use_normalizer(px_tokenizer *t, const char *json)
+{
+    json_t *config = describe(json);
+    px_status status = px_normalizer_create(config, &t->normalizer);
+    json_decref(config);
+    return status;
+}
+
+static px_status use_pretokenizer(px_tokenizer *t, json_t *config)
+{
+    px_status status = px_pretokenizer_create(config, &t->pretokenizer);
+    json_decref(config);
+    return status;
+}
+
+static px_status use_decoder(px_tokenizer *t, const char *json)
+{
+    json_t *config = describe(json);
+    px_status status = px_decoder_create(config, &t->decoder);
+    json_decref(config);
+    return status;
+}
+
+/* --- "gpt2": byte-level BPE --- */
+
+static json_t *describe_pre(const pre_kind *pre)
+{
+    json_t *steps = json_array();
+    for (int i = 0; i < PATTERNS_MAX && pre->patterns[i]; i++)
+        json_array_append_new(steps, json_pack("{s:s, s:{s:s}, s:s}", "type", "Split", "pattern",
+                                         "Regex", pre->patterns[i], "behavior", "Isolated"));
+    json_array_append_new(steps,
+        json_pack("{s:s, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 0));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", steps);
+}
+
+static px_status add_merges(px_tokenizer *t, const px_tokenizer_gguf *f)
+{
+    for (uint32_t i = 0; i < f->merge_count; i++) {
+        px_slice text = f->merges[i];
+        /* A part may itself begin with a blank, never both: the first from the second byte on. */
+        const char *space = text.length > 1 ? memchr(text.data + 1, ' ', text.length - 1) : NULL;
+        if (!space)
+            return px_fail(
+                PX_INVALID_ARGUMENT, "the GGUF's merge %u is not a pair of texts", (unsigned)i);
+        px_slice left = {text.data, (size_t)(space - text.data)};
+        px_slice right = {space + 1, text.length - left.length - 1};
+        bool known; /* merges of tokens that a trimmed vocabulary lost are of no use, and no harm */
+        PX_TRY(px_bpe_add_merge(t->bpe, left, right, &known));
+    }
+    return px_ok();
+}
+
+static px_status build_gpt2(px_tokenizer *t, const px_tokenizer_gguf *f)
+{
+    const pre_kind *pre = NULL;
+    PX_TRY(find_pre(f->pre, &pre));
+    if (pre->nfc) PX_TRY(use_normalizer(t, "{\"type\": \"NFC\"}"));
+    PX_TRY(use_pretokenizer(t, describe_pre(pre)));
+    px_pretokenizer_leave_bytes(t->pretokenizer);
+    px_bpe_options options = {
+        .byte_level = true, .ignore_merges = pre->ignore_merges, .unknown_id = PX_NO_TOKEN};
+    t->model = PX_MODEL_BPE;
+    PX_TRY(px_bpe_create(&t->vocab, &options, f->merge_count, &t->bpe));
+    PX_TRY(add_merges(t, f));
+    px_bpe_seal(t->bpe);
+    PX_TRY(read_ends(t, f, pre->add_bos, false));
+    return use_decoder(t, "{\"type\": \"ByteLevel\"}");
+}
+
+/* --- "llama": SentencePiece BPE by scores --- */
+
+static px_status need_scores(const px_tokenizer_gguf *f)
+{
+    return f->scores ? px_ok()
+                     : px_fail(PX_INVALID_ARGUMENT, "the GGUF has no tokenizer.ggml.scores");
+}
+
+#define REPLACE_SPACES                                                                             \
+    "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"▁\"}"
+
+static px_status build_llama(px_tokenizer *t, const px_tokenizer_gguf *f)
+{
+    PX_TRY(need_scores(f));
+    bool prefix_space = f->add_space_prefix != 0;
+    PX_TRY(use_normalizer(
+        t, prefix_space ? "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", "
+                          "\"prepend\": \"▁\"}, " REPLACE_SPACES "]}"
+                        : REPLACE_SPACES));
+    px_bpe_options options = {
+        .byte_fallback = true, .join_unknown = true, .unknown_id = unknown_token(f)};
+    t->model = PX_MODEL_BPE;
+    PX_TRY(px_bpe_create(&t->vocab, &options, 0, &t->bpe));
+    PX_TRY(px_bpe_use_scores(t->bpe, f->scores));
+    px_bpe_seal(t->bpe);
+    PX_TRY(read_ends(t, f, true, false));
+    return use_decoder(t,
+        prefix_space
+            ? "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": "
+              "{\"String\": \"▁\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": "
+              "\"Fuse\"}, {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}]}"
+            : "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": "
+              "{\"String\": \"▁\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": "
+              "\"Fuse\"}]}");
+}
+
+/* --- "t5": unigram --- */
+
+static px_status build_t5(px_tokenizer *t, const px_tokenizer_gguf *f)
+{
+    PX_TRY(need_scores(f));
+    const char *scheme = f->add_space_prefix != 0 ? "always" : "never";
+    PX_TRY(use_pretokenizer(t, json_pack("{s:s, s:s, s:s}", "type", "Metaspace", "replacement", "▁",
+                                   "prepend_scheme", scheme)));
+    double *scores = px_alloc_array(f->token_count + 1, sizeof *scores);
+    for (uint32_t i = 0; i < f->token_count; i++) scores[i] = f->scores[i];
+    t->model = PX_MODEL_UNIGRAM;
+    px_status status = px_unigram_create(&t->vocab, scores, unknown_token(f), false, &t->unigram);
+    free(scores);
+    PX_TRY(status);
+    PX_TRY(read_ends(t, f, false, true));
+    return use_decoder(t,
+        f->add_space_prefix != 0
+            ? "{\"type\": \"Metaspace\", \"replacement\": \"▁\"}"
+            : "{\"type\": \"Metaspace\", \"replacement\": \"▁\", \"prepend_scheme\": \"never\"}");
+}
+
+/* --- "bert": WordPiece, with words written as "▁word" instead of the rest as "##rest" --- */
+
+static px_status build_bert(px_tokenizer *t, const px_tokenizer_gguf *f)
+{
+    PX_TRY(use_normalizer(t, "{\"type\": \"BertNormalizer\"}"));
+    PX_TRY(use_pretokenizer(t, describe("{\"type\": \"BertPreTokenizer\"}")));
+    t->model = PX_MODEL_WORDPIECE;
+    t->wordpiece = (px_wordpiece){.vocab = &t->vocab,
+        .unknown_id = unknown_token(f),
+        .first_prefix = "▁",
+        .word_runes_max = 100};
+    PX_TRY(read_ends(t, f, true, true));
+    return use_decoder(t, "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", "
+                          "\"pattern\": {\"String\": \"▁\"}, \"content\": \" \"}, {\"type\": "
+                          "\"Fuse\"}, {\"type\": \"Strip\", \"content\": \" \", \"start\": 1}]}");
+}
+
+static px_status build(px_tokenizer *t, const px_tokenizer_gguf *f)
+{
+    PX_TRY(check_id(f, f->bos_id, "BOS"));
+    PX_TRY(check_id(f, f->eos_id, "EOS"));
+    PX_TRY(check_id(f, f->unknown_id, "unknown-token"));
+    PX_TRY(read_vocab(t, f));
+    if (is_text(f->model, "gpt2"))
+        PX_TRY(build_gpt2(t, f));
+    else if (is_text(f->model, "llama"))
+        PX_TRY(build_llama(t, f));
+    else if (is_text(f->model, "t5"))
+        PX_TRY(build_t5(t, f));
+    else if (is_text(f->model, "bert"))
+        PX_TRY(build_bert(t, f));
+    else
+        return px_fail(PX_UNIMPLEMENTED,
+            "the GGUF's tokenizer model '%.*s' is not known; known: gpt2, llama, t5, bert",
+            f->model.length > 60 ? 60 : (int)f->model.length, f->model.data);
+    PX_TRY(read_added(t, f));
+    return px_tokenizer_seal(t);
+}
+
+px_status px_tokenizer_from_gguf(const px_tokenizer_gguf *fields, px_tokenizer **out)
+{
+    px_tokenizer *tokenizer = px_tokenizer_alloc();
+    px_status status = build(tokenizer, fields);
+    if (!px_is_ok(status)) {
+        px_tokenizer_free(tokenizer);
+        return status;
+    }
+    *out = tokenizer;
+    return px_ok();
+}

@@ -1,0 +1,248 @@
+/* unicode.c - see unicode.h. */
+#include "engine/text/unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "engine/text/grow.h"
+
+size_t px_rune_encode(uint32_t rune, char out[4])
+{
+    return (size_t)utf8proc_encode_char((utf8proc_int32_t)rune, (utf8proc_uint8_t *)out);
+}
+
+void px_rune_append(px_buf *buf, uint32_t rune)
+{
+    char bytes[4];
+    px_buf_append(buf, bytes, px_rune_encode(rune, bytes));
+}
+
+size_t px_rune_count(const char *text, size_t length)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < length; i++) count += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return count;
+}
+
+void px_utf8_repair(const char *text, size_t length, px_buf *out)
+{
+    while (length > 0) {
+        size_t good = px_utf8_valid_prefix(text, length);
+        px_buf_append(out, text, good);
+        text += good;
+        length -= good;
+        if (length == 0) break;
+        uint32_t rune;
+        size_t bad = px_utf8_next(text, length, &rune);
+        px_buf_puts(out, "\xef\xbf\xbd");
+        text += bad;
+        length -= bad;
+    }
+}
+
+size_t px_utf8_open_tail(const char *text, size_t length)
+{
+    /* A character has at most three continuation bytes, so its first byte is among the last
+     * three if it is still open. */
+    for (size_t back = 1; back <= 3 && back <= length; back++) {
+        unsigned char first = (unsigned char)text[length - back];
+        if (first < 0x80) return 0;
+        if (first < 0xc0) continue;
+        uint32_t rune;
+        /* Open: it is no character yet, and all bytes are part of the same unfinished one. */
+        size_t used = px_utf8_next(text + length - back, back, &rune);
+        bool wants_more =
+            first >= 0xc2 && first < 0xf5 && back < px_rune_bytes(text[length - back]);
+        return rune == PX_UTF8_INVALID && used == back && wants_more ? back : 0;
+    }
+    return 0;
+}
+
+static utf8proc_category_t category(uint32_t rune)
+{
+    return utf8proc_category((utf8proc_int32_t)rune);
+}
+
+bool px_rune_is_space(uint32_t rune)
+{
+    if (rune < 0x80) return rune == ' ' || (rune >= '\t' && rune <= '\r');
+    return rune == 0x85 || rune == 0xa0 || rune == 0x1680 || (rune >= 0x2000 && rune <= 0x200a) ||
+           rune == 0x2028 || rune == 0x2029 || rune == 0x202f || rune == 0x205f || rune == 0x3000;
+}
+
+bool px_rune_is_numeric(uint32_t rune)
+{
+    if (rune < 0x80) return rune >= '0' && rune <= '9';
+    utf8proc_category_t c = category(rune);
+    return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
+}
+
+bool px_rune_is_punctuation(uint32_t rune)
+{
+    if (rune < 0x80)
+        return rune > ' ' && rune < 0x7f && !(rune >= '0' && rune <= '9') &&
+               !((rune | 0x20) >= 'a' && (rune | 0x20) <= 'z');
+    utf8proc_category_t c = category(rune);
+    return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
+}
+
+bool px_rune_is_mark(uint32_t rune)
+{
+    utf8proc_category_t c = category(rune);
+    return c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME;
+}
+
+bool px_rune_is_nonspacing(uint32_t rune)
+{
+    return category(rune) == UTF8PROC_CATEGORY_MN;
+}
+
+bool px_rune_is_control(uint32_t rune)
+{
+    utf8proc_category_t c = category(rune);
+    return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF || c == UTF8PROC_CATEGORY_CO;
+}
+
+bool px_rune_is_letter(uint32_t rune)
+{
+    utf8proc_category_t c = category(rune);
+    return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
+}
+
+bool px_rune_is_word(uint32_t rune)
+{
+    utf8proc_category_t c = category(rune);
+    return px_rune_is_letter(rune) || px_rune_is_mark(rune) || c == UTF8PROC_CATEGORY_ND ||
+           c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_PC;
+}
+
+/* --- normal forms --- */
+
+typedef struct rune_list {
+    utf8proc_int32_t *data;
+    size_t count, capacity;
+} rune_list;
+
+/* Characters that every normal form leaves alone wherever they stand: no decomposition, no
+ * combining class, never the second half of a composition. */
+static bool is_inert(uint32_t rune, px_norm_form form)
+{
+    if (rune < 0x80) return true;
+    if (rune >= 0x4e00 && rune <= 0x9fff) return true; /* unified ideographs */
+    if (form != PX_NFC) return false;
+    return (rune >= 0xa0 && rune < 0x300) || (rune >= 0x400 && rune < 0x483) ||
+           (rune >= 0x3041 && rune < 0x3097) || (rune >= 0x30a1 && rune < 0x30fb);
+}
+
+static size_t inert_prefix(const char *text, size_t length, px_norm_form form)
+{
+    size_t at = 0, safe = 0;
+    while (at < length) {
+        uint32_t rune;
+        size_t bytes = px_rune_decode(text + at, &rune);
+        if (!is_inert(rune, form)) return safe;
+        safe = at; /* the last inert character may compose with what follows */
+        at += bytes;
+    }
+    return length;
+}
+
+/* Canonical ordering (Unicode 3.11, D109): stable sort of each run of marks by class. Bottom-up
+ * merge sort, because a hostile run of marks may be as long as the text. */
+static void order_marks(utf8proc_int32_t *run, size_t count, utf8proc_int32_t *spare)
+{
+    for (size_t width = 1; width < count; width *= 2) {
+        for (size_t low = 0; low < count; low += 2 * width) {
+            size_t mid = low + width < count ? low + width : count;
+            size_t high = low + 2 * width < count ? low + 2 * width : count;
+            for (size_t i = low, j = mid, k = low; k < high; k++) {
+                bool left =
+                    i < mid && (j >= high || utf8proc_get_property(run[i])->combining_class <=
+                                                 utf8proc_get_property(run[j])->combining_class);
+                spare[k] = left ? run[i++] : run[j++];
+            }
+        }
+        memcpy(run, spare, count * sizeof *run);
+    }
+}
+
+static px_status decompose(const char *text, size_t length, bool compat, rune_list *runes)
+{
+    utf8proc_option_t options = UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0);
+    for (size_t at = 0; at < length;) {
+        uint32_t rune;
+        at += px_rune_decode(text + at, &rune);
+        PX_TRY(PX_GROW(runes, runes->count + 32));
+        int boundclass = 0;
+        utf8proc_ssize_t n = utf8proc_decompose_char(
+            (utf8proc_int32_t)rune, runes->data + runes->count, 32, options, &boundclass);
+        PX_ASSERT(n >= 0 && n <= 32); /* the longest decomposition has 18 characters */
+        runes->count += (size_t)n;
+    }
+    return px_ok();
+}
+
+static px_status order_all(rune_list *runes)
+{
+    rune_list spare = {0};
+    for (size_t at = 0; at < runes->count;) {
+        size_t end = at;
+        while (end < runes->count && utf8proc_get_property(runes->data[end])->combining_class)
+            end++;
+        if (end - at > 1) {
+            px_status status = PX_GROW(&spare, end - at);
+            if (!px_is_ok(status)) return status;
+            order_marks(runes->data + at, end - at, spare.data);
+        }
+        at = end + 1;
+    }
+    free(spare.data);
+    return px_ok();
+}
+
+px_status px_unicode_normalize(const char *text, size_t length, px_norm_form form, px_buf *out)
+{
+    size_t inert = inert_prefix(text, length, form);
+    px_buf_append(out, text, inert);
+    if (inert == length) return px_ok();
+    rune_list runes = {0};
+    px_status status =
+        decompose(text + inert, length - inert, form == PX_NFKC || form == PX_NFKD, &runes);
+    if (px_is_ok(status)) status = order_all(&runes);
+    if (px_is_ok(status)) {
+        if (form == PX_NFC || form == PX_NFKC) {
+            utf8proc_ssize_t n = utf8proc_normalize_utf32(
+                runes.data, (utf8proc_ssize_t)runes.count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+            PX_ASSERT(n >= 0);
+            runes.count = (size_t)n;
+        }
+        for (size_t i = 0; i < runes.count; i++) px_rune_append(out, (uint32_t)runes.data[i]);
+    }
+    free(runes.data);
+    return status;
+}
+
+void px_unicode_lower(const char *text, size_t length, px_buf *out)
+{
+    for (size_t at = 0; at < length;) {
+        uint32_t rune;
+        at += px_rune_decode(text + at, &rune);
+        if (rune == 0x130)
+            px_buf_puts(out, "i\xcc\x87"); /* the only lower case of two characters */
+        else
+            px_rune_append(out, (uint32_t)utf8proc_tolower((utf8proc_int32_t)rune));
+    }
+}
+
+void px_unicode_upper(const char *text, size_t length, px_buf *out)
+{
+    for (size_t at = 0; at < length;) {
+        uint32_t rune;
+        at += px_rune_decode(text + at, &rune);
+        if (rune == 0xdf)
+            px_buf_puts(out, "SS");
+        else
+            px_rune_append(out, (uint32_t)utf8proc_toupper((utf8proc_int32_t)rune));
+    }
+}

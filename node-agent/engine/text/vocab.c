@@ -1,0 +1,136 @@
+/* vocab.c - see vocab.h. */
+#include "engine/text/vocab.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BYTES_MAX = 1 << 30, SLOTS_MIN = 64 };
+
+/* Eight bytes a step, multiply and fold (the mixing of wyhash, public domain). */
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    __uint128_t product = (__uint128_t)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint32_t hash_of(const char *text, size_t length)
+{
+    uint64_t hash = 0x9e3779b97f4a7c15u ^ length;
+    for (; length >= 8; text += 8, length -= 8) {
+        uint64_t word;
+        memcpy(&word, text, 8);
+        hash = mix(hash ^ word, 0xa0761d6478bd642fu);
+    }
+    uint64_t rest = 0;
+    for (size_t i = 0; i < length; i++) rest |= (uint64_t)(unsigned char)text[i] << 8 * i;
+    return (uint32_t)mix(hash ^ rest, 0xe7037ed1a0b428dbu);
+}
+
+static px_status no_memory(void)
+{
+    return px_fail(PX_RESOURCE_EXHAUSTED, "no memory for the vocabulary");
+}
+
+static void insert(px_vocab *vocab, uint32_t hash, uint32_t id)
+{
+    uint32_t at = hash & vocab->mask;
+    while (vocab->slots[at]) at = (at + 1) & vocab->mask;
+    vocab->slots[at] = (uint64_t)hash << 32 | (id + 1);
+}
+
+static px_status resize_slots(px_vocab *vocab, uint32_t count)
+{
+    uint64_t *old = vocab->slots;
+    uint32_t old_count = old ? vocab->mask + 1 : 0;
+    vocab->slots = calloc(count, sizeof *vocab->slots);
+    if (!vocab->slots) {
+        vocab->slots = old;
+        return no_memory();
+    }
+    vocab->mask = count - 1;
+    for (uint32_t i = 0; i < old_count; i++)
+        if (old[i]) insert(vocab, (uint32_t)(old[i] >> 32), (uint32_t)old[i] - 1);
+    free(old);
+    return px_ok();
+}
+
+static px_status reserve_ids(px_vocab *vocab, uint32_t size)
+{
+    if (size <= vocab->capacity) return px_ok();
+    uint32_t capacity = vocab->capacity ? vocab->capacity : 1024;
+    while (capacity < size) capacity *= 2;
+    px_vocab_token *grown = realloc(vocab->tokens, capacity * sizeof *grown);
+    if (!grown) return no_memory();
+    vocab->tokens = grown;
+    vocab->capacity = capacity;
+    return px_ok();
+}
+
+px_status px_vocab_init(px_vocab *vocab, size_t count, size_t bytes)
+{
+    *vocab = (px_vocab){0};
+    px_buf_init(&vocab->bytes, BYTES_MAX);
+    if (bytes > 0 && bytes < BYTES_MAX) {
+        vocab->bytes.data = malloc(bytes + 1);
+        if (!vocab->bytes.data) return no_memory();
+        vocab->bytes.capacity = bytes + 1;
+    }
+    if (count > PX_VOCAB_MAX) count = PX_VOCAB_MAX;
+    uint32_t slots = SLOTS_MIN;
+    while (slots < 2 * count) slots *= 2;
+    PX_TRY(resize_slots(vocab, slots));
+    return reserve_ids(vocab, (uint32_t)count);
+}
+
+void px_vocab_done(px_vocab *vocab)
+{
+    px_buf_done(&vocab->bytes);
+    free(vocab->tokens);
+    free(vocab->slots);
+    *vocab = (px_vocab){0};
+}
+
+px_status px_vocab_name(px_vocab *vocab, px_slice token, uint32_t id)
+{
+    if (id >= PX_VOCAB_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "the vocabulary has the id %u, beyond the bound of %d",
+            (unsigned)id, PX_VOCAB_MAX - 1);
+    PX_TRY(reserve_ids(vocab, id + 1));
+    for (; vocab->size <= id; vocab->size++)
+        vocab->tokens[vocab->size] = (px_vocab_token){.start = UINT32_MAX};
+    size_t start = vocab->bytes.length;
+    px_buf_append(&vocab->bytes, token.data, token.length);
+    if (vocab->bytes.overflowed) return no_memory();
+    vocab->tokens[id] =
+        (px_vocab_token){.start = (uint32_t)start, .length = (uint32_t)token.length};
+    return px_ok();
+}
+
+px_status px_vocab_add(px_vocab *vocab, px_slice token, uint32_t id)
+{
+    PX_TRY(px_vocab_name(vocab, token, id));
+    if ((uint64_t)++vocab->used * 2 > vocab->mask)
+        PX_TRY(resize_slots(vocab, (vocab->mask + 1) * 2));
+    insert(vocab, hash_of(token.data, token.length), id);
+    return px_ok();
+}
+
+uint32_t px_vocab_find(const px_vocab *vocab, const char *token, size_t length)
+{
+    uint32_t hash = hash_of(token, length);
+    for (uint32_t at = hash & vocab->mask; vocab->slots[at]; at = (at + 1) & vocab->mask) {
+        if ((uint32_t)(vocab->slots[at] >> 32) != hash) continue;
+        uint32_t id = (uint32_t)vocab->slots[at] - 1;
+        px_vocab_token t = vocab->tokens[id];
+        if (t.length == length && memcmp(vocab->bytes.data + t.start, token, length) == 0)
+            return id;
+    }
+    return PX_NO_TOKEN;
+}
+
+px_slice px_vocab_text(const px_vocab *vocab, uint32_t id)
+{
+    if (id >= vocab->size || vocab->tokens[id].start == UINT32_MAX) return (px_slice){0};
+    return (px_slice){
+        .data = vocab->bytes.data + vocab->tokens[id].start, .length = vocab->tokens[id].length};
+}
