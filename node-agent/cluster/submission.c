@@ -1,0 +1,137 @@
+/* submission.c - see submission.h. */
+#include "cluster/submission.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+
+typedef Phalanx__V1__Sampling msg_sampling;
+typedef Phalanx__V1__Stopping msg_stopping;
+
+static void take_sampling(const msg_sampling *from, uint64_t fresh_seed, px_sampling *to)
+{
+    *to = (px_sampling){.temperature = 1, .top_p = 1, .seed = fresh_seed};
+    if (!from) return;
+    if (from->temperature__case == PHALANX__V1__SAMPLING__TEMPERATURE__TEMPERATURE)
+        to->temperature = from->temperature;
+    if (from->top_p__case == PHALANX__V1__SAMPLING__TOP_P__TOP_P) to->top_p = from->top_p;
+    if (from->seed__case == PHALANX__V1__SAMPLING__SEED__SEED) to->seed = from->seed;
+    to->top_k = from->top_k;
+    to->min_p = from->min_p;
+}
+
+static px_status take_stopping(const msg_stopping *from, px_request *to)
+{
+    if (!from) return px_ok();
+    if (from->n_stop > PX_STOPS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "%zu stop strings are more than the %d allowed",
+            from->n_stop, PX_STOPS_MAX);
+    for (size_t i = 0; i < from->n_stop; i++) {
+        const ProtobufCBinaryData *stop = &from->stop[i];
+        if (stop->len == 0 || stop->len > PX_STOP_BYTES_MAX)
+            return px_fail(PX_INVALID_ARGUMENT, "a stop string has %zu bytes; 1 to %d are allowed",
+                stop->len, PX_STOP_BYTES_MAX);
+        to->stops[i] = (px_slice){.data = (const char *)stop->data, .length = stop->len};
+    }
+    to->stop_count = (uint32_t)from->n_stop;
+    to->max_tokens = from->max_tokens;
+    to->ignore_eos = from->ignore_eos;
+    return px_ok();
+}
+
+static px_status take_generate(const Phalanx__V1__GenerateRequest *from, px_request *to)
+{
+    switch (from->prompt_case) {
+    case PHALANX__V1__GENERATE_REQUEST__PROMPT_TEXT:
+        to->prompt = (px_slice){.data = (const char *)from->text.data, .length = from->text.len};
+        if (!to->prompt.data) to->prompt.data = "";
+        return px_ok();
+    case PHALANX__V1__GENERATE_REQUEST__PROMPT_TOKENS:
+        if (from->tokens->n_ids == 0)
+            return px_fail(PX_INVALID_ARGUMENT, "the prompt's list of tokens is empty");
+        to->tokens = from->tokens->ids;
+        to->token_count = from->tokens->n_ids;
+        return px_ok();
+    default: return px_fail(PX_INVALID_ARGUMENT, "the request has no prompt: set text or tokens");
+    }
+}
+
+static px_status add_message(json_t *messages, const Phalanx__V1__ChatMessage *message)
+{
+    json_t *content = json_stringn((const char *)message->content.data, message->content.len);
+    json_t *role = json_string(message->role);
+    if (!message->content.len && !content) content = json_string("");
+    json_t *entry = role && content ? json_object() : NULL;
+    if (!entry) {
+        json_decref(content);
+        json_decref(role);
+        return px_fail(
+            PX_INVALID_ARGUMENT, "message %zu is not valid UTF-8", json_array_size(messages) + 1);
+    }
+    json_object_set_new(entry, "role", role);
+    json_object_set_new(entry, "content", content);
+    json_array_append_new(messages, entry);
+    return px_ok();
+}
+
+static px_status take_json(const ProtobufCBinaryData *text, const char *what, json_t **out)
+{
+    if (text->len == 0) return px_ok();
+    return px_json_parse((const char *)text->data, text->len, what, out);
+}
+
+static px_status take_chat(const Phalanx__V1__ChatRequest *from, px_submission *to)
+{
+    if (from->n_messages == 0) return px_fail(PX_INVALID_ARGUMENT, "the chat has no messages");
+    to->messages = json_array();
+    for (size_t i = 0; i < from->n_messages; i++)
+        PX_TRY(add_message(to->messages, from->messages[i]));
+    PX_TRY(take_json(&from->tools_json, "tools_json", &to->tools));
+    if (to->tools && !json_is_array(to->tools))
+        return px_fail(PX_INVALID_ARGUMENT, "tools_json must be a JSON array");
+    PX_TRY(take_json(&from->template_kwargs_json, "template_kwargs_json", &to->template_kwargs));
+    if (to->template_kwargs && !json_is_object(to->template_kwargs))
+        return px_fail(PX_INVALID_ARGUMENT, "template_kwargs_json must be a JSON object");
+    to->request.messages = to->messages;
+    to->request.tools = to->tools;
+    to->request.template_kwargs = to->template_kwargs;
+    return px_ok();
+}
+
+static px_status take_work(
+    const Phalanx__V1__EngineSubmit *submit, uint64_t fresh_seed, px_submission *out)
+{
+    switch (submit->work_case) {
+    case PHALANX__V1__ENGINE_SUBMIT__WORK_GENERATE:
+        take_sampling(submit->generate->sampling, fresh_seed, &out->request.sampling);
+        PX_TRY(take_stopping(submit->generate->stopping, &out->request));
+        return take_generate(submit->generate, &out->request);
+    case PHALANX__V1__ENGINE_SUBMIT__WORK_CHAT:
+        take_sampling(submit->chat->sampling, fresh_seed, &out->request.sampling);
+        PX_TRY(take_stopping(submit->chat->stopping, &out->request));
+        return take_chat(submit->chat, out);
+    default: return px_fail(PX_INVALID_ARGUMENT, "the submission holds no work");
+    }
+}
+
+px_status px_submission_make(const Phalanx__V1__EngineSubmit *submit,
+    const px_submission_context *context, px_submission *out)
+{
+    *out = (px_submission){0};
+    px_status status = take_work(submit, context->fresh_seed, out);
+    if (!px_is_ok(status)) {
+        px_submission_done(out);
+        return status;
+    }
+    /* Half a century is as good as no deadline, and cannot overflow. */
+    if (submit->timeout_us && submit->timeout_us < INT64_MAX / 4000)
+        out->request.deadline_ns = context->now_ns + (int64_t)submit->timeout_us * 1000;
+    return px_ok();
+}
+
+void px_submission_done(px_submission *submission)
+{
+    json_decref(submission->messages);
+    json_decref(submission->tools);
+    json_decref(submission->template_kwargs);
+    *submission = (px_submission){0};
+}

@@ -1,0 +1,160 @@
+/* EngineSubmit in the engine's terms: defaults, limits, sentences. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "cluster/submission.h"
+#include "test.h"
+
+typedef struct fixture {
+    Phalanx__V1__EngineSubmit submit;
+    Phalanx__V1__GenerateRequest generate;
+    Phalanx__V1__ChatRequest chat;
+    Phalanx__V1__ChatMessage message, *messages[1];
+    Phalanx__V1__Sampling sampling;
+    Phalanx__V1__Stopping stopping;
+    px_submission out;
+} fixture;
+
+static const px_submission_context context = {.now_ns = 1000, .fresh_seed = 77};
+
+static ProtobufCBinaryData bytes(const char *text)
+{
+    return (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)text};
+}
+
+static void begin_generate(fixture *f)
+{
+    phalanx__v1__engine_submit__init(&f->submit);
+    phalanx__v1__generate_request__init(&f->generate);
+    phalanx__v1__sampling__init(&f->sampling);
+    phalanx__v1__stopping__init(&f->stopping);
+    f->submit.work_case = PHALANX__V1__ENGINE_SUBMIT__WORK_GENERATE;
+    f->submit.generate = &f->generate;
+    f->generate.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT_TEXT;
+    f->generate.text = bytes("Gravity is");
+}
+
+static void begin_chat(fixture *f)
+{
+    phalanx__v1__engine_submit__init(&f->submit);
+    phalanx__v1__chat_request__init(&f->chat);
+    phalanx__v1__chat_message__init(&f->message);
+    f->submit.work_case = PHALANX__V1__ENGINE_SUBMIT__WORK_CHAT;
+    f->submit.chat = &f->chat;
+    f->message.role = (char *)"user";
+    f->message.content = bytes("Why?");
+    f->messages[0] = &f->message;
+    f->chat.messages = f->messages;
+    f->chat.n_messages = 1;
+}
+
+static void check_refused(fixture *f, const char *part)
+{
+    px_status status = px_submission_make(&f->submit, &context, &f->out);
+    PX_CHECK(status.code == PX_INVALID_ARGUMENT);
+    PX_CHECK(strstr(status.text, part) != NULL);
+}
+
+PX_TEST(what_is_left_out_has_its_default)
+{
+    fixture f;
+    begin_generate(&f);
+    PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
+    const px_request *request = &f.out.request;
+    PX_CHECK(request->sampling.temperature == 1 && request->sampling.top_p == 1);
+    PX_CHECK(request->sampling.top_k == 0 && request->sampling.seed == 77);
+    PX_CHECK(request->deadline_ns == 0 && request->max_tokens == 0 && request->stop_count == 0);
+    PX_CHECK(request->prompt.length == 10 && !request->messages && !request->tokens);
+    px_submission_done(&f.out);
+}
+
+PX_TEST(zero_that_was_said_is_not_a_default)
+{
+    fixture f;
+    begin_generate(&f);
+    f.generate.sampling = &f.sampling;
+    f.sampling.temperature__case = PHALANX__V1__SAMPLING__TEMPERATURE__TEMPERATURE;
+    f.sampling.seed__case = PHALANX__V1__SAMPLING__SEED__SEED;
+    f.sampling.top_p__case = PHALANX__V1__SAMPLING__TOP_P__TOP_P;
+    f.sampling.top_p = 0.5f;
+    f.submit.timeout_us = 3;
+    PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
+    PX_CHECK(f.out.request.sampling.temperature == 0 && f.out.request.sampling.seed == 0);
+    PX_CHECK(f.out.request.sampling.top_p == 0.5f);
+    PX_CHECK(f.out.request.deadline_ns == 4000);
+    f.submit.timeout_us = UINT64_MAX; /* must not wrap into the past */
+    PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
+    PX_CHECK(f.out.request.deadline_ns == 0);
+    px_submission_done(&f.out);
+}
+
+PX_TEST(a_chat_becomes_json)
+{
+    fixture f;
+    begin_chat(&f);
+    f.chat.tools_json = bytes("[{\"type\":\"function\"}]");
+    f.chat.template_kwargs_json = bytes("{\"thinking\":true}");
+    PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
+    const json_t *first = json_array_get(f.out.request.messages, 0);
+    PX_CHECK_STR(json_string_value(json_object_get(first, "role")), "user");
+    PX_CHECK_STR(json_string_value(json_object_get(first, "content")), "Why?");
+    PX_CHECK(json_array_size(f.out.request.tools) == 1);
+    PX_CHECK(json_is_true(json_object_get(f.out.request.template_kwargs, "thinking")));
+    px_submission_done(&f.out);
+    f.message.content = (ProtobufCBinaryData){0}; /* an empty message is a message */
+    PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
+    px_submission_done(&f.out);
+}
+
+PX_TEST(bad_requests_get_a_sentence)
+{
+    fixture f;
+    begin_generate(&f);
+    f.submit.work_case = PHALANX__V1__ENGINE_SUBMIT__WORK__NOT_SET;
+    check_refused(&f, "no work");
+
+    begin_generate(&f);
+    f.generate.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT__NOT_SET;
+    check_refused(&f, "no prompt");
+
+    begin_generate(&f);
+    Phalanx__V1__TokenIds none = PHALANX__V1__TOKEN_IDS__INIT;
+    f.generate.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT_TOKENS;
+    f.generate.tokens = &none;
+    check_refused(&f, "is empty");
+
+    begin_generate(&f);
+    ProtobufCBinaryData stops[PX_STOPS_MAX + 1];
+    for (int i = 0; i <= PX_STOPS_MAX; i++) stops[i] = bytes("x");
+    f.generate.stopping = &f.stopping;
+    f.stopping.stop = stops;
+    f.stopping.n_stop = PX_STOPS_MAX + 1;
+    check_refused(&f, "17 stop strings");
+    f.stopping.n_stop = 1;
+    stops[0].len = 0;
+    check_refused(&f, "0 bytes");
+    stops[0].len = PX_STOP_BYTES_MAX + 1;
+    check_refused(&f, "257 bytes");
+
+    begin_chat(&f);
+    f.chat.n_messages = 0;
+    check_refused(&f, "no messages");
+
+    begin_chat(&f);
+    f.message.content = bytes("\xff\xfe");
+    check_refused(&f, "not valid UTF-8");
+
+    begin_chat(&f);
+    f.message.role = (char *)"\xc0";
+    check_refused(&f, "not valid UTF-8");
+
+    begin_chat(&f);
+    f.chat.tools_json = bytes("{}");
+    check_refused(&f, "must be a JSON array");
+
+    begin_chat(&f);
+    f.chat.template_kwargs_json = bytes("[1");
+    check_refused(&f, "template_kwargs_json");
+}
+
+PX_TEST_MAIN()
