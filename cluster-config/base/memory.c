@@ -134,7 +134,7 @@ void px_buf_init(px_buf *buf, size_t max)
     *buf = (px_buf){.max = max};
 }
 
-static bool buf_reserve(px_buf *buf, size_t more)
+static bool make_room(px_buf *buf, size_t more)
 {
     if (buf->overflowed || more > buf->max - buf->length) {
         buf->overflowed = true;
@@ -154,9 +154,15 @@ static bool buf_reserve(px_buf *buf, size_t more)
     return true;
 }
 
+void px_buf_reserve(px_buf *buf, size_t length)
+{
+    size_t missing = length > buf->length ? length - buf->length : 0;
+    if (make_room(buf, missing)) buf->data[buf->length] = '\0';
+}
+
 void px_buf_append(px_buf *buf, const void *bytes, size_t length)
 {
-    if (!buf_reserve(buf, length)) return;
+    if (!make_room(buf, length)) return;
     if (length) memcpy(buf->data + buf->length, bytes, length);
     buf->length += length;
     buf->data[buf->length] = '\0';
@@ -178,7 +184,7 @@ void px_buf_printf(px_buf *buf, const char *format, ...)
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (length >= 0 && buf_reserve(buf, (size_t)length)) {
+    if (length >= 0 && make_room(buf, (size_t)length)) {
         vsnprintf(buf->data + buf->length, (size_t)length + 1, format, again);
         buf->length += (size_t)length;
     }

@@ -52,6 +52,8 @@ typedef struct px_buf {
 } px_buf;
 
 void px_buf_init(px_buf *buf, size_t max);
+/* Room for `length` bytes, so that appending up to them will not allocate. */
+void px_buf_reserve(px_buf *buf, size_t length);
 void px_buf_append(px_buf *buf, const void *bytes, size_t length);
 void px_buf_puts(px_buf *buf, const char *text);
 void px_buf_putc(px_buf *buf, char c);

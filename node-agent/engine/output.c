@@ -124,8 +124,10 @@ void px_output_token(px_engine *engine, px_seq *seq, int64_t picked, int64_t now
     atomic_fetch_add_explicit(&engine->counters.output_tokens, 1, memory_order_relaxed);
 
     bool eos = ends_answer(engine, seq, token), full = seq->count == seq->tokens_max;
+    /* Vocabularies are padded: a model may say ids that its tokenizer does not know. */
+    bool has_text = !eos && token < px_tokenizer_size(engine->parts.text.tokenizer);
     px_buf_reset(&side->decoded);
-    px_status status = eos ? px_ok() : px_detok_push(seq->detok, token, &side->decoded);
+    px_status status = has_text ? px_detok_push(seq->detok, token, &side->decoded) : px_ok();
     bool stopped = release(side, seq);
     if (!stopped && (eos || full)) stopped = release_rest(side, seq);
     send_text(engine, seq, token, &side->released);

@@ -11,13 +11,6 @@
 
 enum { TOKEN_TEXT_BYTES_MAX = 1 << 20, TOKEN_TEXT_BYTES = 1 << 12, OUTPUTS_EACH = 16 };
 
-static void buf_reserve(px_buf *buf, size_t bytes)
-{
-    px_buf_init(buf, TOKEN_TEXT_BYTES_MAX);
-    for (size_t i = 0; i < bytes; i++) px_buf_putc(buf, ' ');
-    px_buf_reset(buf);
-}
-
 px_status px_engine_side_create(px_engine *engine)
 {
     const px_parts *parts = &engine->parts;
@@ -28,8 +21,10 @@ px_status px_engine_side_create(px_engine *engine)
     px_step_init(&side->step, &parts->limits);
     side->message = px_alloc(px_step_message_bytes_max(&parts->limits));
     side->picks = px_alloc_array(slots, sizeof *side->picks);
-    buf_reserve(&side->decoded, TOKEN_TEXT_BYTES);
-    buf_reserve(&side->released, TOKEN_TEXT_BYTES);
+    px_buf_init(&side->decoded, TOKEN_TEXT_BYTES_MAX);
+    px_buf_init(&side->released, TOKEN_TEXT_BYTES_MAX);
+    px_buf_reserve(&side->decoded, TOKEN_TEXT_BYTES);
+    px_buf_reserve(&side->released, TOKEN_TEXT_BYTES);
     side->next_deadline_ns = INT64_MAX;
     px_ring_init(&engine->inbox, sizeof(px_seq *), slots + parts->queue_max);
     px_ring_init(&engine->outbox, sizeof(px_output), slots * OUTPUTS_EACH);

@@ -14,7 +14,7 @@
 #include "engine/text/normalizer.h"
 #include "engine/text/unicode.h"
 
-enum { STEPS_MAX = 16, NESTING_MAX = 16, HELD_BYTES_MAX = 64 << 20 };
+enum { STEPS_MAX = 16, NESTING_MAX = 16, HELD_BYTES = 255, HELD_BYTES_MAX = 64 << 20 };
 
 typedef enum step_kind {
     STEP_JOIN,
@@ -189,7 +189,11 @@ px_status px_decoder_state_create(const px_decoder *decoder, px_decoder_state **
     px_decoder_state *state = px_alloc(sizeof *state);
     state->decoder = decoder;
     px_buf_init(&state->work, HELD_BYTES_MAX);
-    for (int i = 0; i < decoder->count; i++) px_buf_init(&state->steps[i].held, HELD_BYTES_MAX);
+    px_buf_reserve(&state->work, HELD_BYTES); /* the engine's steps must not allocate */
+    for (int i = 0; i < decoder->count; i++) {
+        px_buf_init(&state->steps[i].held, HELD_BYTES_MAX);
+        px_buf_reserve(&state->steps[i].held, HELD_BYTES);
+    }
     for (int i = 0; i < decoder->count; i++) {
         if (!decoder->steps[i].pattern || state->matcher) continue;
         px_status status = px_matcher_create(&state->matcher);
