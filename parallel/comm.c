@@ -1,6 +1,10 @@
 /* comm.c - the front of every making: checks what the caller promised, keeps a broken comm broken.
  */
+#include "base/clock.h"
 #include "parallel/comm_internal.h"
+
+/* How long a rank that lost a peer waits to hear from somebody what happened. */
+#define HEAR_NS (500 * PX_MS)
 
 int px_comm_rank(const px_comm *comm)
 {
@@ -22,6 +26,26 @@ const char *px_comm_kind(const px_comm *comm)
 void px_comm_free(px_comm *comm)
 {
     if (comm) comm->ops->free(comm);
+}
+
+px_status px_comm_end(px_comm *comm, px_status status)
+{
+    if (status.code == PX_UNAVAILABLE) {
+        px_status why;
+        int64_t until_ns = px_now_ns() + HEAR_NS;
+        while (!comm->ops->hear(comm, &why)) {
+            if (px_now_ns() >= until_ns) {
+                why = status;
+                break;
+            }
+            px_sleep_ns(PX_MS);
+        }
+        status = why;
+    } else if (!px_is_ok(status)) {
+        comm->ops->say(comm, &status);
+    }
+    px_comm_free(comm);
+    return status;
 }
 
 void px_comm_set_deadline(px_comm *comm, int64_t deadline_ns)

@@ -29,6 +29,10 @@ int px_comm_host_size(const px_comm *comm);    /* ranks on this host, this one i
 const char *px_comm_kind(const px_comm *comm); /* "self", "thread", "mpi" */
 /* NULL is fine. Does not wait for peers: those that still need this rank fail at once. */
 void px_comm_free(px_comm *comm);
+/* Frees the comm of a rank that ends with `status` and tells the peers why. Returns the failure
+ * that started it all: that of a peer, if this rank only lost a peer (waits half a second to hear).
+ */
+px_status px_comm_end(px_comm *comm, px_status status) PX_MUST_USE;
 /* Every wait below ends after this long (default 30 s; 0: the default). */
 void px_comm_set_deadline(px_comm *comm, int64_t deadline_ns);
 

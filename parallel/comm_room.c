@@ -8,9 +8,9 @@
  *   member 0   copy  post ------ wait 1 -- sum                 (all-reduce of two members)
  *   member 1      copy  post ------------- wait 0 -- sum
  *
- * Sums are added in rank order by every member, so all hold the same bits. From three members on,
- * a long turn is summed in parts instead: member m adds up part m, posts again, and all copy the
- * parts, which moves 2 (n-1)/n of the data between cores, not n-1 times.
+ * Sums are added in rank order by every member, so all hold the same bits. A long turn is summed in
+ * parts instead: member m adds up part m, posts again, and all copy the parts, which moves
+ * 2 (n-1)/n of the data between cores, not n-1 times, and adds each float once.
  */
 #include "parallel/comm_room.h"
 
@@ -19,11 +19,11 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "parallel/sum.h"
 
 enum {
     SLICE_NS = 50 * 1000 * 1000, /* a long wait looks this often whether the peer still lives */
-    REDUCE_BYTES = 64 * 1024,    /* of one turn of an all-reduce: both slots stay in L2 */
-    PARTS_FROM_FLOATS = 2048,    /* shorter turns are summed whole by everyone */
+    PARTS_FROM_FLOATS = 16384,   /* that a member would read from the others: below, sum whole */
     STREAM_PIECE_BYTES_MAX = 64 * 1024 /* so that a reader can follow while the writer goes on */
 };
 
@@ -42,8 +42,11 @@ static room_comm *self_of(px_comm *comm)
 
 /* --- waiting ------------------------------------------------------------------------------ */
 
-static px_status gone(int peer)
+static px_status gone(room_comm *c, int peer)
 {
+    px_status words = px_room_last_words(c->room, peer);
+    if (!px_is_ok(words))
+        return px_fail(PX_UNAVAILABLE, "rank %d of the group ended: %s", peer, words.text);
     return px_fail(PX_UNAVAILABLE, "rank %d of the group has ended", peer);
 }
 
@@ -57,7 +60,7 @@ static px_status await_slowly(room_comm *c, int peer, px_gate *gate, uint32_t va
         /* It may have raised the gate and then left: look again, in this order. */
         bool is_gone = px_room_is_gone(c->room, peer);
         if (px_gate_reached(gate, value)) return px_ok();
-        if (is_gone) return gone(peer);
+        if (is_gone) return gone(c, peer);
         now_ns = px_now_ns();
         if (now_ns >= until_ns)
             return px_fail(PX_UNAVAILABLE, "rank %d of the group did not answer within %.1f s",
@@ -105,80 +108,64 @@ static void *slot_of(room_comm *c, int member)
 
 /* --- all-reduce --------------------------------------------------------------------------- */
 
-/* x = x + y */
-static void add_after(float *restrict x, const float *restrict y, size_t count)
+/* x[part] = the members' x added in rank order: this one's from x itself, the others' from their
+ * slots. */
+static void sum_slots(room_comm *c, float *x, px_span part)
 {
-    for (size_t i = 0; i < count; i++) x[i] = x[i] + y[i];
+    const float *addends[PX_ROOM_MEMBERS_MAX];
+    for (int m = 0; m < c->base.size; m++)
+        addends[m] = (m == c->base.rank ? x : (const float *)slot_of(c, m)) + part.begin;
+    px_sum_in_order(addends, c->base.size, x + part.begin, part.end - part.begin);
 }
 
-/* x = y + x */
-static void add_before(float *restrict x, const float *restrict y, size_t count)
+static void put(room_comm *c, const float *x, px_span part)
 {
-    for (size_t i = 0; i < count; i++) x[i] = y[i] + x[i];
+    memcpy((float *)slot_of(c, c->base.rank) + part.begin, x + part.begin,
+        (part.end - part.begin) * sizeof *x);
 }
 
-/* to = slot 0 + slot 1 + ... in this order, elements [begin, end) of the turn's slots. A block at
- * a time, so that the partial sums stay in registers or L1. `to` may be one of the slots. */
-static void sum_slots(room_comm *c, float *to, size_t begin, size_t end)
+/* Everyone shows all it has and adds up everything. */
+static px_status reduce_whole(room_comm *c, float *x, size_t count)
 {
-    enum { BLOCK = 256 };
-    float sum[BLOCK];
-    for (size_t at = begin; at < end; at += BLOCK) {
-        size_t count = end - at < BLOCK ? end - at : BLOCK;
-        memcpy(sum, (const float *)slot_of(c, 0) + at, count * sizeof *sum);
-        for (int m = 1; m < c->base.size; m++)
-            add_after(sum, (const float *)slot_of(c, m) + at, count);
-        memcpy(to + at, sum, count * sizeof *sum);
-    }
-}
-
-static size_t part_begin(size_t count, int part, int parts)
-{
-    size_t grain = 16; /* a cache line: members do not write to the same one */
-    size_t lines = (count + grain - 1) / grain;
-    size_t begin = lines * (size_t)part / (size_t)parts * grain;
-    return begin < count ? begin : count;
-}
-
-static px_status sum_in_parts(room_comm *c, float *x, size_t count)
-{
-    int rank = c->base.rank, size = c->base.size;
-    float *mine = slot_of(c, rank);
-    sum_slots(c, mine, part_begin(count, rank, size), part_begin(count, rank + 1, size));
+    px_span all = {0, count};
+    put(c, x, all);
     post(c);
-    for (int i = 0; i < size; i++) {
-        int m = (rank + i) % size; /* not all at the same member at once */
-        PX_TRY(await_post(c, m, c->posts));
-        size_t begin = part_begin(count, m, size), end = part_begin(count, m + 1, size);
-        memcpy(x + begin, (const float *)slot_of(c, m) + begin, (end - begin) * sizeof *x);
-    }
+    PX_TRY(await_posts(c, c->posts));
+    sum_slots(c, x, all);
     return px_ok();
 }
 
-static px_status reduce_turn(room_comm *c, float *x, size_t count)
+/* Everyone shows what others add up, adds up its own part, shows that, and copies the others'. */
+static px_status reduce_in_parts(room_comm *c, float *x, size_t count)
 {
-    int rank = c->base.rank;
-    PX_TRY(begin_turn(c));
-    memcpy(slot_of(c, rank), x, count * sizeof *x);
+    int rank = c->base.rank, size = c->base.size;
+    px_span mine = px_span_part(count, rank, size);
+    put(c, x, (px_span){0, mine.begin});
+    put(c, x, (px_span){mine.end, count});
     post(c);
     PX_TRY(await_posts(c, c->posts));
-    if (c->base.size == 2 && rank == 0)
-        add_after(x, slot_of(c, 1), count);
-    else if (c->base.size == 2)
-        add_before(x, slot_of(c, 0), count);
-    else if (count < PARTS_FROM_FLOATS)
-        sum_slots(c, x, 0, count);
-    else
-        return sum_in_parts(c, x, count);
+    sum_slots(c, x, mine);
+    put(c, x, mine);
+    post(c);
+    for (int i = 1; i < size; i++) {
+        int m = (rank + i) % size; /* not all at the same member at once */
+        px_span part = px_span_part(count, m, size);
+        PX_TRY(await_post(c, m, c->posts));
+        memcpy(x + part.begin, (const float *)slot_of(c, m) + part.begin,
+            (part.end - part.begin) * sizeof *x);
+    }
     return px_ok();
 }
 
 static px_status room_all_reduce(px_comm *comm, float *x, size_t count)
 {
-    enum { TURN_FLOATS = REDUCE_BYTES / sizeof(float) };
+    enum { TURN_FLOATS = PX_ROOM_SLOT_BYTES / sizeof(float) };
+    room_comm *c = self_of(comm);
     for (size_t at = 0; at < count; at += TURN_FLOATS) {
         size_t turn = count - at < TURN_FLOATS ? count - at : TURN_FLOATS;
-        PX_TRY(reduce_turn(self_of(comm), x + at, turn));
+        PX_TRY(begin_turn(c));
+        bool whole = turn * (size_t)(comm->size - 1) < PARTS_FROM_FLOATS;
+        PX_TRY(whole ? reduce_whole(c, x + at, turn) : reduce_in_parts(c, x + at, turn));
     }
     return px_ok();
 }
@@ -448,6 +435,22 @@ static px_status room_split(px_comm *comm, int colour, int key, px_comm **out)
 
 /* --- making ------------------------------------------------------------------------------- */
 
+static void room_say(px_comm *comm, const px_status *why)
+{
+    px_room_say_last_words(self_of(comm)->room, comm->rank, why);
+}
+
+static bool room_hear(px_comm *comm, px_status *out_why)
+{
+    for (int m = 0; m < comm->size; m++) {
+        px_status words = px_room_last_words(self_of(comm)->room, m);
+        if (px_is_ok(words)) continue;
+        *out_why = px_prefix(words, "rank %d", m);
+        return true;
+    }
+    return false;
+}
+
 static void room_free(px_comm *comm)
 {
     px_room_leave(self_of(comm)->room, comm->rank);
@@ -465,6 +468,8 @@ static const px_comm_ops room_ops = {
     .plan_send = room_plan_send,
     .plan_wait = room_plan_wait,
     .split = room_split,
+    .say = room_say,
+    .hear = room_hear,
     .free = room_free,
 };
 

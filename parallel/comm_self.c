@@ -36,6 +36,13 @@ static px_status self_split(px_comm *comm, int colour, int key, px_comm **out)
     return px_comm_self(out);
 }
 
+static void self_say(px_comm *comm, const px_status *why) {}
+
+static bool self_hear(px_comm *comm, px_status *out_why)
+{
+    return false;
+}
+
 static void self_free(px_comm *comm)
 {
     free(comm);
@@ -48,6 +55,8 @@ static const px_comm_ops self_ops = {
     .broadcast = self_broadcast,
     .plan_send = self_plan_send,
     .split = self_split,
+    .say = self_say,
+    .hear = self_hear,
     .free = self_free,
     /* send, recv, plan_wait need a second rank: comm.c asserts that there is one. */
 };

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 
 enum {
-    SPINS = 200,           /* about 2 us: longer than a meeting of two running threads takes */
+    SPINS = 30,            /* half a microsecond; more is lost if the peer waits for this core */
     YIELD_NS = 200 * 1000, /* bridges the gaps between the steps of a busy engine */
     YIELDS_PER_LOOK = 8    /* yields between two looks at the clock */
 };

@@ -108,7 +108,8 @@ static px_status open_view(int size, int fd, px_room **out)
     lay_out(room, size);
     room->is_shared = fd >= 0;
     room->references = room->is_shared ? 1 : size;
-    int flags = room->is_shared ? MAP_SHARED : MAP_SHARED | MAP_ANONYMOUS;
+    int flags =
+        room->is_shared ? MAP_SHARED | MAP_NORESERVE : MAP_SHARED | MAP_NORESERVE | MAP_ANONYMOUS;
     void *base = mmap(NULL, room->bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
     if (base == MAP_FAILED) {
         px_status status = px_fail(PX_RESOURCE_EXHAUSTED,
@@ -231,6 +232,19 @@ void px_room_leave(px_room *room, int member)
         px_gate_nudge(px_room_plan(room).written);
     else
         px_gate_nudge(&px_room_plan(room).read[member - 1]);
+}
+
+void px_room_say_last_words(px_room *room, int member, const px_status *why)
+{
+    px_room_member *self = px_room_get_member(room, member);
+    self->words = *why;
+    atomic_store(&self->has_words, 1);
+}
+
+px_status px_room_last_words(px_room *room, int member)
+{
+    px_room_member *peer = px_room_get_member(room, member);
+    return atomic_load(&peer->has_words) ? peer->words : px_ok();
 }
 
 /* A descriptor that turns readable when the member's process ends (a zombie included, which

@@ -20,13 +20,15 @@
 #include "base/status.h"
 #include "parallel/gate.h"
 
-enum { PX_ROOM_MEMBERS_MAX = 4096, PX_ROOM_SLOT_BYTES = 128 * 1024, PX_ROOM_NAME_MAX = 64 };
+enum { PX_ROOM_MEMBERS_MAX = 256, PX_ROOM_SLOT_BYTES = 128 * 1024, PX_ROOM_NAME_MAX = 64 };
 
 typedef struct px_room_member {
     px_gate posted;
     _Alignas(64) _Atomic uint32_t left; /* 1: will never post, read or write again */
     uint64_t pid_namespace;             /* pids mean the same only within one */
     _Atomic pid_t pid;                  /* 0: has not entered yet */
+    _Atomic uint32_t has_words;
+    px_status words; /* valid once has_words is set */
 } px_room_member;
 
 typedef struct px_stream { /* a view of one stream of the room */
@@ -60,6 +62,9 @@ px_stream px_room_pair(px_room *room, int from, int to);
 void px_room_enter(px_room *room, int member);
 /* Marks the member as gone and wakes those who wait for it. */
 void px_room_leave(px_room *room, int member);
+/* Why the member ends, for the others; once. OK from the getter: it has said nothing. */
+void px_room_say_last_words(px_room *room, int member, const px_status *why);
+px_status px_room_last_words(px_room *room, int member);
 /* Has it left, or has its process ended? A system call: for waits that have become long. */
 bool px_room_is_gone(px_room *room, int member);
 

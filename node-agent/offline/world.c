@@ -5,8 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "parallel/cpus.h"
+
+/* How long a rank that failed leaves it to rank 0 to report it. */
+#define FOLLOWER_LINGER_NS (3 * PX_SEC)
 
 /* Ranks that are threads need no more than a CPU each; beyond this it is a typing error. */
 enum { THREAD_RANKS_MAX = 1024 };
@@ -47,26 +51,19 @@ typedef struct thread_rank {
     px_status status;
 } thread_rank;
 
-/* Frees the comm as soon as the body returns, so that a failure ends the other ranks too. */
+/* The comm ends with the body, so that a failure ends the other ranks too. */
 static void *thread_rank_main(void *arg)
 {
     thread_rank *self = arg;
-    self->status = self->fn(self->arg, self->comm, self->world);
-    px_comm_free(self->comm);
+    self->status = px_comm_end(self->comm, self->fn(self->arg, self->comm, self->world));
     return NULL;
 }
 
-/* The failure that started it: those who only lost a peer say UNAVAILABLE. */
-static px_status worst_of(const thread_rank *ranks, int count)
+static px_status first_failure(const thread_rank *ranks, int count)
 {
-    px_status worst = px_ok();
-    for (int i = 0; i < count; i++) {
-        px_status status = ranks[i].status;
-        bool is_origin = status.code != PX_OK && status.code != PX_UNAVAILABLE;
-        if (is_origin) return status;
-        if (worst.code == PX_OK) worst = status;
-    }
-    return worst;
+    for (int i = 0; i < count; i++)
+        if (!px_is_ok(ranks[i].status)) return ranks[i].status;
+    return px_ok();
 }
 
 static px_status run_thread_ranks(const px_world *world, px_comm **comms, px_world_fn fn, void *arg)
@@ -88,9 +85,9 @@ static px_status run_thread_ranks(const px_world *world, px_comm **comms, px_wor
         thread_rank_main(&ranks[0]);
     }
     for (int i = 1; i < started; i++) pthread_join(ranks[i].thread, NULL);
-    px_status worst = worst_of(ranks, started);
+    px_status status = first_failure(ranks, started);
     free(ranks);
-    return worst;
+    return status;
 }
 
 static px_status run_in_threads(px_world *world, uint32_t threads, px_world_fn fn, void *arg)
@@ -119,8 +116,11 @@ static px_status run_as_process(
         world.threads_each = px_cpus_claim(comm, threads);
         status = fn(arg, comm, &world);
     }
-    px_comm_free(comm);
+    bool is_leader = px_comm_rank(comm) == 0;
+    status = px_comm_end(comm, status);
     px_comm_mpi_end(px_is_ok(status));
+    /* The leader has heard why, says it for all and exits, on which mpirun ends this process. */
+    if (!px_is_ok(status) && !is_leader) px_sleep_ns(FOLLOWER_LINGER_NS);
     return status;
 }
 
