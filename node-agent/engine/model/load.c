@@ -117,7 +117,7 @@ typedef struct item {
 
 typedef struct loader {
     const px_model_options *options;
-    px_model_file *file;
+    const px_model_file *file;
     px_model *model;
     item *items;
     size_t count;
@@ -183,6 +183,21 @@ static px_status list_items(loader *l)
             if (px_arch_has(&model->arch, role))
                 PX_TRY(add_item(l, role, layers.begin + i, &model->layers[i]));
     return px_ok();
+}
+
+px_status px_model_rank_bytes(
+    const px_model_file *file, const px_plan *plan, int rank, uint64_t *out)
+{
+    px_model model = {.plan = *plan, .rank = rank};
+    px_model_options options = {.kernels = px_kernels_scalar()};
+    loader l = {.options = &options, .file = file, .model = &model};
+    PX_TRY(px_arch_read(file, &model.arch));
+    model.layers = px_alloc_array(plan->stages[px_model_stage(&model)].count, sizeof(px_weights));
+    px_status status = list_items(&l);
+    free(l.items);
+    free(model.layers);
+    *out = l.file_bytes;
+    return status;
 }
 
 /* --- packing --- */
