@@ -31,19 +31,21 @@ static uint32_t host_cpus(void)
     return count;
 }
 
-static uint32_t share(uint32_t cpus, int ranks)
+static uint32_t share(uint32_t cpus, uint32_t ranks)
 {
-    uint32_t each = cpus / (uint32_t)ranks;
+    uint32_t each = cpus / ranks;
     return each > 0 ? each : 1;
 }
 
 uint32_t px_cpus_claim(const px_comm *world, uint32_t wanted)
 {
-    uint32_t allowed = px_cpus_allowed();
-    int ranks = px_comm_host_size(world);
-    if (strcmp(px_comm_kind(world), "mpi") != 0) return wanted ? wanted : share(allowed, ranks);
-    uint32_t threads = wanted ? wanted : allowed > 1 ? allowed : share(host_cpus(), ranks);
-    if (!wanted && allowed == host_cpus()) threads = share(allowed, ranks); /* not bound at all */
-    if (threads > allowed) lift_binding();
+    bool is_launched = strcmp(px_comm_kind(world), "mpi") == 0;
+    uint32_t ranks = (uint32_t)px_comm_host_size(world), allowed = px_cpus_allowed();
+    uint32_t all = is_launched ? host_cpus() : allowed;
+    /* Bound to several CPUs of its own, as --map-by slot:PE=8 does; to a whole socket or to one
+     * core is what mpirun does when nobody says anything. */
+    bool has_own = is_launched && allowed > 1 && (uint64_t)allowed * ranks <= all;
+    uint32_t threads = wanted ? wanted : has_own ? allowed : share(all, ranks);
+    if (is_launched && threads > allowed) lift_binding();
     return threads;
 }

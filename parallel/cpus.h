@@ -14,9 +14,8 @@
 uint32_t px_cpus_allowed(void);
 
 /* Threads for this rank of `world`: `wanted`, or with 0 an even share of the CPUs among the ranks
- * of this host, at least 1. Under mpirun a binding to several CPUs is somebody's choice and is the
- * share; a binding narrower than the result is lifted from the calling thread and those it starts
- * afterwards. */
+ * of this host, at least 1. Under mpirun, CPUs that this rank was given alone are its share, and a
+ * binding narrower than the result is lifted from the calling thread and those it starts later. */
 uint32_t px_cpus_claim(const px_comm *world, uint32_t wanted);
 
 #endif
