@@ -30,12 +30,16 @@ enum { EXIT_LOST = 255 }; /* what ssh says when the connection breaks */
 typedef struct helper {
     px_loop *loop;
     px_wire *wire;
+    bool ended;
     int exit_code;
     px_status failure;
 } helper;
 
+/* The first word counts: a socket closes after whatever was said on it. */
 static void end(helper *h, int exit_code, px_status failure)
 {
+    if (h->ended) return;
+    h->ended = true;
     h->exit_code = exit_code;
     h->failure = failure;
     px_loop_stop(h->loop);
