@@ -2,9 +2,10 @@
  *
  *   ppN     one prompt of N tokens: submit to first token
  *   tgN     one sequence from a single token on: N tokens, submit to end
- *   batchN  N sequences at once, each with a prompt of its own: the tokens of all per second, from
- *           when the last of them has its first token until the first of them ends
+ *   batchN  N sequences at once, each with a short prompt of its own: the sum of their rates from
+ *           first token to end
  *
+ * All times are the engine's own, so a late reader of its events changes nothing.
  * Verified before it is timed: other prompts must give other answers, the same prompt the same one.
  */
 #include <stdlib.h>
@@ -20,7 +21,9 @@
 enum {
     SIZES_MAX = 16,
     BATCH_SEQS_MAX = 1024,
-    BATCH_PROMPT_TOKENS = 128,
+    BATCH_PROMPT_TOKENS = 32,
+    BATCH_ROWS_MIN = 512,
+    BATCH_ROWS_MAX = 4096,
     VERIFY_TOKENS = 16,
     REPEAT_MAX = 100
 };
@@ -45,9 +48,6 @@ typedef struct bench_job {
     uint32_t prompt_tokens, gen_tokens, repeat;
     uint32_t batches[SIZES_MAX], batch_count, seqs_max;
     uint32_t *prompt; /* scratch for one prompt */
-    uint64_t *ids;    /* [seqs_max] of the run */
-    uint32_t *tokens; /* [seqs_max] answered so far */
-    uint32_t started; /* sequences with a token */
     px_table *table;  /* NULL with --json */
 } bench_job;
 
@@ -57,10 +57,9 @@ typedef struct bench_load { /* one run: sequences alike but for their prompts */
 } bench_load;
 
 typedef struct bench_outcome {
-    int64_t ttft_ns, total_ns;          /* of the sequence that ended last */
-    int64_t full_begin_ns, full_end_ns; /* all sequences were generating */
-    uint64_t full_tokens;               /* in that time */
-    uint64_t hash;                      /* of one sequence's tokens */
+    int64_t ttft_ns, total_ns; /* of the sequence that ended last */
+    double decode_rates;       /* tokens per second after the first, of all sequences together */
+    uint64_t hash;             /* of one sequence's tokens */
 } bench_outcome;
 
 /* --- one run ------------------------------------------------------------------------------ */
@@ -74,7 +73,8 @@ static void fill_prompt(bench_job *job, px_engine *engine, const bench_load *loa
         job->prompt[i] = (uint32_t)(px_random_unit(seed, i) * vocabulary / 2);
 }
 
-static px_status submit_all(bench_job *job, px_session *session, const bench_load *load)
+static px_status submit_all(
+    bench_job *job, px_session *session, const bench_load *load, uint64_t *out_first_id)
 {
     px_engine *engine = px_session_engine(session);
     for (uint32_t i = 0; i < load->seqs; i++) {
@@ -84,49 +84,40 @@ static px_status submit_all(bench_job *job, px_session *session, const bench_loa
             .sampling = {.top_p = 1},
             .max_tokens = load->gen_tokens,
             .ignore_eos = true};
-        PX_TRY(px_engine_submit(engine, &request, &job->ids[i]));
-        job->tokens[i] = 0;
+        uint64_t id;
+        PX_TRY(px_engine_submit(engine, &request, &id));
+        if (i == 0) *out_first_id = id;
     }
     return px_ok();
 }
 
-static uint32_t seq_of(const bench_job *job, uint64_t id)
+static void note_end(const px_event *event, bench_outcome *out)
 {
-    uint32_t seq = 0;
-    while (job->ids[seq] != id) seq++;
-    return seq;
-}
-
-static void note_token(
-    bench_job *job, const bench_load *load, const px_event *event, bench_outcome *out)
-{
-    static const uint64_t fnv_prime = UINT64_C(1099511628211);
-    uint32_t seq = seq_of(job, event->id);
-    if (job->tokens[seq]++ == 0 && ++job->started == load->seqs)
-        out->full_begin_ns = px_now_ns();
-    else if (job->started == load->seqs && !out->full_end_ns)
-        out->full_tokens++;
-    if (seq == 0) out->hash = (out->hash ^ event->token) * fnv_prime;
+    int64_t decode_ns = event->total_ns - event->ttft_ns;
+    out->ttft_ns = event->ttft_ns;
+    out->total_ns = event->total_ns;
+    if (decode_ns > 0) out->decode_rates += (event->output_tokens - 1) * 1e9 / (double)decode_ns;
 }
 
 static px_status run_load(
     bench_job *job, px_session *session, const bench_load *load, bench_outcome *out)
 {
     static const uint64_t fnv_basis = UINT64_C(14695981039346656037);
+    static const uint64_t fnv_prime = UINT64_C(1099511628211);
     *out = (bench_outcome){.hash = fnv_basis};
-    job->started = 0;
-    PX_TRY(submit_all(job, session, load));
+    uint64_t first_id;
+    PX_TRY(submit_all(job, session, load, &first_id));
     for (uint32_t running = load->seqs; running;) {
         px_event event;
         if (!px_session_next(session, &event)) return px_fail(PX_CANCELLED, "interrupted");
         if (event.kind == PX_EVENT_TOKEN) {
-            if (event.has_token) note_token(job, load, &event, out);
+            if (event.has_token && event.id == first_id)
+                out->hash = (out->hash ^ event.token) * fnv_prime;
             continue;
         }
         PX_TRY(event.status);
-        if (running-- == load->seqs) out->full_end_ns = px_now_ns();
-        out->ttft_ns = event.ttft_ns;
-        out->total_ns = event.total_ns;
+        note_end(&event, out);
+        running--;
     }
     return px_ok();
 }
@@ -148,8 +139,7 @@ static double decode_rate(const bench_load *load, const bench_outcome *outcome)
 
 static double batch_rate(const bench_load *load, const bench_outcome *outcome)
 {
-    int64_t ns = outcome->full_end_ns - outcome->full_begin_ns;
-    return ns > 0 ? (double)outcome->full_tokens * 1e9 / (double)ns : 0;
+    return outcome->decode_rates;
 }
 
 static int by_value(const void *a, const void *b)
@@ -272,20 +262,19 @@ static px_status run(const px_args *args)
     PX_TRY(parse_batches(&job, px_args_str(args, "batch")));
     uint64_t longest = at_least(job.prompt_tokens, BATCH_PROMPT_TOKENS);
     job.prompt = px_alloc_array(longest, sizeof *job.prompt);
-    job.ids = px_alloc_array(job.seqs_max, sizeof *job.ids);
-    job.tokens = px_alloc_array(job.seqs_max, sizeof *job.tokens);
     if (!px_args_flag(args, "json"))
         job.table =
             px_table_create((const char *[]){"TEST", ">THREADS", ">TOKENS/S", ">MIN", ">MAX"}, 5);
 
     uint64_t each = px_kv_blocks_for(BATCH_PROMPT_TOKENS + job.gen_tokens) * PX_KV_BLOCK_TOKENS;
+    uint64_t rows = at_least((uint64_t)BATCH_PROMPT_TOKENS * job.seqs_max, BATCH_ROWS_MIN);
     px_session_options options = {.seqs_max = job.seqs_max,
+        .batch_size =
+            (uint32_t)(rows < BATCH_ROWS_MAX ? rows : BATCH_ROWS_MAX), /* start together */
         .kv_tokens = at_least(longest + job.gen_tokens, each * job.seqs_max) + PX_KV_BLOCK_TOKENS};
     px_status status = px_session_run(args, &options, run_tests, &job);
     if (job.table) px_table_free(job.table);
     free(job.prompt);
-    free(job.ids);
-    free(job.tokens);
     return status;
 }
 
