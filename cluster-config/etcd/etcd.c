@@ -174,6 +174,11 @@ void px_etcd_free(px_etcd *etcd)
     free(etcd);
 }
 
+bool px_etcd_is_idle(const px_etcd *etcd)
+{
+    return etcd->calls == NULL;
+}
+
 void px_etcd_forget(px_etcd *etcd, const void *arg)
 {
     for (px_etcd_call *call = etcd->calls, *next; call; call = next) {

@@ -30,6 +30,9 @@ void px_etcd_free(px_etcd *etcd);
  * for owners that go before the client does. */
 void px_etcd_forget(px_etcd *etcd, const void *arg);
 
+/* No call is in flight. */
+bool px_etcd_is_idle(const px_etcd *etcd);
+
 /* `result` is borrowed for the call, and empty when `status` is not OK. */
 typedef void (*px_etcd_fn)(void *arg, px_status status, const px_etcd_result *result);
 

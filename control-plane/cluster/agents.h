@@ -29,7 +29,8 @@ typedef struct px_agent {
     int64_t joined_ns, heard_ns; /* px_now_ns() */
     /* Queues a message to it; not OK: its stream is broken or full, and `message` was not sent. */
     px_status (*send)(struct px_agent *agent, const Phalanx__V1__ControlMessage *message);
-    void *link; /* of whoever set `send` */
+    void *link;     /* of whoever set `send` */
+    bool connected; /* its stream is open; else it is in its grace and gets nothing new */
 } px_agent;
 
 typedef struct px_agents {

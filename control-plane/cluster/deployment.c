@@ -184,11 +184,13 @@ px_status px_deploy_place(
     px_placement_request request = {
         .world = px_spec_world(spec), .only = spec->agents, .only_count = spec->agent_count};
     px_placement_agent *offers = px_alloc_array(agents->count + 1, sizeof *offers);
+    uint32_t count = 0;
     for (uint32_t i = 0; i < agents->count; i++) {
         const px_agent *agent = agents->entries[i];
+        if (!agent->connected) continue;
         const px_agent_model *model = px_agent_model_find(agent, spec->model_path);
         if (model) request.model_bytes = model->bytes;
-        offers[i] = (px_placement_agent){.name = agent->name,
+        offers[count++] = (px_placement_agent){.name = agent->name,
             .machine = agent->machine,
             .cores = agent->cores,
             .memory_free_bytes = agent->memory_free_bytes,
@@ -197,7 +199,7 @@ px_status px_deploy_place(
             .ranks = ports->ranks_on(ports->arg, agent->name)};
     }
     uint32_t at[PX_WORLD_MAX];
-    px_status status = px_place(&request, offers, agents->count, at);
+    px_status status = px_place(&request, offers, count, at);
     for (uint32_t rank = 0; rank < request.world && px_is_ok(status); rank++)
         strcpy(out_agents[rank], offers[at[rank]].name);
     free(offers);

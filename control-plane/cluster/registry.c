@@ -100,6 +100,7 @@ static void end_absence(px_registry *registry, const px_agent *agent)
 static void begin_absence(px_registry *registry, px_agent *agent)
 {
     agent->link = NULL;
+    agent->connected = false;
     registry->absences[registry->absence_count++] = (absence){agent, px_now_ns()};
 }
 
@@ -138,6 +139,7 @@ static px_status register_agent(join *stream, const Phalanx__V1__Register *hello
     end_absence(registry, agent);
     agent->link = stream;
     agent->send = send_to;
+    agent->connected = true;
     stream->agent = agent;
     Phalanx__V1__Registered registered = PHALANX__V1__REGISTERED__INIT;
     registered.heartbeat_ms = PX_REGISTRY_HEARTBEAT_NS / PX_MS;

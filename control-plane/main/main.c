@@ -1,7 +1,16 @@
 /* main.c - control-plane: the table of its commands. */
-#include "base/args.h"
+#include "control/cli/commands.h"
 
-static const px_command commands[] = {{0}};
+static const px_command commands[] = {
+    {"serve", px_cmd_serve, "run the control plane", px_cmd_serve_specs, false},
+    {"status", px_cmd_status, "the cluster as a whole", px_cmd_status_specs, false},
+    {"nodes", px_cmd_nodes, "the agents that have joined", px_cmd_nodes_specs, false},
+    {"models", px_cmd_models, "what is deployed, and its load", px_cmd_models_specs, false},
+    {"deploy", px_cmd_deploy, "place a model on agents and start it", px_cmd_deploy_specs, false},
+    {"undeploy", px_cmd_undeploy, "stop a model", px_cmd_undeploy_specs, false},
+    {"chat", px_cmd_chat, "talk with a model", px_cmd_chat_specs, false},
+    {"generate", px_cmd_generate, "continue a text", px_cmd_generate_specs, false},
+    {"events", px_cmd_events, "what happened in the cluster", px_cmd_events_specs, false}, {0}};
 
 int main(int argc, char **argv)
 {

@@ -1,0 +1,112 @@
+#include "control/cli/answer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/term.h"
+
+enum { TEXT_BYTES_MAX = 64 << 20 };
+
+px_status px_answer_options_fill(const px_args *args, px_answer_options *out)
+{
+    const char *model = px_args_str(args, "model");
+    *out = (px_answer_options){.model = (char *)(model ? model : ""),
+        .timeout_ns = px_args_int(args, "timeout-s") * PX_SEC};
+    Phalanx__V1__Sampling *sampling = &out->sampling;
+    phalanx__v1__sampling__init(sampling);
+    sampling->top_k = (uint32_t)px_args_int(args, "top-k");
+    if (px_args_given(args, "temperature")) {
+        sampling->temperature__case = PHALANX__V1__SAMPLING__TEMPERATURE__TEMPERATURE;
+        sampling->temperature = (float)px_args_real(args, "temperature");
+    }
+    if (px_args_given(args, "top-p")) {
+        sampling->top_p__case = PHALANX__V1__SAMPLING__TOP_P__TOP_P;
+        sampling->top_p = (float)px_args_real(args, "top-p");
+    }
+    if (px_args_given(args, "seed")) {
+        sampling->seed__case = PHALANX__V1__SAMPLING__SEED__SEED;
+        sampling->seed = (uint64_t)px_args_int(args, "seed");
+    }
+    phalanx__v1__stopping__init(&out->stopping);
+    out->stopping.max_tokens = (uint32_t)px_args_int(args, "max-tokens");
+    int stops = px_args_str_count(args, "stop");
+    if (stops > PX_ANSWER_STOPS_MAX)
+        return px_args_fail("--stop may be given %d times at most", PX_ANSWER_STOPS_MAX);
+    for (int i = 0; i < stops; i++) {
+        const char *stop = px_args_str_at(args, "stop", i);
+        out->stops[i] = (ProtobufCBinaryData){.len = strlen(stop), .data = (uint8_t *)stop};
+    }
+    out->stopping.stop = out->stops;
+    out->stopping.n_stop = (size_t)stops;
+    return px_ok();
+}
+
+void px_answer_begin(px_answer *answer, bool as_json)
+{
+    *answer = (px_answer){.as_json = as_json, .started_ns = px_now_ns()};
+    px_buf_init(&answer->text, TEXT_BYTES_MAX);
+    px_buf_init(&answer->ids, TEXT_BYTES_MAX);
+}
+
+void px_answer_on_part(void *arg, const ProtobufCMessage *message)
+{
+    px_answer *answer = arg;
+    const Phalanx__V1__GenerateResponse *part = (const Phalanx__V1__GenerateResponse *)message;
+    if (part->n_token_ids) {
+        answer->last_ns = px_now_ns();
+        if (!answer->first_ns) answer->first_ns = answer->last_ns;
+    }
+    for (size_t i = 0; i < part->n_token_ids; i++)
+        px_buf_printf(&answer->ids, "%s%u", answer->ids.length ? "," : "", part->token_ids[i]);
+    px_buf_append(&answer->text, part->text.data, part->text.len);
+    if (!answer->as_json) {
+        fwrite(part->text.data, 1, part->text.len, stdout);
+        fflush(stdout);
+    }
+    if (!part->done) return;
+    answer->prompt_tokens = part->done->prompt_tokens;
+    answer->output_tokens = part->done->output_tokens;
+    answer->finish_reason = part->done->finish_reason;
+}
+
+static const char *finish_word(Phalanx__V1__FinishReason reason)
+{
+    if (reason == PHALANX__V1__FINISH_REASON__FINISH_REASON_LENGTH) return "length";
+    return reason == PHALANX__V1__FINISH_REASON__FINISH_REASON_STOP ? "stop" : "unknown";
+}
+
+void px_answer_end(px_answer *answer)
+{
+    int64_t first_ns = answer->first_ns ? answer->first_ns - answer->started_ns : 0;
+    int64_t rest_ns = answer->last_ns - answer->first_ns;
+    double rate = rest_ns > 0 && answer->output_tokens > 1
+                      ? (double)(answer->output_tokens - 1) * PX_SEC / (double)rest_ns
+                      : 0;
+    if (!answer->as_json) {
+        char first[32];
+        fprintf(stderr, "\n[%u prompt tokens, %u answered (%s), %.1f tokens/s, first after %s]\n",
+            answer->prompt_tokens, answer->output_tokens, finish_word(answer->finish_reason), rate,
+            px_format_duration(first_ns, first));
+        return;
+    }
+    px_buf line;
+    px_buf_init(&line, TEXT_BYTES_MAX);
+    px_buf_printf(&line, "{\"ids\":[%s],\"text\":", px_buf_text(&answer->ids));
+    px_json_quote(&line, px_buf_text(&answer->text), answer->text.length);
+    px_buf_printf(&line,
+        ",\"finish_reason\":\"%s\",\"prompt_tokens\":%u,\"output_tokens\":%u,\"ttft_ms\":%.1f,"
+        "\"tokens_per_s\":%.2f}",
+        finish_word(answer->finish_reason), answer->prompt_tokens, answer->output_tokens,
+        (double)first_ns / PX_MS, rate);
+    puts(px_buf_text(&line));
+    fflush(stdout);
+    px_buf_done(&line);
+}
+
+void px_answer_done(px_answer *answer)
+{
+    px_buf_done(&answer->text);
+    px_buf_done(&answer->ids);
+}

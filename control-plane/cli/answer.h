@@ -1,0 +1,57 @@
+/* answer.h - what generate and chat share: sampling options and an answer printed as it streams. */
+#ifndef PX_CONTROL_ANSWER_H
+#define PX_CONTROL_ANSWER_H
+
+#include "base/memory.h"
+#include "control/cli/client.h"
+#include "phalanx/v1/inference.pb-c.h"
+
+// clang-format off
+#define PX_ANSWER_SPECS                                                                            \
+    {.name = "model", .kind = PX_ARG_STR, .value = "NAME", .no_env = true,                         \
+        .help = "which model; not needed while only one is served"},                               \
+    {.name = "max-tokens", .kind = PX_ARG_INT, .value = "N", .default_value = "512", .min = 0,     \
+        .max = 1e9, .help = "longest answer; 0: up to the model's context"},                       \
+    {.name = "temperature", .kind = PX_ARG_REAL, .value = "T", .min = 0, .max = 100,               \
+        .help = "0: always the likeliest token; by default 1"},                                    \
+    {.name = "top-p", .kind = PX_ARG_REAL, .value = "P", .min = 0, .max = 1,                       \
+        .help = "sample from the likeliest tokens that make up P"},                                \
+    {.name = "top-k", .kind = PX_ARG_INT, .value = "N", .default_value = "0", .min = 0,            \
+        .max = 1e9, .help = "sample from the N likeliest tokens; 0: all"},                         \
+    {.name = "seed", .kind = PX_ARG_INT, .value = "N",                                             \
+        .help = "the same seed gives the same answer; by default a fresh one"},                    \
+    {.name = "stop", .kind = PX_ARG_STR, .value = "TEXT", .repeatable = true, .no_env = true,      \
+        .help = "end the answer before this text"},                                                \
+    {.name = "timeout-s", .kind = PX_ARG_INT, .value = "N", .default_value = "0", .min = 0,        \
+        .max = 86400, .help = "give up after this long; 0: never"}
+// clang-format on
+
+enum { PX_ANSWER_STOPS_MAX = 16 };
+
+/* The options as messages, which borrow from `args` and from here. */
+typedef struct px_answer_options {
+    char *model; /* "" when not given */
+    int64_t timeout_ns;
+    Phalanx__V1__Sampling sampling;
+    Phalanx__V1__Stopping stopping;
+    ProtobufCBinaryData stops[PX_ANSWER_STOPS_MAX];
+} px_answer_options;
+px_status px_answer_options_fill(const px_args *args, px_answer_options *out) PX_MUST_USE;
+
+typedef struct px_answer {
+    bool as_json; /* nothing is printed until the end */
+    px_buf text;  /* all of it */
+    px_buf ids;   /* token ids with commas */
+    int64_t started_ns, first_ns, last_ns;
+    uint32_t prompt_tokens, output_tokens;
+    Phalanx__V1__FinishReason finish_reason;
+} px_answer;
+
+void px_answer_begin(px_answer *answer, bool as_json);
+/* px_client_request's on_message for GenerateResponse; `arg` is the px_answer. */
+void px_answer_on_part(void *arg, const ProtobufCMessage *message);
+/* The closing line: figures on stderr, or the whole as one JSON object on stdout. */
+void px_answer_end(px_answer *answer);
+void px_answer_done(px_answer *answer);
+
+#endif

@@ -1,0 +1,114 @@
+#include "control/cli/client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+struct px_client {
+    char server[256];
+    px_loop *loop;
+    px_rpc *rpc;
+    px_rpc_channel *channel;
+    px_rpc_stream *stream; /* of the call under way */
+    const px_client_request *request;
+    px_status status;
+};
+
+px_loop *px_client_loop(px_client *client)
+{
+    return client->loop;
+}
+px_rpc *px_client_rpc(px_client *client)
+{
+    return client->rpc;
+}
+
+px_status px_client_open(const char *server, px_client **out)
+{
+    px_client *client = px_alloc(sizeof *client);
+    snprintf(client->server, sizeof client->server, "%s", server);
+    px_status status = px_loop_create(&client->loop);
+    if (px_is_ok(status)) status = px_rpc_create(client->loop, &client->rpc);
+    if (px_is_ok(status)) status = px_rpc_channel_create(client->rpc, server, &client->channel);
+    if (px_is_ok(status))
+        *out = client;
+    else
+        px_client_close(client);
+    return status;
+}
+
+void px_client_close(px_client *client)
+{
+    if (!client) return;
+    px_rpc_channel_free(client->channel);
+    px_rpc_free(client->rpc);
+    px_loop_free(client->loop);
+    free(client);
+}
+
+static void on_message(void *arg, px_rpc_stream *stream, const ProtobufCMessage *message)
+{
+    px_client *client = arg;
+    client->request->on_message(client->request->arg, message);
+}
+
+static void on_done(void *arg, px_rpc_stream *stream, px_status status)
+{
+    px_client *client = arg;
+    client->stream = NULL;
+    client->status = status;
+    px_rpc_stop(client->rpc);
+}
+
+px_status px_client_call(px_client *client, const px_client_request *request)
+{
+    client->request = request;
+    px_rpc_client_call call = {.path = request->path,
+        .response = request->response,
+        .timeout_ns = request->timeout_ns,
+        .on_message = on_message,
+        .on_done = on_done,
+        .arg = client};
+    PX_TRY(px_rpc_stream_open(client->channel, &call, &client->stream));
+    px_status sent = px_rpc_stream_send(client->stream, request->message);
+    if (px_is_ok(sent))
+        px_rpc_stream_half_close(client->stream);
+    else
+        px_rpc_stream_cancel(client->stream);
+    px_rpc_run(client->rpc);
+    if (!px_is_ok(sent)) return sent;
+    /* gRPC's words for a refused connection, which are not our server's. */
+    bool nobody = client->status.code == PX_UNAVAILABLE &&
+                  (strstr(client->status.text, "failed to connect") ||
+                      strstr(client->status.text, "DNS resolution failed"));
+    if (nobody)
+        return px_fail(PX_UNAVAILABLE,
+            "nobody answers at %s: is 'control-plane serve' running there? (--server names "
+            "another)",
+            client->server);
+    return client->status;
+}
+
+void px_client_cancel(px_client *client)
+{
+    if (client->stream) px_rpc_stream_cancel(client->stream);
+}
+
+int px_client_main(const px_client_command *command, int argc, char **argv)
+{
+    px_args *args;
+    bool help;
+    px_status status = px_args_parse(command->specs, command->doc, argc, argv, &args, &help);
+    if (!px_is_ok(status)) return px_command_fail(status);
+    if (help) {
+        px_args_print_help(command->specs, command->doc, stdout);
+        return 0;
+    }
+    px_client *client = NULL;
+    status = px_client_open(px_args_str(args, "server"), &client);
+    if (px_is_ok(status)) status = command->run(client, args);
+    px_client_close(client);
+    px_args_free(args);
+    return px_is_ok(status) ? 0 : px_command_fail(status);
+}

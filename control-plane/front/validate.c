@@ -1,0 +1,128 @@
+#include "control/front/validate.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/term.h"
+
+enum {
+    STOPS_MAX = 16, /* these two stand in inference.proto */
+    STOP_BYTES_MAX = 256,
+    MESSAGES_MAX = 4096,
+    ROLE_BYTES_MAX = 64,
+    REQUEST_ID_BYTES_MAX = 256,
+};
+
+static px_status check_utf8(const void *bytes, size_t length, const char *field)
+{
+    size_t valid = px_utf8_valid_prefix(bytes, length);
+    if (valid == length) return px_ok();
+    return px_fail(
+        PX_INVALID_ARGUMENT, "'%s' is not valid UTF-8 (at byte %zu of %zu)", field, valid, length);
+}
+
+static px_status check_bytes(ProtobufCBinaryData bytes, const char *field)
+{
+    return check_utf8(bytes.data, bytes.len, field);
+}
+
+static px_status check_request_id(const char *id)
+{
+    if (strlen(id) > REQUEST_ID_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'request_id' has %zu bytes, more than %d", strlen(id),
+            REQUEST_ID_BYTES_MAX);
+    return check_utf8(id, strlen(id), "request_id");
+}
+
+static px_status check_sampling(const Phalanx__V1__Sampling *sampling)
+{
+    if (!sampling) return px_ok();
+    if (sampling->temperature__case &&
+        !(sampling->temperature >= 0 && sampling->temperature <= 100))
+        return px_fail(PX_INVALID_ARGUMENT, "'temperature' must be between 0 and 100, not %g",
+            sampling->temperature);
+    if (sampling->top_p__case && !(sampling->top_p > 0 && sampling->top_p <= 1))
+        return px_fail(
+            PX_INVALID_ARGUMENT, "'top_p' must be above 0 and at most 1, not %g", sampling->top_p);
+    if (!(sampling->min_p >= 0 && sampling->min_p <= 1))
+        return px_fail(
+            PX_INVALID_ARGUMENT, "'min_p' must be between 0 and 1, not %g", sampling->min_p);
+    return px_ok();
+}
+
+static px_status check_stopping(const Phalanx__V1__Stopping *stopping)
+{
+    if (!stopping) return px_ok();
+    if (stopping->n_stop > STOPS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'stop' has %zu strings, more than %d",
+            stopping->n_stop, STOPS_MAX);
+    for (size_t i = 0; i < stopping->n_stop; i++) {
+        size_t length = stopping->stop[i].len;
+        if (length == 0 || length > STOP_BYTES_MAX)
+            return px_fail(PX_INVALID_ARGUMENT, "a 'stop' string must have 1 to %d bytes, not %zu",
+                STOP_BYTES_MAX, length);
+        PX_TRY(check_bytes(stopping->stop[i], "stop"));
+    }
+    return px_ok();
+}
+
+static px_status check_json(ProtobufCBinaryData bytes, const char *field, bool want_array)
+{
+    if (!bytes.len) return px_ok();
+    json_t *value;
+    PX_TRY(px_json_parse((const char *)bytes.data, bytes.len, field, &value));
+    bool fits = want_array ? json_is_array(value) : json_is_object(value);
+    json_decref(value);
+    if (fits) return px_ok();
+    return px_fail(
+        PX_INVALID_ARGUMENT, "'%s' must be a JSON %s", field, want_array ? "array" : "object");
+}
+
+px_status px_validate_generate(const Phalanx__V1__GenerateRequest *request)
+{
+    switch (request->prompt_case) {
+    case PHALANX__V1__GENERATE_REQUEST__PROMPT_TEXT:
+        if (!request->text.len) return px_fail(PX_INVALID_ARGUMENT, "the prompt's text is empty");
+        PX_TRY(check_bytes(request->text, "text"));
+        break;
+    case PHALANX__V1__GENERATE_REQUEST__PROMPT_TOKENS:
+        if (!request->tokens->n_ids)
+            return px_fail(PX_INVALID_ARGUMENT, "the prompt's token ids are empty");
+        break;
+    default: return px_fail(PX_INVALID_ARGUMENT, "the prompt is missing: set 'text' or 'tokens'");
+    }
+    PX_TRY(check_sampling(request->sampling));
+    PX_TRY(check_stopping(request->stopping));
+    return check_request_id(request->request_id);
+}
+
+static px_status check_message(const Phalanx__V1__ChatMessage *message, size_t index)
+{
+    size_t role_bytes = strlen(message->role);
+    if (!role_bytes || role_bytes > ROLE_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "message %zu: 'role' must have 1 to %d bytes, such as user, assistant or system", index,
+            ROLE_BYTES_MAX);
+    PX_TRY(px_prefix(check_utf8(message->role, role_bytes, "role"), "message %zu", index));
+    return px_prefix(check_bytes(message->content, "content"), "message %zu", index);
+}
+
+px_status px_validate_chat(const Phalanx__V1__ChatRequest *request)
+{
+    if (!request->n_messages) return px_fail(PX_INVALID_ARGUMENT, "there are no messages");
+    if (request->n_messages > MESSAGES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "there are %zu messages, more than %d",
+            request->n_messages, MESSAGES_MAX);
+    for (size_t i = 0; i < request->n_messages; i++) PX_TRY(check_message(request->messages[i], i));
+    PX_TRY(check_json(request->tools_json, "tools_json", true));
+    PX_TRY(check_json(request->template_kwargs_json, "template_kwargs_json", false));
+    PX_TRY(check_sampling(request->sampling));
+    PX_TRY(check_stopping(request->stopping));
+    return check_request_id(request->request_id);
+}
+
+px_status px_validate_tokenize(const Phalanx__V1__TokenizeRequest *request)
+{
+    return check_bytes(request->text, "text");
+}
