@@ -124,6 +124,7 @@ int px_command_main(
     const char *program, const char *about, const px_command *commands, int argc, char **argv)
 {
     program_name = program;
+    command_name = NULL;
     if (argc < 2) {
         print_overview(stderr, about, commands);
         return 2;

@@ -38,7 +38,7 @@ static void draw_bar(FILE *to, double fraction)
     int filled = (int)(fraction * BAR_COLUMNS + 0.5);
     fputc('[', to);
     for (int i = 0; i < BAR_COLUMNS; i++) fputc(i < filled ? '#' : '.', to);
-    fputc(']', to);
+    fputs("] ", to);
 }
 
 void px_progress_update(px_progress *progress, double fraction, const char *note)
@@ -52,7 +52,7 @@ void px_progress_update(px_progress *progress, double fraction, const char *note
     if (progress->on_terminal) fputs(CLEAR_LINE, progress->to);
     fprintf(progress->to, "%s ", progress->label);
     if (progress->on_terminal) draw_bar(progress->to, fraction);
-    fprintf(progress->to, " %3d%%%s%s", (int)(fraction * 100), note ? "  " : "", note ? note : "");
+    fprintf(progress->to, "%3d%%%s%s", (int)(fraction * 100), note ? "  " : "", note ? note : "");
     if (!progress->on_terminal) fputc('\n', progress->to);
     fflush(progress->to);
 }
