@@ -37,14 +37,14 @@ static const struct {
     [PX_PACKING_F32] = {1, 4},
     [PX_PACKING_F16] = {1, 2},
     [PX_PACKING_BF16] = {1, 2},
-    [PX_PACKING_U4] = {32, 2 + 16},
-    [PX_PACKING_U4_MIN] = {32, 4 + 16},
-    [PX_PACKING_U4_K] = {256, 4 + 8 * (2 + 16)},
-    [PX_PACKING_S8] = {32, 2 + 32},
-    [PX_PACKING_S8_MIN] = {32, 4 + 32},
-    [PX_PACKING_S8_F32] = {32, 4 + 32},
-    [PX_PACKING_S8_K] = {256, 2 + 8 * (2 + 32)},
-    [PX_PACKING_S8_K_MIN] = {256, 4 + 8 * (4 + 32)},
+    [PX_PACKING_U4] = {32, 2 + 2 + 16},
+    [PX_PACKING_U4_MIN] = {32, 4 + 2 + 16},
+    [PX_PACKING_U4_K] = {256, 4 + 8 * (2 + 2 + 16)},
+    [PX_PACKING_S8] = {32, 2 + 2 + 32},
+    [PX_PACKING_S8_MIN] = {32, 4 + 2 + 32},
+    [PX_PACKING_S8_F32] = {32, 4 + 2 + 32},
+    [PX_PACKING_S8_K] = {256, 2 + 8 * (2 + 4 + 32)},
+    [PX_PACKING_S8_K_MIN] = {256, 4 + 8 * (4 + 4 + 32)},
 };
 
 size_t px_packed_group_bytes(px_packing packing, uint32_t lanes, uint32_t cols)
@@ -86,40 +86,47 @@ static void put_word(uint8_t *to, uint32_t lanes, uint32_t lane, int step, uint3
     memcpy(to + ((size_t)step * lanes + lane) * 4, &value, 4);
 }
 
-/* 32 bytes, one for each column */
-static void put_bytes(uint8_t *to, uint32_t lanes, uint32_t lane, const uint8_t *quants)
+static void put_s16(uint8_t *to, uint32_t lane, int value)
 {
-    for (int s = 0; s < 8; s++) put_word(to, lanes, lane, s, word(quants, s));
+    int16_t number = (int16_t)value;
+    memcpy(to + 2 * (size_t)lane, &number, 2);
 }
 
-/* 32 nibbles from eight words that hold the columns of one step each, in the low or high nibbles */
-static void put_nibbles(
-    uint8_t *to, uint32_t lanes, uint32_t lane, const uint32_t steps[8], const int shifts[8])
+static int sum_of(const int8_t *quants, int count)
 {
+    int sum = 0;
+    for (int i = 0; i < count; i++) sum += quants[i];
+    return sum;
+}
+
+/* 32 bytes, one for each column */
+static void put_bytes(uint8_t *to, uint32_t lanes, uint32_t lane, const int8_t *quants)
+{
+    for (int s = 0; s < 8; s++) {
+        put_word(to, lanes, lane, s, word((const uint8_t *)quants, s));
+    }
+}
+
+/* The sum of 32 nibbles times `scale`, then the nibbles, from eight words that hold the columns of
+ * one step each in their low nibbles. */
+static void put_nibbles(
+    uint8_t *to, uint32_t lanes, uint32_t lane, const uint32_t steps[8], int scale)
+{
+    uint32_t pairs = 0; /* two sums of up to 16 * 15 */
+    for (int s = 0; s < 8; s++) pairs += (steps[s] & 0x00ff00ff) + (steps[s] >> 8 & 0x00ff00ff);
+    put_s16(to, lane, scale * (int)((pairs & 0xffff) + (pairs >> 16)));
+    to += 2 * (size_t)lanes;
     for (int j = 0; j < 4; j++) {
-        uint32_t low = steps[2 * j] >> shifts[2 * j] & 0x0f0f0f0f;
-        uint32_t high = steps[2 * j + 1] >> shifts[2 * j + 1] & 0x0f0f0f0f;
-        put_word(to, lanes, lane, j, low | high << 4);
+        put_word(to, lanes, lane, j, steps[2 * j] | steps[2 * j + 1] << 4);
     }
 }
 
 /* Q4_0, Q4_1: byte i holds columns i (low) and i + 16 (high). */
 static void put_split_nibbles(uint8_t *to, uint32_t lanes, uint32_t lane, const uint8_t *from)
 {
-    static const int shifts[8] = {0, 0, 0, 0, 4, 4, 4, 4};
     uint32_t steps[8];
-    for (int s = 0; s < 8; s++) steps[s] = word(from, s % 4);
-    put_nibbles(to, lanes, lane, steps, shifts);
-}
-
-/* Q4_K: 32 bytes hold one block of 32 in their low and the next in their high nibbles. */
-static void put_half_nibbles(
-    uint8_t *to, uint32_t lanes, uint32_t lane, const uint8_t *from, int shift)
-{
-    uint32_t steps[8];
-    int shifts[8];
-    for (int s = 0; s < 8; s++) steps[s] = word(from, s), shifts[s] = shift;
-    put_nibbles(to, lanes, lane, steps, shifts);
+    for (int s = 0; s < 8; s++) steps[s] = word(from, s % 4) >> (s / 4 * 4) & 0x0f0f0f0f;
+    put_nibbles(to, lanes, lane, steps, 1);
 }
 
 static void put_u4_k(uint8_t *to, uint32_t lanes, uint32_t lane, const uint8_t *block)
@@ -129,10 +136,15 @@ static void put_u4_k(uint8_t *to, uint32_t lanes, uint32_t lane, const uint8_t *
     put_u16(to, lane, block);
     put_u16(to + 2 * (size_t)lanes, lane, block + 2);
     to += 4 * (size_t)lanes;
-    for (int b = 0; b < 8; b++, to += 18 * (size_t)lanes) {
+    for (int b = 0; b < 8; b++, to += 20 * (size_t)lanes) {
+        /* 32 bytes hold one block of 32 in their low and the next in their high nibbles */
+        uint32_t steps[8];
+        for (int s = 0; s < 8; s++) {
+            steps[s] = word(block + 16 + b / 2 * 32, s) >> (b % 2 * 4) & 0x0f0f0f0f;
+        }
         to[lane] = scales[b];
         to[lanes + lane] = mins[b];
-        put_half_nibbles(to + 2 * (size_t)lanes, lanes, lane, block + 16 + b / 2 * 32, b % 2 * 4);
+        put_nibbles(to + 2 * (size_t)lanes, lanes, lane, steps, scales[b]);
     }
 }
 
@@ -194,7 +206,13 @@ static void put_s8_k(
     for (int b = 0; b < 8; b++) {
         for (int half = 0; half < 2; half++, to += lanes) to[lane] = (uint8_t)k.scale[2 * b + half];
         for (int half = 0; half < 2 && k.dmin; half++, to += lanes) to[lane] = k.min[2 * b + half];
-        put_bytes(to, lanes, lane, (const uint8_t *)parts.quants + 32 * b);
+        int32_t sum = 0;
+        for (int half = 0; half < 2; half++) {
+            sum += k.scale[2 * b + half] * sum_of(parts.quants + 32 * b + 16 * half, 16);
+        }
+        memcpy(to + 4 * (size_t)lane, &sum, 4);
+        to += 4 * (size_t)lanes;
+        put_bytes(to, lanes, lane, parts.quants + 32 * b);
         to += 32 * (size_t)lanes;
     }
 }
@@ -215,7 +233,8 @@ static void put_s8(uint8_t *to, uint32_t lanes, uint32_t lane, px_packing packin
             to += 2 * (size_t)lanes;
         }
     }
-    put_bytes(to, lanes, lane, (const uint8_t *)parts.quants);
+    put_s16(to, lane, sum_of(parts.quants, 32));
+    put_bytes(to + 2 * (size_t)lanes, lanes, lane, parts.quants);
 }
 
 static void put_block(uint8_t *to, uint32_t lanes, uint32_t lane, px_packing packing,

@@ -17,9 +17,10 @@ PX_INLINE __m256i x_step(const uint8_t *x)
     return _mm256_set1_epi32(four);
 }
 
-PX_INLINE __m256 x_float(const uint8_t *row, size_t at, uint32_t block)
+/* One of the floats of a px_q8_block. */
+PX_INLINE __m256 x_float(const uint8_t *x, size_t at)
 {
-    return _mm256_broadcast_ss((const float *)(row + at) + block);
+    return _mm256_broadcast_ss((const float *)(x + at));
 }
 
 PX_INLINE __m256 load_f16(const uint8_t *from)
@@ -30,6 +31,11 @@ PX_INLINE __m256 load_f16(const uint8_t *from)
 PX_INLINE __m256 load_u8(const uint8_t *from)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from)));
+}
+
+PX_INLINE __m256 load_s16(const uint8_t *from)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)from)));
 }
 
 /* Each lane's byte twice, as the 16-bit factors of a madd. */
@@ -99,16 +105,15 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_avx2_tile
     const bool k =
         packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_K || packing == PX_PACKING_S8_K_MIN;
     const bool k_min = packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_K_MIN;
-    const size_t scale_at = px_q8_scale_at(op->cols), sum_at = px_q8_sum_at(op->cols);
-    const size_t half_at = px_q8_half_at(op->cols), x_stride = op->x_stride;
+    const size_t x_stride = op->x_stride;
     const __m256i ones = _mm256_set1_epi16(1);
     const uint8_t *w = op->w;
     __m256 acc[PX_AVX2_Q8_ROWS], d = _mm256_setzero_ps(), dmin = d;
     for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_ps();
 
     for (uint32_t block = 0; block < op->cols / 32; block++) {
-        const uint8_t *x = op->x + 32 * (size_t)block;
-        __m256 scale, min = dmin, min_high = dmin;
+        const uint8_t *x = op->x + block * sizeof(px_q8_block);
+        __m256 scale, sum_w, min = dmin, min_high = dmin;
         __m256i factor = ones, factor_high = ones, sums[PX_AVX2_Q8_ROWS];
         if (k) {
             if (block % 8 == 0) {
@@ -137,6 +142,12 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_avx2_tile
             }
         }
 
+        if (packing == PX_PACKING_S8_K || packing == PX_PACKING_S8_K_MIN) {
+            sum_w = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)w)), w += 4 * L;
+        } else {
+            sum_w = load_s16(w), w += 2 * L;
+        }
+
         if (u4) {
             dot_u4(rows, w, x, x_stride, factor, sums), w += 16 * L;
         } else {
@@ -147,16 +158,18 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_avx2_tile
 
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            const uint8_t *row = op->x + r * x_stride;
-            __m256 sum = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[r]), x_float(row, scale_at, block));
+            const uint8_t *at = x + r * x_stride;
+            __m256 sum = _mm256_mul_ps(
+                _mm256_cvtepi32_ps(sums[r]), x_float(at, offsetof(px_q8_block, scale)));
+            sum = _mm256_fmadd_ps(sum_w, x_float(at, offsetof(px_q8_block, zero)), sum);
             acc[r] = _mm256_fmadd_ps(sum, scale, acc[r]);
             if (packing == PX_PACKING_S8_K_MIN) {
-                __m256 half = x_float(row, half_at, block);
-                __m256 rest = _mm256_sub_ps(x_float(row, sum_at, block), half);
+                __m256 half = x_float(at, offsetof(px_q8_block, half));
+                __m256 rest = _mm256_sub_ps(x_float(at, offsetof(px_q8_block, sum)), half);
                 acc[r] = _mm256_fmadd_ps(min, half, acc[r]);
                 acc[r] = _mm256_fmadd_ps(min_high, rest, acc[r]);
             } else if (u4 || packing == PX_PACKING_S8_MIN) {
-                acc[r] = _mm256_fmadd_ps(min, x_float(row, sum_at, block), acc[r]);
+                acc[r] = _mm256_fmadd_ps(min, x_float(at, offsetof(px_q8_block, sum)), acc[r]);
             }
         }
     }

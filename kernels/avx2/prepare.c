@@ -1,4 +1,4 @@
-/* prepare.c - activations to int8 with a scale for each 32, as packed.h lays them out. */
+/* prepare.c - activations to int8 with a scale and a zero for each 32, as packed.h has them. */
 #include "kernels/avx2/avx2.h"
 
 #include <assert.h>
@@ -16,7 +16,7 @@ px_act_kind px_avx2_act_kind(px_dtype weights)
 size_t px_avx2_act_row_bytes(px_act_kind kind, uint32_t cols)
 {
     assert(kind == PX_ACT_F32 || kind == PX_ACT_Q8);
-    return kind == PX_ACT_Q8 ? px_q8_row_bytes(cols) : cols * sizeof(float);
+    return kind == PX_ACT_Q8 ? cols / 32 * sizeof(px_q8_block) : cols * sizeof(float);
 }
 
 static int sum_epi16(__m256i v)
@@ -27,28 +27,33 @@ static int sum_epi16(__m256i v)
     return _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32(x, 1)));
 }
 
-static void quantise_block(const float *x, uint8_t *row, uint32_t cols, uint32_t block)
+static void quantise_block(const float *x, px_q8_block *to)
 {
-    const __m256 sign = _mm256_set1_ps(-0.0f);
-    __m256 v[4], largest = _mm256_setzero_ps();
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_loadu_ps(x + 8 * i);
-        largest = _mm256_max_ps(largest, _mm256_andnot_ps(sign, v[i]));
-    }
-    float most = px_max8(largest), scale = most / 127.0f;
-    __m256 inverse = _mm256_set1_ps(most > 0 ? 127.0f / most : 0.0f);
+    __m256 v[4];
+    for (int i = 0; i < 4; i++) v[i] = _mm256_loadu_ps(x + 8 * i);
+    __m256 high = _mm256_max_ps(_mm256_max_ps(v[0], v[1]), _mm256_max_ps(v[2], v[3]));
+    __m256 low = _mm256_min_ps(_mm256_min_ps(v[0], v[1]), _mm256_min_ps(v[2], v[3]));
+    float most = px_max8(high), least = -px_max8(_mm256_xor_ps(low, _mm256_set1_ps(-0.0f)));
+    float zero = 0.5f * most + 0.5f * least, span = most - least;
+    float scale = span / 254.0f, inverse = span > 0 ? 254.0f / span : 0.0f;
+
     __m256i q[4];
-    for (int i = 0; i < 4; i++) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+    for (int i = 0; i < 4; i++) {
+        q[i] = _mm256_cvtps_epi32(
+            _mm256_mul_ps(_mm256_sub_ps(v[i], _mm256_set1_ps(zero)), _mm256_set1_ps(inverse)));
+    }
     /* packs works within 128-bit halves; the permutation puts columns back in order */
     __m256i first = _mm256_permute4x64_epi64(_mm256_packs_epi32(q[0], q[1]), 0xd8);
     __m256i second = _mm256_permute4x64_epi64(_mm256_packs_epi32(q[2], q[3]), 0xd8);
     __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(first, second), 0xd8);
-    _mm256_storeu_si256((__m256i *)(row + 32 * (size_t)block), bytes);
+    _mm256_storeu_si256((__m256i *)to->quant, bytes);
 
     int half = sum_epi16(first), sum = half + sum_epi16(second);
-    ((float *)(row + px_q8_scale_at(cols)))[block] = scale;
-    ((float *)(row + px_q8_sum_at(cols)))[block] = scale * (float)sum;
-    ((float *)(row + px_q8_half_at(cols)))[block] = scale * (float)half;
+    to->scale = scale;
+    to->zero = zero;
+    to->sum = scale * (float)sum + 32 * zero;
+    to->half = scale * (float)half + 16 * zero;
+    to->quant_sum = sum;
 }
 
 void px_avx2_prepare(const px_prepare *op, px_part part)
@@ -69,7 +74,7 @@ void px_avx2_prepare(const px_prepare *op, px_part part)
     px_part_range(part, to->rows * blocks, 1, &begin, &end);
     for (uint32_t i = begin; i < end; i++) {
         uint32_t row = i / blocks, block = i % blocks;
-        quantise_block(
-            op->x + row * op->x_stride + block * 32, data + row * to->row_bytes, to->cols, block);
+        quantise_block(op->x + row * op->x_stride + block * 32,
+            (px_q8_block *)(data + row * to->row_bytes) + block);
     }
 }

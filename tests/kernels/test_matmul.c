@@ -144,12 +144,14 @@ static double worst_error(
     return worst;
 }
 
-/* Integers that 8-bit activations hold exactly: each block of 32 reaches 127. */
+/* Integers that 8-bit activations hold exactly: each block of 32 reaches from -127 to 127. */
 static float *exact_activations(uint32_t rows, uint32_t cols)
 {
     float *x = random_floats((size_t)rows * cols, 5);
     for (size_t i = 0; i < (size_t)rows * cols; i++) {
-        x[i] = i % 32 == (i / 32) % 32 ? (i / 32 % 2 ? 127.0f : -127.0f) : rintf(x[i] * 127);
+        x[i] = rintf(x[i] * 127);
+        if (i % 32 == (i / 32) % 31) x[i] = 127;
+        if (i % 32 == (i / 32) % 31 + 1) x[i] = -127;
     }
     return x;
 }
