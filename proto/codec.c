@@ -38,43 +38,48 @@ static void *arena_alloc(void *arena, size_t bytes)
 }
 static void arena_free(void *arena, void *memory) {} /* freed whole */
 
-/* --- proto3 strings are UTF-8; protobuf-c does not check --- */
+/* --- what protobuf-c lets pass ---
+ *
+ * proto3 strings are UTF-8; it does not check. It keeps unknown fields and would send them on, even
+ * ones that no parser takes back, so that one client's message could end the stream it shares with
+ * others; they are dropped. */
 
-static bool strings_are_valid(const ProtobufCMessage *message);
+static bool tidy(ProtobufCMessage *message);
 
-static bool value_is_valid(const ProtobufCFieldDescriptor *field, const void *value)
+static bool tidy_value(const ProtobufCFieldDescriptor *field, void *value)
 {
-    const void *pointer = *(void *const *)value;
-    if (!pointer) return true;
-    if (field->type == PROTOBUF_C_TYPE_MESSAGE) return strings_are_valid(pointer);
-    size_t length = strlen(pointer);
-    return px_utf8_valid_prefix(pointer, length) == length;
+    if (!value) return true;
+    if (field->type == PROTOBUF_C_TYPE_MESSAGE) return tidy(value);
+    size_t length = strlen(value);
+    return px_utf8_valid_prefix(value, length) == length;
 }
 
-static bool field_is_valid(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+static bool tidy_field(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {
-    const char *base = (const char *)message;
-    const void *member = base + field->offset;
+    char *base = (char *)message;
     if (field->label == PROTOBUF_C_LABEL_REPEATED) {
         size_t count = *(const size_t *)(base + field->quantifier_offset);
-        void *const *values = *(void *const *const *)member;
+        void **values = *(void ***)(base + field->offset);
         for (size_t i = 0; i < count; i++)
-            if (!value_is_valid(field, &values[i])) return false;
+            if (!tidy_value(field, values[i])) return false;
         return true;
     }
     bool in_oneof = field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF;
     if (in_oneof && *(const uint32_t *)(base + field->quantifier_offset) != field->id) return true;
-    return value_is_valid(field, member);
+    return tidy_value(field, *(void **)(base + field->offset));
 }
 
-static bool strings_are_valid(const ProtobufCMessage *message)
+/* False: a string is not UTF-8. The depth is bounded, as our message types do not recurse. */
+static bool tidy(ProtobufCMessage *message)
 {
     const ProtobufCMessageDescriptor *type = message->descriptor;
+    message->n_unknown_fields = 0;
+    message->unknown_fields = NULL;
     for (unsigned i = 0; i < type->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &type->fields[i];
         if (field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_MESSAGE)
             continue;
-        if (!field_is_valid(message, field)) return false;
+        if (!tidy_field(message, field)) return false;
     }
     return true;
 }
@@ -92,11 +97,11 @@ static px_status unpack(px_arena *arena, const ProtobufCMessageDescriptor *type,
     else
         px_arena_done(arena);
     arena->limit_bytes = budget_for(length);
-    const ProtobufCMessage *message =
+    ProtobufCMessage *message =
         protobuf_c_message_unpack(type, &allocator, length, GRPC_SLICE_START_PTR(bytes));
     if (!message)
         return px_fail(PX_INVALID_ARGUMENT, "the message is not a well-formed %s", type->name);
-    if (!strings_are_valid(message))
+    if (!tidy(message))
         return px_fail(PX_INVALID_ARGUMENT, "a string in the %s is not valid UTF-8", type->name);
     *out = message;
     return px_ok();

@@ -15,7 +15,8 @@
 grpc_byte_buffer *px_rpc_encode(const ProtobufCMessage *message);
 
 /* The message lives in `arena`, whose earlier contents are dropped, until the arena is used again.
- * INVALID_ARGUMENT for malformed bytes and for `string` fields that are not UTF-8. */
+ * INVALID_ARGUMENT for malformed bytes and for `string` fields that are not UTF-8. Fields that the
+ * type does not know are dropped, so what was decoded can always be sent on. */
 px_status px_rpc_decode(px_arena *arena, const ProtobufCMessageDescriptor *type,
     grpc_byte_buffer *bytes, const ProtobufCMessage **out) PX_MUST_USE;
 

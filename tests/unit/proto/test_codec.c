@@ -145,4 +145,18 @@ PX_TEST(strings_must_be_utf8_wherever_they_stand)
     px_arena_done(&arena);
 }
 
+PX_TEST(unknown_fields_are_not_sent_on)
+{
+    px_arena arena;
+    px_arena_init(&arena, 0);
+    const ProtobufCMessage *message = NULL;
+    /* model = "m", then a field of number 0, and one of number 99 inside messages[0]. */
+    static const char bytes[] = "\x0a\x01m\x81\x00qqqqqqqq\x12\x03\x98\x06\x05";
+    PX_CHECK_OK(
+        decode(&arena, &phalanx__v1__chat_request__descriptor, bytes, sizeof bytes - 1, &message));
+    PX_REQUIRE(message != NULL);
+    PX_CHECK(protobuf_c_message_get_packed_size(message) == 5); /* the name and an empty message */
+    px_arena_done(&arena);
+}
+
 PX_TEST_MAIN()
