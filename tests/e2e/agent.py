@@ -250,7 +250,7 @@ class Control(cluster_rpc.ClusterServicer):
             self.remote[ask.id] = (agent, target)
             target.send(remote_start=cluster_pb.RemoteStart(
                 id=ask.id, group=ask.group, generation=ask.generation, argv=ask.argv))
-        elif kind == "remote_output":
+        elif kind == "remote_output" and message.remote_output.id in self.remote:
             self.remote[message.remote_output.id][0].send(remote_output=message.remote_output)
         elif kind == "remote_exit" and message.remote_exit.id in self.remote:
             self.remote[message.remote_exit.id][0].send(remote_exit=message.remote_exit)
@@ -266,8 +266,12 @@ class Control(cluster_rpc.ClusterServicer):
                 [*inside, BIN + "/node-agent", "join", "--server", f"{self.host}:{self.port}", "--name", name,
                  "--data", f"{self.dir}/{name}", *args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+
+        def joined():
+            assert agent.process.poll() is None, agent.log()[-2000:]
+            return agent.streams > before
         if wait:
-            wait_for(f"agent {name} to register", 20, lambda: agent.streams > before)
+            wait_for(f"agent {name} to register", 20, joined)
         return agent
 
     def launch(self, name, generation, places, model, tp=1, pp=1, threads=1, **more):
