@@ -119,8 +119,7 @@ static void print_nodes(const ProtobufCMessage *message)
     px_table_print(table, stdout);
     px_table_free(table);
     if (!list->n_nodes)
-        fputs(
-            "no agent has joined: start one with 'node-agent join --control HOST:PORT'\n", stderr);
+        fputs("no agent has joined: start one with 'node-agent join --server HOST:PORT'\n", stderr);
 }
 
 static void print_nodes_json(const ProtobufCMessage *message)

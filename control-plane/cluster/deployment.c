@@ -313,6 +313,8 @@ static void spec_written(px_deployment *d, px_status status, int64_t revision, i
     }
     d->spec_saved = true;
     d->record.generation = (uint64_t)revision;
+    snprintf(d->message, sizeof d->message, "%s, tp %u, pp %u", d->spec.model_path, d->spec.tp,
+        d->spec.pp);
     event(d, "deploy.requested");
     if (d->state == PX_DEPLOY_PENDING) start(d, now_ns);
 }

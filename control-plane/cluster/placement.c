@@ -100,7 +100,7 @@ static px_status no_candidates(const px_placement_request *request)
 {
     if (!request->only_count)
         return px_fail(PX_UNAVAILABLE,
-            "no agent has joined: start one with 'node-agent join --control HOST:PORT'");
+            "no agent has joined: start one with 'node-agent join --server HOST:PORT'");
     return px_fail(PX_UNAVAILABLE, "none of the agents named (%s%s) has joined", request->only[0],
         request->only_count > 1 ? ", ..." : "");
 }

@@ -1,0 +1,138 @@
+/* What the front refuses, and that it names the field. */
+#include "control/front/validate.h"
+
+#include <math.h>
+
+#include "test.h"
+
+static ProtobufCBinaryData bytes(const char *text)
+{
+    return (ProtobufCBinaryData){strlen(text), (uint8_t *)text};
+}
+
+static Phalanx__V1__GenerateRequest good_generate(void)
+{
+    Phalanx__V1__GenerateRequest r = PHALANX__V1__GENERATE_REQUEST__INIT;
+    r.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT_TEXT;
+    r.text = bytes("h\xc3\xa9llo");
+    return r;
+}
+
+static bool refuses(px_status status, const char *word)
+{
+    bool ok = status.code == PX_INVALID_ARGUMENT && strstr(status.text, word);
+    if (!ok) printf("got %s: %s\n", px_code_name(status.code), status.text);
+    return ok;
+}
+
+PX_TEST(prompts)
+{
+    Phalanx__V1__GenerateRequest r = good_generate();
+    PX_CHECK_OK(px_validate_generate(&r));
+    r.text = bytes("");
+    PX_CHECK(refuses(px_validate_generate(&r), "empty"));
+    r.text = bytes("ok \xff");
+    PX_CHECK(refuses(px_validate_generate(&r), "'text' is not valid UTF-8 (at byte 3 of 4)"));
+    r.text = bytes("half \xc3");
+    PX_CHECK(refuses(px_validate_generate(&r), "UTF-8"));
+    r.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT__NOT_SET;
+    PX_CHECK(refuses(px_validate_generate(&r), "missing"));
+    Phalanx__V1__TokenIds ids = PHALANX__V1__TOKEN_IDS__INIT;
+    r.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT_TOKENS;
+    r.tokens = &ids;
+    PX_CHECK(refuses(px_validate_generate(&r), "ids are empty"));
+    uint32_t one = 1;
+    ids.ids = &one;
+    ids.n_ids = 1;
+    PX_CHECK_OK(px_validate_generate(&r));
+    char id[300];
+    memset(id, 'x', sizeof id);
+    id[sizeof id - 1] = '\0';
+    r.request_id = id;
+    PX_CHECK(refuses(px_validate_generate(&r), "'request_id' has 299 bytes"));
+}
+
+PX_TEST(sampling)
+{
+    Phalanx__V1__GenerateRequest r = good_generate();
+    Phalanx__V1__Sampling s = PHALANX__V1__SAMPLING__INIT;
+    r.sampling = &s;
+    PX_CHECK_OK(px_validate_generate(&r));
+    s.temperature__case = PHALANX__V1__SAMPLING__TEMPERATURE__TEMPERATURE;
+    static const float bad_temperatures[] = {-0.1f, NAN, INFINITY, 101};
+    for (size_t i = 0; i < 4; i++) {
+        s.temperature = bad_temperatures[i];
+        PX_CHECK(refuses(px_validate_generate(&r), "'temperature'"));
+    }
+    s.temperature = 0;
+    PX_CHECK_OK(px_validate_generate(&r));
+    s.top_p__case = PHALANX__V1__SAMPLING__TOP_P__TOP_P;
+    static const float bad_top_ps[] = {0, -1, 1.5f, NAN};
+    for (size_t i = 0; i < 4; i++) {
+        s.top_p = bad_top_ps[i];
+        PX_CHECK(refuses(px_validate_generate(&r), "'top_p'"));
+    }
+    s.top_p = 1;
+    PX_CHECK_OK(px_validate_generate(&r));
+    s.min_p = 1.1f;
+    PX_CHECK(refuses(px_validate_generate(&r), "'min_p'"));
+}
+
+PX_TEST(stops)
+{
+    Phalanx__V1__GenerateRequest r = good_generate();
+    Phalanx__V1__Stopping s = PHALANX__V1__STOPPING__INIT;
+    ProtobufCBinaryData stops[17];
+    for (int i = 0; i < 17; i++) stops[i] = bytes("x");
+    r.stopping = &s;
+    s.stop = stops;
+    s.n_stop = 16;
+    PX_CHECK_OK(px_validate_generate(&r));
+    s.n_stop = 17;
+    PX_CHECK(refuses(px_validate_generate(&r), "17 strings"));
+    s.n_stop = 1;
+    stops[0] = bytes("");
+    PX_CHECK(refuses(px_validate_generate(&r), "not 0"));
+    char longest[258] = {0};
+    memset(longest, 'x', 257);
+    stops[0] = bytes(longest);
+    PX_CHECK(refuses(px_validate_generate(&r), "not 257"));
+    stops[0] = bytes("\x80");
+    PX_CHECK(refuses(px_validate_generate(&r), "'stop' is not valid UTF-8"));
+}
+
+PX_TEST(chats)
+{
+    Phalanx__V1__ChatMessage m = PHALANX__V1__CHAT_MESSAGE__INIT, *list[] = {&m};
+    Phalanx__V1__ChatRequest r = PHALANX__V1__CHAT_REQUEST__INIT;
+    PX_CHECK(refuses(px_validate_chat(&r), "no messages"));
+    r.messages = list;
+    r.n_messages = 1;
+    PX_CHECK(refuses(px_validate_chat(&r), "message 0: 'role'"));
+    m.role = "user";
+    PX_CHECK_OK(px_validate_chat(&r)); /* an empty content is an empty content */
+    m.content = bytes("\xed\xa0\x80"); /* a surrogate */
+    PX_CHECK(refuses(px_validate_chat(&r), "message 0: 'content'"));
+    m.content = bytes("hi");
+    static const char *const bad_tools[] = {"{", "{}", "1", "[1", "[]x", "\xff"};
+    for (size_t i = 0; i < sizeof bad_tools / sizeof *bad_tools; i++) {
+        r.tools_json = bytes(bad_tools[i]);
+        PX_CHECK(refuses(px_validate_chat(&r), "tools_json"));
+    }
+    r.tools_json = bytes("[{\"type\":\"function\"}]");
+    PX_CHECK_OK(px_validate_chat(&r));
+    r.template_kwargs_json = bytes("[]");
+    PX_CHECK(refuses(px_validate_chat(&r), "'template_kwargs_json' must be a JSON object"));
+    r.template_kwargs_json = bytes("{\"a\":1}");
+    PX_CHECK_OK(px_validate_chat(&r));
+}
+
+PX_TEST(tokenizing)
+{
+    Phalanx__V1__TokenizeRequest r = PHALANX__V1__TOKENIZE_REQUEST__INIT;
+    PX_CHECK_OK(px_validate_tokenize(&r));
+    r.text = bytes("\xc0\xaf");
+    PX_CHECK(refuses(px_validate_tokenize(&r), "'text'"));
+}
+
+PX_TEST_MAIN()
