@@ -116,22 +116,24 @@ static void run_all(px_engine *engine, bool together, answers *out)
     for (uint32_t i = 0; together && i < REQUESTS; i++) PX_CHECK(take(engine, ids, out));
 }
 
-static void *follow(void *engine)
-{
-    PX_CHECK_OK(px_engine_follow(engine));
-    return NULL;
-}
-
-typedef struct rank_open {
+typedef struct rank { /* one thread of a group */
     const px_engine_options *options;
     px_comm *comm;
     px_engine *engine;
-} rank_open;
+    px_status status;
+} rank;
 
 static void *open_rank(void *arg)
 {
-    rank_open *rank = arg;
-    PX_CHECK_OK(px_engine_open(rank->options, rank->comm, &rank->engine));
+    rank *self = arg;
+    self->status = px_engine_open(self->options, self->comm, &self->engine);
+    return NULL;
+}
+
+static void *follow(void *arg)
+{
+    rank *self = arg;
+    self->status = px_engine_follow(self->engine);
     return NULL;
 }
 
@@ -141,22 +143,25 @@ static void run_group(px_engine_options options, bool together, answers *out)
     enum { RANKS_MAX = 8 };
     int size = (int)(options.tp * options.pp);
     px_comm *comms[RANKS_MAX];
-    rank_open ranks[RANKS_MAX] = {0};
+    rank ranks[RANKS_MAX] = {0};
     pthread_t threads[RANKS_MAX];
     options.model_path = folder;
     options.on_wake = on_wake;
     PX_CHECK_OK(px_comm_threads(size, comms));
     for (int i = 0; i < size; i++) {
-        ranks[i] = (rank_open){.options = &options, .comm = comms[i]};
+        ranks[i] = (rank){.options = &options, .comm = comms[i]};
         pthread_create(&threads[i], NULL, open_rank, &ranks[i]);
     }
     for (int i = 0; i < size; i++) pthread_join(threads[i], NULL);
-    PX_REQUIRE(ranks[0].engine);
-    for (int i = 1; i < size; i++) pthread_create(&threads[i], NULL, follow, ranks[i].engine);
+    for (int i = 0; i < size; i++) PX_REQUIRE(px_is_ok(ranks[i].status));
+    for (int i = 1; i < size; i++) pthread_create(&threads[i], NULL, follow, &ranks[i]);
     run_all(ranks[0].engine, together, out);
     px_engine_close(ranks[0].engine);
     for (int i = 1; i < size; i++) pthread_join(threads[i], NULL);
-    for (int i = 1; i < size; i++) px_engine_close(ranks[i].engine);
+    for (int i = 1; i < size; i++) {
+        PX_CHECK_OK(ranks[i].status);
+        px_engine_close(ranks[i].engine);
+    }
     for (int i = 0; i < size; i++) px_comm_free(comms[i]);
 }
 
