@@ -120,7 +120,7 @@ class Cluster:
     def start_control(self):
         self.start_process("control", [BIN + "/control-plane", "serve", "--listen", self.server,
                                        "--data", self.dir + "/control", *self.control_args])
-        wait_for("the control plane", 20, lambda: self.cli("status", check=False).returncode == 0)
+        wait_for("the control plane", 20, lambda: self.cli("nodes", check=False).returncode == 0)
 
     def start_agent(self, name):
         self.start_process(name, [BIN + "/node-agent", "join", "--server", self.server, "--name", name,
