@@ -177,6 +177,10 @@ px_status px_forward_step(px_forward *f, const px_batch *batch, float *out_logit
     PX_ASSERT(batch->logit_rows <= f->limits.logit_rows_max && batch->logit_rows <= batch->rows);
     f->batch = batch;
     f->out_logits = out_logits;
+    f->position_max = 0;
+    for (uint32_t i = 0; i < batch->rows; i++)
+        if (batch->at[i].position > f->position_max) f->position_max = batch->at[i].position;
+    PX_ASSERT(f->position_max <= f->limits.position_max);
     f->status = px_ok();
     px_team_run(f->team, step_worker, f);
     return px_is_ok(f->status) ? collect_logits(f) : f->status;

@@ -445,12 +445,12 @@ static px_status read_part(px_gguf *file, const char *path)
     px_map *map = &file->maps[file->part_count];
     PX_TRY(px_map_open(path, map));
     file->part_count++;
-    cursor c = {.at = map->data, .end = map->data + map->bytes};
     char magic[4];
     uint32_t version = 0;
     uint64_t tensors = 0, pairs = 0;
     if (map->bytes < sizeof magic || memcmp(map->data, "GGUF", sizeof magic) != 0)
         return px_fail(PX_INVALID_ARGUMENT, "not a GGUF file (it does not start with \"GGUF\")");
+    cursor c = {.at = map->data, .end = map->data + map->bytes};
     PX_TRY(take(&c, magic, sizeof magic));
     PX_TRY(take(&c, &version, sizeof version));
     if (version == 0x02000000 || version == 0x03000000)

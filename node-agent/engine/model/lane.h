@@ -50,7 +50,8 @@ struct px_forward {
     /* The step in progress. */
     const px_batch *batch;
     float *out_logits;
-    px_status status; /* worker 0 writes it before a barrier, all read it after */
+    uint32_t position_max; /* of its rows */
+    px_status status;      /* worker 0 writes it before a barrier, all read it after */
 };
 
 typedef struct px_lane { /* one worker's view of the step */

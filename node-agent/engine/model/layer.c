@@ -72,14 +72,6 @@ static void place_rows(const px_lane *lane, uint32_t layer)
     f->kernels->kv_store(&op, whole);
 }
 
-static uint32_t largest_position(const px_batch *batch)
-{
-    uint32_t largest = 0;
-    for (uint32_t i = 0; i < batch->rows; i++)
-        if (batch->at[i].position > largest) largest = batch->at[i].position;
-    return largest;
-}
-
 static void attend(const px_lane *lane, uint32_t layer)
 {
     const px_forward *f = lane->f;
@@ -97,7 +89,7 @@ static void attend(const px_lane *lane, uint32_t layer)
         .softcap = arch->attn_softcap,
         .window = layer_of(lane, layer)->window,
         .scratch = f->scratch,
-        .position_max = largest_position(f->batch)};
+        .position_max = f->position_max};
     f->kernels->attention(&op, (px_part){.index = lane->worker, .count = lane->workers});
 }
 

@@ -140,6 +140,7 @@ static px_status read_header(px_safetensors *file, const json_t *header, px_slic
     if (!json_is_object(header)) return px_fail(PX_INVALID_ARGUMENT, "the header is not an object");
     PX_TRY(reserve(file, json_object_size(header)));
     uint32_t first = file->tensor_count;
+    if (!json_object_size(header)) return px_ok();
     const char *name;
     json_t *entry;
     json_object_foreach((json_t *)header, name, entry)
