@@ -33,6 +33,13 @@
 
 #include "kernels/kernels.h"
 
+/* Inner loops are written once with constants for parameters; each use becomes its own code. */
+#define PX_INLINE static inline __attribute__((always_inline))
+
+/* The compiler takes this value as made here and now: it neither regroups the sum that made it nor
+ * makes the parts of a long sum first and spills them. */
+#define PX_KEEP(vector) __asm__("" : "+v"(vector))
+
 typedef enum px_packing {
     PX_PACKING_FILE, /* px_matrix.layout 0 */
     PX_PACKING_F32,
@@ -59,10 +66,32 @@ void px_packed_fill(const px_pack *op, uint32_t lanes, px_part part);
 typedef struct px_q8_block {
     int8_t quant[32]; /* -127..127 */
     float scale, zero;
-    float sum;         /* of the 32 values scale * quant + zero: what a min multiplies by */
-    float half;        /* of the first 16 */
-    int32_t quant_sum; /* of the 32 quants */
-    uint8_t pad[12];   /* one cache line */
+    float sum, half; /* of the 32 values scale * quant + zero; of the first 16: a min's factors */
+    int32_t offset, offset_half; /* -128 times the sum of the 32 quants; of the first 16: where a
+                                  * sum begins if its weights were made unsigned by adding 128 */
+    uint8_t pad[8];              /* one cache line */
 } px_q8_block;
+
+/* --- products
+ * ------------------------------------------------------------------------------------- */
+
+/* One or more weight groups by some rows of x; out [groups, rows, lanes]. */
+typedef struct px_tile {
+    const uint8_t *w, *x;      /* the first group; the first row of x */
+    size_t w_stride, x_stride; /* bytes between groups; between rows of x */
+    uint32_t cols;
+} px_tile;
+
+typedef void (*px_tile_fn)(const px_tile *op, float *out);
+
+typedef struct px_tiles {
+    uint32_t lanes;
+    uint32_t q8_rows, float_rows;                        /* most rows of x in a tile */
+    px_tile_fn (*q8)(px_packing packing, uint32_t rows); /* one group */
+    /* `groups` is 1 or 2 with any rows, or 4 with one row */
+    px_tile_fn (*floats)(px_packing packing, uint32_t groups, uint32_t rows);
+} px_tiles;
+
+void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part);
 
 #endif

@@ -7,7 +7,11 @@
 
 #include "kernels/packed.h"
 
-enum { PX_AVX2_LANES = 8 };
+enum {
+    PX_AVX2_LANES = 8,
+    PX_AVX2_Q8_ROWS = 4,    /* most rows of x in an integer tile */
+    PX_AVX2_FLOAT_ROWS = 6, /* and in a float tile */
+};
 
 const px_kernels *px_avx2_table(void);
 
@@ -25,35 +29,11 @@ void px_avx2_kv_store(const px_kv_store *op, px_part part);
 size_t px_avx2_attention_scratch_floats(const px_attention *op);
 void px_avx2_attention(const px_attention *op, px_part part);
 
-/* --- products: tiles of weight groups by rows of x -----------------------------------------------
- */
-
-enum {
-    PX_AVX2_Q8_ROWS = 4,    /* most rows of x in an integer tile; one group */
-    PX_AVX2_FLOAT_ROWS = 6, /* most rows of x in a float tile of one or two groups */
-    PX_AVX2_TILE_FLOATS = 2 * PX_AVX2_FLOAT_ROWS * PX_AVX2_LANES, /* most results of any tile */
-};
-
-typedef struct px_avx2_tile {
-    const uint8_t *w, *x;      /* the first group; the first row of x */
-    size_t w_stride, x_stride; /* bytes between groups; between rows of x */
-    uint32_t cols;
-} px_avx2_tile;
-
-/* out [groups, rows, lanes] */
-typedef void (*px_avx2_tile_fn)(const px_avx2_tile *op, float *out);
-px_avx2_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t rows);
-/* `groups` is 1 or 2 with any rows, or 4 with one row. */
-px_avx2_tile_fn px_avx2_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
+px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t rows);
+px_tile_fn px_avx2_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
 
 /* --- vector helpers ----------------------------------------------------------------------------
  */
-
-#define PX_INLINE static inline __attribute__((always_inline))
-
-/* The compiler takes this value as made here and now: it neither regroups the sum that made it nor
- * makes the parts of a long sum first and spills them. */
-#define PX_KEEP(vector) __asm__("" : "+x"(vector))
 
 PX_INLINE float px_sum8(__m256 v)
 {

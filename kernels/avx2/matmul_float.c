@@ -21,7 +21,7 @@ PX_INLINE __m256 load_weights(const px_packing packing, const uint8_t *w)
 }
 
 PX_INLINE void tile(
-    const px_packing packing, const int groups, const int rows, const px_avx2_tile *op, float *out)
+    const px_packing packing, const int groups, const int rows, const px_tile *op, float *out)
 {
     const size_t step = PX_AVX2_LANES * (packing == PX_PACKING_F32 ? 4 : 2);
     const uint8_t *w = op->w, *x = op->x;
@@ -51,7 +51,7 @@ PX_INLINE void tile(
 }
 
 #define TILE(name, packing, groups, rows)                                                          \
-    static void name##_##groups##_##rows(const px_avx2_tile *op, float *out)                       \
+    static void name##_##groups##_##rows(const px_tile *op, float *out)                            \
     {                                                                                              \
         tile(packing, groups, rows, op, out);                                                      \
     }
@@ -80,14 +80,14 @@ TILES(f32, PX_PACKING_F32)
 TILES(f16, PX_PACKING_F16)
 TILES(bf16, PX_PACKING_BF16)
 
-px_avx2_tile_fn px_avx2_float_tile(px_packing packing, uint32_t groups, uint32_t rows)
+px_tile_fn px_avx2_float_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
-    static const px_avx2_tile_fn tiles[PX_PACKING_COUNT][3][PX_AVX2_FLOAT_ROWS] = {
+    static const px_tile_fn tiles[PX_PACKING_COUNT][3][PX_AVX2_FLOAT_ROWS] = {
         [PX_PACKING_F32] = TABLE(f32),
         [PX_PACKING_F16] = TABLE(f16),
         [PX_PACKING_BF16] = TABLE(bf16),
     };
-    px_avx2_tile_fn fn = tiles[packing][groups / 2][rows - 1];
+    px_tile_fn fn = tiles[packing][groups / 2][rows - 1];
     assert(fn);
     return fn;
 }

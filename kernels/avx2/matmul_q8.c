@@ -9,6 +9,8 @@
  */
 #include "kernels/avx2/avx2.h"
 
+enum { L = PX_AVX2_LANES };
+
 /* Four columns of a row of x in every lane. */
 PX_INLINE __m256i x_step(const uint8_t *x)
 {
@@ -97,9 +99,8 @@ PX_INLINE void dot_s8(const int rows, const uint8_t *bytes, const uint8_t *x, si
     }
 }
 
-PX_INLINE void tile(const px_packing packing, const int rows, const px_avx2_tile *op, float *out)
+PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op, float *out)
 {
-    enum { L = PX_AVX2_LANES };
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
     const bool k =
@@ -177,19 +178,19 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_avx2_tile
 }
 
 #define TILES(name, packing)                                                                       \
-    static void name##_1(const px_avx2_tile *op, float *out)                                       \
+    static void name##_1(const px_tile *op, float *out)                                            \
     {                                                                                              \
         tile(packing, 1, op, out);                                                                 \
     }                                                                                              \
-    static void name##_2(const px_avx2_tile *op, float *out)                                       \
+    static void name##_2(const px_tile *op, float *out)                                            \
     {                                                                                              \
         tile(packing, 2, op, out);                                                                 \
     }                                                                                              \
-    static void name##_3(const px_avx2_tile *op, float *out)                                       \
+    static void name##_3(const px_tile *op, float *out)                                            \
     {                                                                                              \
         tile(packing, 3, op, out);                                                                 \
     }                                                                                              \
-    static void name##_4(const px_avx2_tile *op, float *out)                                       \
+    static void name##_4(const px_tile *op, float *out)                                            \
     {                                                                                              \
         tile(packing, 4, op, out);                                                                 \
     }
@@ -207,9 +208,9 @@ TILES(s8_f32, PX_PACKING_S8_F32)
 TILES(s8_k, PX_PACKING_S8_K)
 TILES(s8_k_min, PX_PACKING_S8_K_MIN)
 
-px_avx2_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t rows)
+px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t rows)
 {
-    static const px_avx2_tile_fn tiles[PX_PACKING_COUNT][4] = {
+    static const px_tile_fn tiles[PX_PACKING_COUNT][4] = {
         [PX_PACKING_U4] = ROW(u4),
         [PX_PACKING_U4_MIN] = ROW(u4_min),
         [PX_PACKING_U4_K] = ROW(u4_k),

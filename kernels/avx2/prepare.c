@@ -53,7 +53,8 @@ static void quantise_block(const float *x, px_q8_block *to)
     to->zero = zero;
     to->sum = scale * (float)sum + 32 * zero;
     to->half = scale * (float)half + 16 * zero;
-    to->quant_sum = sum;
+    to->offset = -128 * sum;
+    to->offset_half = -128 * half;
 }
 
 void px_avx2_prepare(const px_prepare *op, px_part part)

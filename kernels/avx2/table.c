@@ -2,6 +2,26 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/scalar/scalar.h"
 
+size_t px_avx2_pack_bytes(px_dtype dtype, uint32_t rows, uint32_t cols)
+{
+    return px_packed_bytes(dtype, PX_AVX2_LANES, rows, cols);
+}
+
+void px_avx2_pack(const px_pack *op, px_part part)
+{
+    px_packed_fill(op, PX_AVX2_LANES, part);
+}
+
+void px_avx2_matmul(const px_matmul *op, px_part part)
+{
+    static const px_tiles tiles = {.lanes = PX_AVX2_LANES,
+        .q8_rows = PX_AVX2_Q8_ROWS,
+        .float_rows = PX_AVX2_FLOAT_ROWS,
+        .q8 = px_avx2_q8_tile,
+        .floats = px_avx2_float_tile};
+    px_packed_matmul(op, &tiles, part);
+}
+
 const px_kernels *px_avx2_table(void)
 {
     static const px_kernels table = {

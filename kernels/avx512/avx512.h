@@ -1,0 +1,21 @@
+/* avx512.h - the AVX-512 ops (F, BW, VL, DQ, VNNI): products; the rest is AVX2's. Internal. */
+#ifndef PX_KERNELS_AVX512_H
+#define PX_KERNELS_AVX512_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/packed.h"
+
+enum {
+    PX_AVX512_LANES = 16,
+    PX_AVX512_Q8_ROWS = 8,    /* most rows of x in an integer tile */
+    PX_AVX512_FLOAT_ROWS = 8, /* and in a float tile */
+};
+
+const px_kernels *px_avx512_table(void);
+
+px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t rows);
+px_tile_fn px_avx512_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
+
+#endif
