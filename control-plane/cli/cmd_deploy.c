@@ -17,6 +17,11 @@
 /* ------------------------------------------------------------------------------ deploy */
 
 const px_arg_spec px_cmd_deploy_specs[] = {PX_CLIENT_SPECS,
+    {.name = "model",
+        .kind = PX_ARG_STR,
+        .value = "MODEL",
+        .no_env = true,
+        .help = "the model, as an option instead of the first argument"},
     {.name = "name",
         .kind = PX_ARG_STR,
         .value = "NAME",
@@ -97,7 +102,6 @@ static const px_command_doc deploy_doc = {
                "name of a model in their stores. Asked again for the same, it says how that is.",
     .examples = "  control-plane deploy models/SmolLM2-135M-Instruct --name smollm2 --tp 2\n"
                 "  control-plane deploy SmolLM2-135M-Instruct --tp 2 --pp 2 --agents a1,a2,a3,a4\n",
-    .positional_min = 1,
     .positional_max = 1,
 };
 
@@ -129,9 +133,14 @@ static void on_progress(void *arg, const ProtobufCMessage *message)
 
 /* A path that exists here is sent whole, for agents have another working folder; anything else is
  * the agents' own path or a name in their stores. */
-static void resolve_model(const char *model, char out[PATH_MAX])
+static px_status resolve_model(const px_args *args, char out[PATH_MAX])
 {
+    bool is_argument = px_args_positional_count(args) == 1;
+    const char *model = is_argument ? px_args_positional(args, 0) : px_args_str(args, "model");
+    if (!model || (is_argument && px_args_given(args, "model")))
+        return px_args_fail("name one model: 'control-plane deploy MODEL'");
     if (!realpath(model, out)) snprintf(out, PATH_MAX, "%s", model);
+    return px_ok();
 }
 
 static size_t split_agents(char *list, char *out[PX_WORLD_MAX + 1])
@@ -152,7 +161,7 @@ static char *text_or_empty(const px_args *args, const char *name)
 static px_status run_deploy(px_client *client, const px_args *args)
 {
     char model[PATH_MAX], *agents[PX_WORLD_MAX + 1];
-    resolve_model(px_args_positional(args, 0), model);
+    PX_TRY(resolve_model(args, model));
     char *list = px_strdup(text_or_empty(args, "agents"));
     Phalanx__V1__DeployRequest request = PHALANX__V1__DEPLOY_REQUEST__INIT;
     request.model_path = model;

@@ -40,10 +40,10 @@ const char *px_deploy_state_name(px_deploy_state state); /* "PENDING" */
 #define PX_DEPLOY_BACKOFF_NS_MIN (250 * PX_MS)
 #define PX_DEPLOY_BACKOFF_NS_MAX (30 * PX_SEC)
 #define PX_DEPLOY_STEADY_NS      (60 * PX_SEC) /* READY this long: earlier failures are forgotten */
-#define PX_DEPLOY_SILENCE_NS     (60 * PX_SEC) /* LOADING without any progress this long: failed */
-#define PX_DEPLOY_CONNECT_NS     (10 * PX_SEC) /* from ready ranks to a connected engine */
-#define PX_DEPLOY_END_NS         (5 * PX_SEC)  /* wait for stopped ranks to end before a restart */
-#define PX_DEPLOY_ADOPT_NS       (10 * PX_SEC) /* a new leader waits for running groups to report */
+#define PX_DEPLOY_SILENCE_NS     (150 * PX_SEC) /* LOADING without any progress this long: failed */
+#define PX_DEPLOY_CONNECT_NS     (10 * PX_SEC)  /* from ready ranks to a connected engine */
+#define PX_DEPLOY_END_NS         (5 * PX_SEC)   /* wait for stopped ranks to end before a restart */
+#define PX_DEPLOY_ADOPT_NS       (15 * PX_SEC) /* a new leader waits for running groups to report */
 #define PX_DEPLOY_RETRY_NS       (1 * PX_SEC)  /* placement and writes to etcd are tried again */
 
 typedef struct px_deployment px_deployment;
