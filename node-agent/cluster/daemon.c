@@ -28,7 +28,7 @@ static const rule rules[] = {
     {.key = "plm_rsh_no_tree_spawn", .exact = "1"},
     {.key = "plm", .exact = "rsh"},
     {.key = "pml", .exact = "ob1"},
-    {.key = "btl", .exact = "tcp,self,vader"},
+    {.key = "btl", .exact = "tcp,self"},
     {.key = "oob_tcp_if_include", .chars = "./"},
     {.key = "btl_tcp_if_include", .chars = "./"},
     {.key = "mpi_yield_when_idle", .exact = "1"},

@@ -188,11 +188,15 @@ static void mpirun_words(builder *b, bool remote)
     word(b, "mpirun");
     if (b->here->is_root) word(b, "--allow-run-as-root");
     /* Cores are the ranks' own business (threads, other groups); waiting ranks must not keep the
-     * others from them. */
+     * others from them. Ranks of one host meet in shared memory of their own (parallel/), and that
+     * of Open MPI (vader) would stay behind in /dev/shm when a group is killed. */
     words(
         b, (const char *[]){"--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle",
-               "1", "--mca", "pml", "ob1", "--mca", "btl", "tcp,self,vader", NULL});
-    if (remote) over_machines(b);
+               "1", "--mca", "pml", "ob1", "--mca", "btl", "tcp,self", NULL});
+    if (remote)
+        over_machines(b);
+    else
+        words(b, (const char *[]){"--mca", "btl_tcp_if_include", "127.0.0.0/8", NULL});
     for (size_t r = 0, run; r < l->n_ranks; r += run) {
         const px_msg_place *place = l->ranks[r];
         for (run = 1; r + run < l->n_ranks; run++)
