@@ -1,12 +1,11 @@
 /* plan.h - how a model's shape is cut over ranks: pure functions, no memory, no I/O.
  *
  * World = pp stages x tp ranks; rank r is in stage r / tp at place r % tp.
- * Attention is cut by whole KV groups (a KV head with the query heads that read it); a place may
- * get none. The MLP is cut in quantisation blocks, at least one for each place; the vocabulary in
- * blocks of rows (small vocabularies leave places without). Each of these follows the ranks'
- * weights as evenly as it can, for itself: plan.c says why. Layers are cut over the stages by their
- * work, the output matrix counted with the last stage, so that the slowest stage is as fast as it
- * can be.
+ * Attention is cut by whole KV groups (a KV head with the query heads that read it), the MLP in
+ * quantisation blocks, the vocabulary in blocks of rows. A place may get none of one of them, where
+ * there are fewer than places. Each follows the ranks' weights as evenly as it can, for itself:
+ * plan.c says why. Layers are cut over the stages by their work, the output matrix counted with the
+ * last stage, so that the slowest stage is as fast as it can be.
  */
 #ifndef PX_PARALLEL_PLAN_H
 #define PX_PARALLEL_PLAN_H
@@ -47,8 +46,8 @@ typedef struct px_plan {
 
 /* Every range list covers its whole in order, each element once.
  * `weights`: relative speed of each place [tp], or NULL for all equal.
- * INVALID_ARGUMENT with a sentence when it cannot be cut (more stages than layers, tp out of range,
- * more places than work). */
+ * INVALID_ARGUMENT with a sentence when it cannot be cut (more stages than layers, tp out of
+ * range). */
 px_status px_plan_make(const px_plan_shape *shape, uint32_t tp, uint32_t pp, const double *weights,
     px_plan *out) PX_MUST_USE;
 

@@ -5,12 +5,14 @@
  *   mpirun -n N mpi_comm killed     the last rank is killed: the others notice at once
  *   mpirun -n N mpi_comm words      the last rank fails with a reason: rank 0 gets to know it
  *   mpirun -n N mpi_comm idle       followers wait for a plan for two seconds, nearly without CPU
+ *   mpirun -n N mpi_comm threads    a rank that wants several threads is not left on one core
  * Exit code 0: as it should be (of "killed": mpirun reports the kill).
  */
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "parallel/cpus.h"
 #include "unit/parallel/comm_cases.h"
 
 static const char *run_all(px_comm *comm)
@@ -89,6 +91,17 @@ static const char *idle_followers_sleep(px_comm *comm)
     return NULL;
 }
 
+static const char *threads_are_not_trapped(px_comm *comm)
+{
+    uint32_t online = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t threads = px_cpus_claim(comm, 0);
+    REQUIRE(threads >= 1 && threads <= online);
+    REQUIRE(px_cpus_claim(comm, online) == online);
+    REQUIRE(px_cpus_allowed() > 1 || online == 1);
+    REQUIRE(px_cpus_claim(comm, online + 3) == online + 3);
+    return NULL;
+}
+
 /* The status with which rank 0 ends names the rank that failed and its reason. */
 static int end_with_words(px_comm *comm)
 {
@@ -106,6 +119,17 @@ static int end_with_words(px_comm *comm)
     return right && named ? 0 : 1;
 }
 
+static const struct {
+    const char *name;
+    comm_case run;
+} runs[] = {
+    {"all", run_all},
+    {"late", last_rank_is_late},
+    {"killed", last_rank_is_killed},
+    {"idle", idle_followers_sleep},
+    {"threads", threads_are_not_trapped},
+};
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "all";
@@ -119,10 +143,13 @@ int main(int argc, char **argv)
     if (px_comm_rank(comm) == 0)
         printf("%d ranks, %d on this host\n", px_comm_size(comm), px_comm_host_size(comm));
     if (strcmp(what, "words") == 0) return end_with_words(comm);
-    comm_case run = strcmp(what, "late") == 0     ? last_rank_is_late
-                    : strcmp(what, "killed") == 0 ? last_rank_is_killed
-                    : strcmp(what, "idle") == 0   ? idle_followers_sleep
-                                                  : run_all;
+    comm_case run = NULL;
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
+        if (strcmp(what, runs[i].name) == 0) run = runs[i].run;
+    if (!run) {
+        fprintf(stderr, "mpi_comm: there is no '%s'\n", what);
+        return 2;
+    }
     const char *failed = run(comm);
     if (failed) fprintf(stderr, "rank %d: %s: %s\n", px_comm_rank(comm), what, failed);
     px_comm_free(comm);
