@@ -262,6 +262,7 @@ px_status px_rpc_stream_open(
     px_rpc_channel *channel, const px_rpc_client_call *options, px_rpc_stream **out)
 {
     px_rpc *rpc = channel->rpc;
+    if (rpc->closing) return px_fail(PX_UNAVAILABLE, "this process is shutting down");
     px_rpc_stream *stream = px_alloc(sizeof *stream);
     stream->rpc = rpc;
     stream->options = *options;

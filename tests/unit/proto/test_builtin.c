@@ -22,7 +22,7 @@ typedef struct builtin_log {
     bool half_close_at_once; /* unary and server streams */
 } builtin_log;
 
-static void say(builtin_log *log, const char *format, ...)
+PX_PRINTF(2, 3) static void say(builtin_log *log, const char *format, ...)
 {
     size_t used = strlen(log->text);
     va_list args;
