@@ -97,6 +97,9 @@ px_status px_rpc_call_send(px_rpc_call *call, const ProtobufCMessage *message) P
 /* Ends the call after what is queued; the first status counts. A unary call sends its answer first
  * with px_rpc_call_send. */
 void px_rpc_call_finish(px_rpc_call *call, px_status status);
+/* Ends the call at once: what is queued is dropped, the client sees `status` (not OK), on_closed
+ * follows with cancelled true. For peers that do not read. */
+void px_rpc_call_abort(px_rpc_call *call, px_status status);
 
 /* ------------------------------------------------------------------------------ client */
 

@@ -178,6 +178,15 @@ void px_rpc_call_finish(px_rpc_call *call, px_status status)
     flush_later(call);
 }
 
+void px_rpc_call_abort(px_rpc_call *call, px_status status)
+{
+    if (call->closed) return;
+    call->finished = true;
+    px_rpc_sender_break(&call->sender);
+    (void)grpc_call_cancel_with_status(
+        call->call, (grpc_status_code)status.code, status.text, NULL);
+}
+
 /* --- the end --- */
 
 static void on_closed(void *owner, bool ok)

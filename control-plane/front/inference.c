@@ -81,7 +81,7 @@ static void send_or_cancel(front_call *fc, const ProtobufCMessage *message)
     fc->route = 0;
     if (status.code == PX_RESOURCE_EXHAUSTED)
         status = px_fail(PX_RESOURCE_EXHAUSTED, "the answer was not read fast enough");
-    px_rpc_call_finish(fc->call, status);
+    px_rpc_call_abort(fc->call, status);
 }
 
 static void on_part(void *arg, const Phalanx__V1__GenerateResponse *part)
