@@ -13,7 +13,6 @@ px_span px_span_part(size_t count, int member, int members)
 /* sum = a + b; `sum` may be `a` or `b`. */
 static void add(float *sum, const float *a, const float *b, size_t count)
 {
-#pragma GCC ivdep
     for (size_t i = 0; i < count; i++) sum[i] = a[i] + b[i];
 }
 
