@@ -187,26 +187,6 @@ px_status px_arch_find(const px_arch *arch, const px_model_file *file, px_role r
 
 /* --- reading --- */
 
-static px_status find_family(const px_config *config, const px_family **out)
-{
-    px_slice name = px_config_architecture(config);
-    char known[200] = "";
-    size_t used = 0;
-    for (const px_family *family = px_families; family->name; family++) {
-        const char *theirs = config->gguf ? family->gguf : family->hf;
-        if (!theirs) continue;
-        if (strlen(theirs) == name.length && memcmp(theirs, name.data, name.length) == 0) {
-            *out = family;
-            return px_ok();
-        }
-        used +=
-            (size_t)snprintf(known + used, sizeof known - used, used ? ", %s" : "%s", family->name);
-        if (used >= sizeof known) used = sizeof known - 1;
-    }
-    return px_fail(PX_UNIMPLEMENTED, "architecture '%.*s' is not supported; known: %s",
-        (int)(name.length < 60 ? name.length : 60), name.data, known);
-}
-
 static px_status read_sizes(const px_config *config, px_arch *arch)
 {
     PX_TRY(px_config_u32(config, (px_key){"hidden_size", "embedding_length"}, &arch->hidden));
@@ -332,7 +312,7 @@ px_status px_arch_read(const px_model_file *file, px_arch *out)
     PX_TRY(px_config_open(file, &config));
     *out = (px_arch){.from_gguf = config.gguf != NULL, .embed_scale = 1, .activation = PX_SILU};
     px_arch *arch = out;
-    PX_TRY(find_family(&config, &arch->family));
+    PX_TRY(px_family_find(&config, &arch->family));
     PX_TRY(read_title(&config, arch));
     PX_TRY(read_sizes(&config, arch));
     PX_TRY(read_from_tensors(&config, arch));

@@ -147,6 +147,35 @@ px_status px_config_reals(
     return px_ok();
 }
 
+bool px_config_mentions(const px_config *config, px_key key)
+{
+    double ignored;
+    char name[160];
+    if (config->json) return key.json && json_object_get(config->json, key.json);
+    if (!key.gguf) return false;
+    full_key(config, key.gguf, name);
+    return px_gguf_real(config->gguf, name, &ignored);
+}
+
+px_status px_config_sliding_layers(
+    const px_config *config, uint32_t layers, bool *out_sliding, bool *out_found)
+{
+    const json_t *list = json_object_get(config->json, "layer_types");
+    *out_found = json_is_array(list);
+    if (!*out_found) return px_ok();
+    if (json_array_size(list) != layers)
+        return px_fail(PX_INVALID_ARGUMENT, "%s: 'layer_types' has %zu entries for %u layers",
+            where, json_array_size(list), layers);
+    for (uint32_t i = 0; i < layers; i++) {
+        const char *type = json_string_value(json_array_get(list, i));
+        if (!type) return px_fail(PX_INVALID_ARGUMENT, "%s: 'layer_types' must hold texts", where);
+        out_sliding[i] = strcmp(type, "sliding_attention") == 0;
+        if (!out_sliding[i] && strcmp(type, "full_attention") != 0)
+            return px_fail(PX_UNIMPLEMENTED, "layers of type '%.60s' are not supported", type);
+    }
+    return px_ok();
+}
+
 /* --- RoPE in config.json --- */
 
 /* `rope_parameters` (newer) or `rope_scaling`; for models with two bases the object of one layer

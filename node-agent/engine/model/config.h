@@ -32,6 +32,13 @@ px_status px_config_bool(const px_config *config, px_key key, bool *out) PX_MUST
 px_status px_config_reals(
     const px_config *config, px_key key, uint32_t max, float *out, uint32_t *out_count) PX_MUST_USE;
 
+/* Is the key there, even as null? What a config leaves out has a default of its own. */
+bool px_config_mentions(const px_config *config, px_key key);
+/* config.json's `layer_types`, one for each layer: true is "sliding_attention", false
+ * "full_attention", others fail by name. *out_found is false when there is no such list. */
+px_status px_config_sliding_layers(
+    const px_config *config, uint32_t layers, bool *out_sliding, bool *out_found) PX_MUST_USE;
+
 /* RoPE of config.json's `rope_scaling` or `rope_parameters` (of `layer_type`, where that is an
  * object of objects), or of GGUF's rope.*: theta and scaling. */
 typedef struct px_rope_settings {

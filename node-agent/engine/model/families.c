@@ -1,6 +1,7 @@
-/* families.c - the architectures: how each differs from the common description, and its names. */
+/* families.c - the list of architectures, and what most of them have in common. */
 #include "engine/model/family.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* --- the names most models use --- */
@@ -64,27 +65,52 @@ const px_name *px_family_name(const px_family *family, bool gguf, px_role role)
     return own ? own : find_name(gguf ? gguf_common : hf_common, role);
 }
 
-/* --- llama: Llama 1 to 3, SmolLM, Yi, ... --- */
+/* --- the list --- */
 
-/* GGUF metadata says nothing of biases: they are there or not. */
-static bool present(const px_config *config, const char *name)
-{
-    return px_model_file_tensor(config->file, name) != NULL;
-}
+static const px_family *const groups[] = {
+    px_families_llama, px_families_qwen, px_families_gemma, px_families_phi, px_families_glm};
 
-static px_status describe_llama(const px_config *config, px_arch *arch)
+px_status px_family_find(const px_config *config, const px_family **out)
 {
-    if (config->gguf) {
-        arch->rope_interleaved = true; /* the converter permutes q and k rows for it */
-        arch->qkv_bias = present(config, "blk.0.attn_q.bias");
-        arch->o_bias = present(config, "blk.0.attn_output.bias");
-        arch->mlp_bias = present(config, "blk.0.ffn_gate.bias");
-        return px_ok();
+    px_slice name = px_config_architecture(config);
+    char known[180] = "";
+    size_t used = 0;
+    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+        for (const px_family *family = groups[g]; family->name; family++) {
+            const char *theirs = config->gguf ? family->gguf : family->hf;
+            if (!theirs) continue;
+            if (strlen(theirs) == name.length && memcmp(theirs, name.data, name.length) == 0) {
+                *out = family;
+                return px_ok();
+            }
+            used += (size_t)snprintf(
+                known + used, sizeof known - used, used ? ", %s" : "%s", family->name);
+            if (used >= sizeof known) used = sizeof known - 1;
+        }
     }
-    PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias));
-    arch->o_bias = arch->qkv_bias;
-    return px_config_bool(config, (px_key){"mlp_bias", NULL}, &arch->mlp_bias);
+    return px_fail(PX_UNIMPLEMENTED, "architecture '%.*s' is not supported; known: %s",
+        (int)(name.length < 40 ? name.length : 40), name.data, known);
 }
 
-const px_family px_families[] = {
-    {.name = "llama", .gguf = "llama", .hf = "LlamaForCausalLM", .describe = describe_llama}, {0}};
+/* --- what describe() functions share --- */
+
+bool px_family_every_layer(uint32_t layer, uint32_t arg)
+{
+    (void)layer, (void)arg;
+    return true;
+}
+
+px_status px_family_windows(const px_config *config, px_arch *arch, uint32_t window,
+    bool (*is_sliding)(uint32_t layer, uint32_t arg), uint32_t arg)
+{
+    bool listed[PX_ARCH_LAYERS_MAX], found;
+    PX_TRY(px_config_sliding_layers(config, arch->layer_count, listed, &found));
+    for (uint32_t i = 0; i < arch->layer_count; i++)
+        arch->layers[i].window = (found ? listed[i] : is_sliding(i, arg)) ? window : 0;
+    return px_ok();
+}
+
+bool px_family_present(const px_config *config, const char *tensor)
+{
+    return px_model_file_tensor(config->file, tensor) != NULL;
+}

@@ -29,7 +29,20 @@ struct px_family {
     const px_name *gguf_names, *hf_names; /* looked up before the common tables; may be NULL */
 };
 
-extern const px_family px_families[]; /* ends with name NULL */
+/* One for each group of relatives, ended by name NULL. */
+extern const px_family px_families_llama[], px_families_qwen[], px_families_gemma[],
+    px_families_phi[], px_families_glm[];
+
+/* The family that `config` names; UNIMPLEMENTED lists the known ones. */
+px_status px_family_find(const px_config *config, const px_family **out) PX_MUST_USE;
+
+/* For describe(): a window on the layers that `is_sliding` picks (config.json's layer_types decide
+ * instead, where there are any). 0: none. */
+px_status px_family_windows(const px_config *config, px_arch *arch, uint32_t window,
+    bool (*is_sliding)(uint32_t layer, uint32_t arg), uint32_t arg) PX_MUST_USE;
+bool px_family_every_layer(uint32_t layer, uint32_t arg);
+/* GGUF metadata says nothing of biases and the like: they are there or not. */
+bool px_family_present(const px_config *config, const char *tensor);
 
 /* The name a role has in this model's format, or NULL. */
 const px_name *px_family_name(const px_family *family, bool gguf, px_role role);
