@@ -31,6 +31,13 @@ typedef struct query {
     float most, sum;      /* running maximum of the scores; sum of e^(score - most) */
 } query;
 
+/* CHUNK positions of a sequence, as far as any query of the tile sees them. */
+typedef struct chunk {
+    const uint8_t *k[CHUNK_BLOCKS], *v[CHUNK_BLOCKS];
+    uint32_t block_begin, block_end; /* within the chunk */
+    uint32_t token_begin, token_end; /* within the chunk */
+} chunk;
+
 /* --- scores: query vectors by blocks of 16 tokens ------------------------------------------------
  */
 
@@ -93,49 +100,60 @@ PX_INLINE void score_tile(const px_dtype dtype, const int count, const int block
 /* --- weighted sums of V: query vectors by dims
  * ---------------------------------------------------- */
 
-/* Eight dims of one token as floats, from `d`. */
-PX_INLINE __m256 load_v(
-    const px_dtype dtype, const uint8_t *head, uint32_t token, uint32_t dims, uint32_t d)
+/* Bytes of one token's V row. */
+PX_INLINE size_t v_row_bytes(const px_dtype dtype, uint32_t dims)
 {
-    size_t at = (size_t)token * dims + d;
     switch (dtype) {
-    case PX_F32: return _mm256_loadu_ps((const float *)head + at);
-    case PX_F16: return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(head + 2 * at)));
+    case PX_F32: return (size_t)dims * 4;
+    case PX_Q8_0: return (size_t)dims / 32 * PX_KV_Q8_BLOCK_BYTES;
+    default: return (size_t)dims * 2;
+    }
+}
+
+/* Eight dims of one token as floats, from `d`. */
+PX_INLINE __m256 load_v(const px_dtype dtype, const uint8_t *row, uint32_t d)
+{
+    switch (dtype) {
+    case PX_F32: return _mm256_loadu_ps((const float *)row + d);
+    case PX_F16: return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)row + d / 8));
     case PX_BF16:
         return _mm256_castsi256_ps(_mm256_slli_epi32(
-            _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(head + 2 * at))), 16));
+            _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)row + d / 8)), 16));
     default: {
-        const uint8_t *block = head + at / 32 * PX_KV_Q8_BLOCK_BYTES;
+        const uint8_t *block = row + d / 32 * PX_KV_Q8_BLOCK_BYTES;
         uint16_t half;
         memcpy(&half, block, 2);
-        __m128i quants = _mm_loadl_epi64((const __m128i *)(block + 2 + at % 32));
+        __m128i quants = _mm_loadl_epi64((const __m128i *)(block + 2 + d % 32));
         return _mm256_mul_ps(
             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(quants)), _mm256_set1_ps(_cvtsh_ss(half)));
     }
     }
 }
 
-/* out[d .. d + 8 vectors) += weights . V, tokens ascending */
+/* out[d .. d + 8 vectors) += weights . V over the chunk's tokens, ascending */
 PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vectors,
-    const query *queries, const uint8_t *const *heads, uint32_t begin, uint32_t end, uint32_t dims,
-    uint32_t d, const float *weights)
+    const query *queries, const chunk *c, uint32_t dims, uint32_t d, const float *weights)
 {
+    const size_t row_bytes = v_row_bytes(dtype, dims);
     __m256 acc[MANY][4];
     for (int i = 0; i < count; i++) {
         for (int v = 0; v < vectors; v++) acc[i][v] = _mm256_loadu_ps(queries[i].out + d + 8 * v);
     }
-    for (uint32_t t = begin; t < end; t++) {
-        __m256 value[4];
+    for (uint32_t t = c->token_begin; t < c->token_end;) {
+        const uint8_t *row = c->v[t / T] + t % T * row_bytes;
+        uint32_t block_end = t / T * T + T;
+        if (block_end > c->token_end) block_end = c->token_end;
+        for (; t < block_end; t++, row += row_bytes) {
+            __m256 value[4];
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            value[v] = load_v(dtype, heads[t / T], t % T, dims, d + 8 * (uint32_t)v);
-        }
+            for (int v = 0; v < vectors; v++) value[v] = load_v(dtype, row, d + 8 * (uint32_t)v);
 #pragma GCC unroll 8
-        for (int i = 0; i < count; i++) {
-            __m256 weight = _mm256_broadcast_ss(weights + i * CHUNK + t);
+            for (int i = 0; i < count; i++) {
+                __m256 weight = _mm256_broadcast_ss(weights + i * CHUNK + t);
 #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                acc[i][v] = _mm256_fmadd_ps(value[v], weight, acc[i][v]);
+                for (int v = 0; v < vectors; v++) {
+                    acc[i][v] = _mm256_fmadd_ps(value[v], weight, acc[i][v]);
+                }
             }
         }
     }
@@ -145,14 +163,14 @@ PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vecto
 }
 
 /* The dims past the last whole vector, the same chain in plain code. */
-static void value_tail(px_dtype dtype, int count, const query *queries, const uint8_t *const *heads,
-    uint32_t begin, uint32_t end, uint32_t dims, const float *weights)
+static void value_tail(px_dtype dtype, int count, const query *queries, const chunk *c,
+    uint32_t dims, const float *weights)
 {
-    for (uint32_t d = dims / 8 * 8; d < dims; d++) {
-        for (uint32_t t = begin; t < end; t++) {
+    for (uint32_t t = c->token_begin; t < c->token_end; t++) {
+        for (uint32_t d = dims / 8 * 8; d < dims; d++) {
             float value;
-            size_t at = px_dtype_bytes(dtype, (size_t)(t % T) * dims + d);
-            px_dtype_to_f32(dtype, heads[t / T] + at, &value, 1);
+            px_dtype_to_f32(
+                dtype, c->v[t / T] + px_dtype_bytes(dtype, (size_t)(t % T) * dims + d), &value, 1);
             for (int i = 0; i < count; i++) {
                 queries[i].out[d] = fmaf(value, weights[i * CHUNK + t], queries[i].out[d]);
             }
@@ -162,13 +180,6 @@ static void value_tail(px_dtype dtype, int count, const query *queries, const ui
 
 /* --- one type of cache: all register tiles
  * -------------------------------------------------------- */
-
-/* The blocks [0, blocks) of a chunk that any query of the tile sees. */
-typedef struct chunk {
-    const uint8_t *k[CHUNK_BLOCKS], *v[CHUNK_BLOCKS];
-    uint32_t block_begin, block_end; /* within the chunk */
-    uint32_t token_begin, token_end; /* within the chunk */
-} chunk;
 
 #define EACH_COUNT(count, call)                                                                    \
     switch (count) {                                                                               \
@@ -210,8 +221,7 @@ PX_INLINE void add_values(const px_dtype dtype, const px_kv_layer *kv, const chu
         int some = count - i < MANY ? count - i : MANY;
         uint32_t d = 0;
 #define VALUES(n, vectors)                                                                         \
-    value_tile(dtype, n, vectors, queries + i, c->v, c->token_begin, c->token_end, dims, d,        \
-        weights + i * CHUNK)
+    value_tile(dtype, n, vectors, queries + i, c, dims, d, weights + i * CHUNK)
 #define TWO(n) VALUES(n, 2)
 #define ONE(n) VALUES(n, 1)
         for (; some <= NARROW && d + 32 <= dims; d += 32) {
@@ -227,8 +237,7 @@ PX_INLINE void add_values(const px_dtype dtype, const px_kv_layer *kv, const chu
 #undef TWO
 #undef ONE
         if (d < dims) {
-            value_tail(dtype, some, queries + i, c->v, c->token_begin, c->token_end, dims,
-                weights + i * CHUNK);
+            value_tail(dtype, some, queries + i, c, dims, weights + i * CHUNK);
         }
     }
 }
@@ -284,37 +293,72 @@ PX_INLINE __m256 cap(__m256 s, float softcap)
     return _mm256_mul_ps(_mm256_sub_ps(one, rest), _mm256_set1_ps(softcap));
 }
 
+static void scale_row(float *row, uint32_t count, float factor)
+{
+    uint32_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        _mm256_storeu_ps(row + i, _mm256_mul_ps(_mm256_loadu_ps(row + i), _mm256_set1_ps(factor)));
+    }
+    for (; i < count; i++) row[i] *= factor;
+}
+
+/* The scores of positions that the query does not see become -infinite. */
+PX_INLINE void mask(const query *q, uint32_t position, __m256 s[CHUNK / 8])
+{
+    /* Positions within the chunk: small, and `last` may lie beyond it. */
+    int first = q->first > position ? (int)(q->first - position) : 0;
+    int last = q->last - position < CHUNK ? (int)(q->last - position) : CHUNK;
+    __m256i at = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    for (int i = 0; i < CHUNK / 8; i++, at = _mm256_add_epi32(at, _mm256_set1_epi32(8))) {
+        __m256i hidden = _mm256_or_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(first), at),
+            _mm256_cmpgt_epi32(at, _mm256_set1_epi32(last)));
+        s[i] = _mm256_blendv_ps(s[i], _mm256_set1_ps(-INFINITY), _mm256_castsi256_ps(hidden));
+    }
+}
+
 /* A chunk's raw scores become weights e^(score - most); the output so far moves to the new most. */
 static void soften(const px_attention *op, query *q, uint32_t position, float *scores)
 {
-    const __m256 lanes = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);
-    /* Positions within the chunk are small, so floats compare them exactly. */
-    float first = q->first > position ? (float)(q->first - position) : 0;
-    float last = q->last - position < CHUNK ? (float)(q->last - position) : CHUNK;
+    if (q->first >= position + CHUNK || q->last < position) { /* sees none of it */
+        memset(scores, 0, CHUNK * sizeof *scores);
+        return;
+    }
     __m256 s[CHUNK / 8], most = _mm256_set1_ps(q->most);
-    if (q->first >= position + CHUNK || q->last < position) first = CHUNK; /* sees none of it */
     for (int i = 0; i < CHUNK / 8; i++) {
-        __m256 at = _mm256_add_ps(lanes, _mm256_set1_ps((float)(8 * i)));
-        __m256 seen = _mm256_and_ps(_mm256_cmp_ps(at, _mm256_set1_ps(first), _CMP_GE_OQ),
-            _mm256_cmp_ps(at, _mm256_set1_ps(last), _CMP_LE_OQ));
         s[i] = _mm256_mul_ps(_mm256_loadu_ps(scores + 8 * i), _mm256_set1_ps(op->scale));
         if (op->softcap != 0) s[i] = cap(s[i], op->softcap);
-        s[i] = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), s[i], seen);
-        most = _mm256_max_ps(most, s[i]);
     }
+    if (q->first > position || q->last < position + CHUNK - 1) mask(q, position, s);
+    for (int i = 0; i < CHUNK / 8; i++) most = _mm256_max_ps(most, s[i]);
+
     float new_most = px_max8(most);
     __m256 sums = _mm256_setzero_ps(), shift = _mm256_set1_ps(new_most);
     for (int i = 0; i < CHUNK / 8; i++) {
-        __m256 weight = px_exp8(_mm256_sub_ps(s[i], shift));
+        __m256 weight = px_exp8_below_0(_mm256_sub_ps(s[i], shift));
         _mm256_storeu_ps(scores + 8 * i, weight);
         sums = _mm256_add_ps(sums, weight);
     }
-    float fade = _mm256_cvtss_f32(px_exp8(_mm256_set1_ps(q->most - new_most)));
-    q->sum = q->sum * fade + px_sum8(sums);
-    if (fade != 1) {
-        for (uint32_t d = 0; d < op->kv->v_dim; d++) q->out[d] *= fade;
+    if (new_most != q->most) {
+        float fade = _mm256_cvtss_f32(px_exp8_below_0(_mm256_set1_ps(q->most - new_most)));
+        q->sum *= fade;
+        scale_row(q->out, op->kv->v_dim, fade);
     }
+    q->sum += px_sum8(sums);
     q->most = new_most;
+}
+
+/* The pool's blocks lie anywhere, so the hardware cannot foresee the next chunk: ask for it while
+ * this one is computed. Many queries compute long enough, and find it in the cache, without. */
+static void prefetch(
+    const px_attention *op, const uint32_t *blocks, uint32_t kv_head, uint32_t position)
+{
+    const px_kv_layer *kv = op->kv;
+    size_t k_bytes = px_dtype_bytes(kv->dtype, (size_t)T * kv->k_dim);
+    size_t v_bytes = px_dtype_bytes(kv->dtype, (size_t)T * kv->v_dim);
+    const uint8_t *k = px_kv_k_head(kv, blocks[position / T], kv_head);
+    const uint8_t *v = px_kv_v_head(kv, blocks[position / T], kv_head);
+    for (size_t i = 0; i < k_bytes; i += 64) _mm_prefetch((const char *)k + i, _MM_HINT_T1);
+    for (size_t i = 0; i < v_bytes; i += 64) _mm_prefetch((const char *)v + i, _MM_HINT_T1);
 }
 
 /* Queries of one KV head and one sequence, from the first position any sees to the last. */
@@ -336,6 +380,8 @@ static void attend(
         for (uint32_t b = c.block_begin; b < c.block_end; b++) {
             c.k[b] = px_kv_k_head(op->kv, blocks[position / T + b], kv_head);
             c.v[b] = px_kv_v_head(op->kv, blocks[position / T + b], kv_head);
+            uint32_t next = position + CHUNK + b * T;
+            if (count <= MANY && next <= last) prefetch(op, blocks, kv_head, next);
         }
         for (int i = 0; i < count && c.block_end - c.block_begin < CHUNK_BLOCKS; i++) {
             memset(scores + i * CHUNK, 0, CHUNK * sizeof *scores); /* masked, but must be numbers */
@@ -345,8 +391,7 @@ static void attend(
         values_of(op->kv, &c, queries, count, scores);
     }
     for (int i = 0; i < count; i++) {
-        float inverse = 1.0f / queries[i].sum;
-        for (uint32_t d = 0; d < op->kv->v_dim; d++) queries[i].out[d] *= inverse;
+        scale_row(queries[i].out, op->kv->v_dim, 1.0f / queries[i].sum);
     }
 }
 
