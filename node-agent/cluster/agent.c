@@ -257,7 +257,7 @@ static px_status choose_name(px_agent *a)
         return px_fail(PX_INVALID_ARGUMENT,
             "'%.80s' is no agent name: 1 to %d letters, digits, '-', '_' or '.' (see --name)", name,
             NAME_MAX_BYTES);
-    strcpy(a->name, name);
+    memcpy(a->name, name, length + 1);
     return px_ok();
 }
 
@@ -356,6 +356,7 @@ px_status px_agent_run(const px_agent_settings *settings)
     px_agent *a = px_alloc(sizeof *a);
     a->settings = *settings;
     signal(SIGPIPE, SIG_IGN); /* a peer that went shows as an error where it is written to */
+    PX_TRY(px_host_check_server(settings->server));
     PX_TRY(look_at_machine(a));
     PX_TRY(px_loop_create(&a->loop));
     PX_TRY(px_loop_on_terminate(a->loop, on_terminate, a));

@@ -23,7 +23,7 @@ typedef struct px_agent_settings { /* borrowed */
 } px_agent_settings;
 
 /* Joins and serves until SIGINT or SIGTERM, then ends its ranks and returns OK. Fails at once only
- * for what waiting cannot mend: a bad name, an unusable or busy data folder. */
+ * for what waiting cannot mend: a bad name or server, an unusable or busy data folder. */
 px_status px_agent_run(const px_agent_settings *settings) PX_MUST_USE;
 
 #endif

@@ -293,7 +293,7 @@ static px_status get_group(px_groups *groups, const wanted *want, group **out)
         PX_TRY(make_room(groups, want->name, want->generation));
         g = px_alloc(sizeof *g);
         *g = (group){.owner = groups, .generation = want->generation, .next = groups->first};
-        strcpy(g->name, want->name);
+        snprintf(g->name, sizeof g->name, "%s", want->name);
         g->secret = px_strdup(want->secret);
         g->ranks = px_alloc_array(PX_LAUNCH_RANKS_MAX, sizeof *g->ranks);
         groups->first = g;

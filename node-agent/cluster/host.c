@@ -89,7 +89,7 @@ static void list_gpus(px_host *host)
         if (entry->d_name[0] == '.') continue;
         snprintf(path, sizeof path, "%s/%s/information", root, entry->d_name);
         char *name = host->gpus[host->gpu_count++];
-        strcpy(name, "NVIDIA GPU");
+        snprintf(name, sizeof host->gpus[0], "NVIDIA GPU");
         if (!first_line(path, line, sizeof line) || strncmp(line, "Model:", 6) != 0) continue;
         const char *model = line + 6 + strspn(line + 6, " \t");
         snprintf(name, sizeof host->gpus[0], "%.*s", (int)sizeof host->gpus[0] - 1, model);
@@ -103,7 +103,7 @@ px_status px_host_look(px_host *out)
     char boot[64];
     struct stat network;
     if (gethostname(host.name, sizeof host.name - 1) != 0 || !host.name[0])
-        strcpy(host.name, "localhost");
+        snprintf(host.name, sizeof host.name, "localhost");
     if (!first_line("/proc/sys/kernel/random/boot_id", boot, sizeof boot))
         return px_fail(PX_UNAVAILABLE, "the kernel's boot id cannot be read; is /proc mounted?");
     if (stat("/proc/self/ns/net", &network) != 0)
@@ -148,28 +148,39 @@ static px_status local_towards(const struct addrinfo *server, char out[64])
     return numeric((const struct sockaddr *)&local, bytes, out);
 }
 
+/* "host:port" or "[host]:port" taken apart; *out_port points into `server`. */
+static px_status split_server(const char *server, char host[256], const char **out_port)
+{
+    const char *colon = strrchr(server, ':');
+    size_t length = colon ? (size_t)(colon - server) : 0;
+    bool bracketed = length > 2 && server[0] == '[' && server[length - 1] == ']';
+    char *end = NULL;
+    unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
+    if (bracketed) server++, length -= 2;
+    if (length < 1 || length >= 256 || port < 1 || port > 65535 || *end)
+        return px_fail(PX_INVALID_ARGUMENT, "'%.80s' is not HOST:PORT", server - bracketed);
+    memcpy(host, server, length);
+    host[length] = '\0';
+    *out_port = colon + 1;
+    return px_ok();
+}
+
+px_status px_host_check_server(const char *server)
+{
+    char host[256];
+    const char *port;
+    return split_server(server, host, &port);
+}
+
 px_status px_host_address(const char *server, const char *address, char out[64])
 {
     struct addrinfo *found;
-    if (address) {
-        PX_TRY(resolve(address, NULL, &found));
-        px_status status = numeric(found->ai_addr, found->ai_addrlen, out);
-        freeaddrinfo(found);
-        return status;
-    }
     char host[256];
-    const char *colon = strrchr(server, ':');
-    size_t length = colon ? (size_t)(colon - server) : 0;
-    if (length < 1 || length >= sizeof host || !colon[1])
-        return px_fail(PX_INVALID_ARGUMENT, "'%s' is not HOST:PORT", server);
-    memcpy(host, server, length);
-    host[length] = '\0';
-    if (host[0] == '[' && host[length - 1] == ']') {
-        memmove(host, host + 1, length);
-        host[length - 2] = '\0';
-    }
-    PX_TRY(resolve(host, colon + 1, &found));
-    px_status status = local_towards(found, out);
+    const char *port;
+    PX_TRY(split_server(server, host, &port));
+    PX_TRY(address ? resolve(address, NULL, &found) : resolve(host, port, &found));
+    px_status status =
+        address ? numeric(found->ai_addr, found->ai_addrlen, out) : local_towards(found, out);
     freeaddrinfo(found);
     return status;
 }

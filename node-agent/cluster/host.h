@@ -23,6 +23,8 @@ typedef struct px_host {
 px_status px_host_look(px_host *out) PX_MUST_USE;
 uint64_t px_host_memory_free(void); /* available without swapping, now */
 
+/* INVALID_ARGUMENT unless it has the form "host:port" or "[host]:port". */
+px_status px_host_check_server(const char *server) PX_MUST_USE;
 /* The numeric address by which `server` ("host:port") sees this machine, or, given `address`, that
  * name resolved. UNAVAILABLE with a sentence when a name does not resolve or no route leads there.
  */

@@ -2,6 +2,7 @@
 #include "cluster/relay.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -59,7 +60,7 @@ px_status px_relay_begin(
         free(ask);
         return px_fail(PX_INTERNAL, "the kernel gives no random numbers");
     }
-    strcpy(ask->group, request->group); /* its length was checked when the group was made */
+    snprintf(ask->group, sizeof ask->group, "%s", request->group); /* a group here: it fits */
     ask->host = px_strdup(request->host);
     relay->asks = ask;
     relay->count++;
@@ -217,7 +218,7 @@ static px_status start_daemon(px_relay *relay, const px_msg_remote_start *start,
     daemon_run *run = px_alloc(sizeof *run);
     *run = (daemon_run){
         .relay = relay, .id = start->id, .generation = start->generation, .next = relay->runs};
-    strcpy(run->group, start->group); /* its length was checked when the group was made */
+    snprintf(run->group, sizeof run->group, "%s", start->group); /* a group here: it fits */
     px_child_options child = {.argv = argv,
         .env = (const char *[]){px_buf_text(&scratch), NULL},
         .on_line = on_daemon_line,

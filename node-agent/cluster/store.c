@@ -45,9 +45,9 @@ static void look(const char *folder, uint64_t *out_bytes, long *out_version)
         if (stat(path, &info) != 0) continue;
         if (S_ISREG(info.st_mode) && is_weights(entry->d_name))
             *out_bytes += (uint64_t)info.st_size;
-        if (S_ISDIR(info.st_mode) && is_version(entry->d_name) &&
-            atol(entry->d_name) > *out_version)
-            *out_version = atol(entry->d_name);
+        if (!S_ISDIR(info.st_mode) || !is_version(entry->d_name)) continue;
+        long version = strtol(entry->d_name, NULL, 10);
+        if (version > *out_version) *out_version = version;
     }
     if (dir) closedir(dir);
 }

@@ -1,13 +1,14 @@
 """A real cluster through deaths: of a rank, of an agent, of the control plane. New requests are served."""
 import os
 import signal
+import subprocess
 import sys
 import time
 
 import grpc
 
 from agent import alive
-from cluster import Cluster, stubs, tiny_model, wait_for
+from cluster import BIN, Cluster, stubs, tiny_model, wait_for
 
 inference_pb = stubs()["inference"][0]
 MODEL = tiny_model()
@@ -100,11 +101,22 @@ def restart_the_control_plane(cluster, want):
     print(f"    control plane killed and started: its ranks adopted, served after {time.monotonic() - begin:.2f} s")
 
 
+def a_twin_is_refused(cluster, want):
+    log = os.path.join(cluster.dir, "twin.log")
+    with open(log, "wb") as file:
+        cluster.processes["twin"] = subprocess.Popen(
+            [BIN + "/node-agent", "join", "--server", cluster.server, "--name", "agent0", "--data", cluster.dir + "/twin"],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    wait_for("the twin's refusal", 10, lambda: b"agent0" in open(log, "rb").read().partition(b"control.unreachable")[2])
+    assert len(cluster.nodes()) == 2 and ask(cluster) == want
+    cluster.kill("twin", signal.SIGTERM)
+
+
 def main():
     with Cluster(agents=2) as cluster:
         cluster.cli("deploy", MODEL, "--name", "tiny", "--tp", "2")
         want = ask(cluster)
-        for check in (kill_a_rank, kill_an_agent, restart_the_control_plane, kill_a_rank):
+        for check in (kill_a_rank, a_twin_is_refused, kill_an_agent, restart_the_control_plane, kill_a_rank):
             if sys.argv[1:] and check.__name__ not in sys.argv[1:]:
                 continue
             check(cluster, want)

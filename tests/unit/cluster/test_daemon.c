@@ -11,9 +11,9 @@ static char *good[] = {" orted", "-mca", "orte_leave_session_attached", "\"1\"",
     "orte_hnp_uri", "\"1080426496.0;tcp://10.77.3.1:54165\"", "--mca", "plm_rsh_agent",
     "\"node-agent remote-start\"", "--mca", "plm_rsh_no_tree_spawn", "\"1\"", "--mca",
     "oob_tcp_if_include", "\"10.77.3.0/30\"", "--mca", "btl_tcp_if_include", "\"10.77.3.0/30\"",
-    "--mca", "pml", "\"ob1\"", "--mca", "btl", "\"tcp,self\"", "-mca", "plm", "\"rsh\"",
-    "-mca", "rmaps_base_oversubscribe", "\"1\"", "-mca", "hwloc_base_binding_policy", "\"none\"",
-    "-mca", "pmix", "\"^s1,s2,cray,isolated\""};
+    "--mca", "pml", "\"ob1\"", "--mca", "btl", "\"tcp,self\"", "-mca", "plm", "\"rsh\"", "-mca",
+    "rmaps_base_oversubscribe", "\"1\"", "-mca", "hwloc_base_binding_policy", "\"none\"", "-mca",
+    "pmix", "\"^s1,s2,cray,isolated\""};
 enum { GOOD_WORDS = sizeof good / sizeof *good };
 
 static px_arena arena;

@@ -1,5 +1,6 @@
 /* What an agent says about its machine: plausible numbers, quickly, and the models it has. */
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -43,8 +44,24 @@ PX_TEST(the_address_is_the_one_the_server_sees)
     PX_CHECK_STR(address, "127.0.0.1");
     PX_CHECK_OK(px_host_address("127.0.0.1:8081", "127.0.0.3", address));
     PX_CHECK_STR(address, "127.0.0.3");
-    px_status status = px_host_address("nonsense", NULL, address);
-    PX_CHECK(status.code == PX_INVALID_ARGUMENT && strstr(status.text, "HOST:PORT"));
+    static const char *const bad[] = {
+        "nonsense", "", ":8081", "host:", "host:port", "host:0", "host:99999", "host:80x"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        px_status status = px_host_check_server(bad[i]);
+        PX_CHECK(status.code == PX_INVALID_ARGUMENT && strstr(status.text, "HOST:PORT"));
+    }
+    PX_CHECK_OK(px_host_check_server("[::1]:8081"));
+    PX_CHECK_OK(px_host_check_server("control.example:8081"));
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+    PX_CHECK(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
 static char root[] = "/tmp/px-store-XXXXXX";
@@ -83,9 +100,7 @@ PX_TEST(the_store_lists_what_could_be_loaded)
     PX_CHECK(store.models[2].bytes == 40 && strstr(store.models[2].path, "/versions/10"));
     PX_CHECK(store.models[2].path[0] == '/');
     px_store_done(&store);
-    char command[600];
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    PX_CHECK(system(command) == 0);
+    remove_tree(root);
     PX_CHECK(px_store_scan(root, &store).code == PX_NOT_FOUND);
 }
 

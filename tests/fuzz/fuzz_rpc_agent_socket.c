@@ -1,0 +1,39 @@
+/* The agent's unix socket and what it lets through: frames, and a daemon's command line. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster/daemon.h"
+#include "cluster/wire.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void judge(const px_msg_remote_ask *ask)
+{
+    px_arena arena;
+    px_daemon_words words = {.list = ask->argv, .count = ask->n_argv};
+    const char *const *argv = NULL;
+    px_arena_init(&arena, 256 * 1024);
+    px_status status = px_daemon_command(&words, &arena, &argv);
+    /* Whatever is let through runs orted, and nothing of it reaches a shell or another program. */
+    if (px_is_ok(status)) PX_ASSERT(strcmp(argv[0], "orted") == 0);
+    for (size_t i = 0; argv && argv[i]; i++)
+        PX_ASSERT(!strpbrk(argv[i], " \t\n\"'`$\\|<>&") && !strstr(argv[i], "rsh_agent"));
+    px_arena_done(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    size_t at = 0;
+    while (at < size) {
+        px_msg_local *message;
+        size_t used = 0;
+        px_status status = px_wire_decode(data + at, size - at, &message, &used);
+        if (!px_is_ok(status) || !message) break;
+        PX_ASSERT(used > 0 && used <= size - at);
+        if (message->kind_case == PX_LOCAL(REMOTE_START)) judge(message->remote_start);
+        phalanx__v1__local_message__free_unpacked(message, NULL);
+        at += used;
+    }
+    return 0;
+}
