@@ -1,8 +1,8 @@
 /* test_args.c - what a command line may look like, and what each wrong one is told. */
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/args.h"
+#include "base/child.h"
 #include "base/fs.h"
 #include "test.h"
 
@@ -139,8 +139,8 @@ PX_TEST(help_shows_groups_defaults_and_ranges)
     PX_CHECK(strstr(text, "  prog run --model m\n"));
     /* In the first group, though declared after the second. */
     PX_CHECK(strstr(text, "--json") < strstr(text, "Sampling:"));
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
-        PX_CHECK(strlen(line) <= 100);
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+        PX_CHECK(strcspn(line, "\n") <= 100);
     free(text);
 }
 
@@ -198,7 +198,6 @@ static int run_line(char *const *argv, px_buf *out)
         px_buf_done(&out_);                                                                        \
     } while (0)
 
-/* First, as px_args_failed() looks back on the whole process. */
 PX_TEST(commands_exit_with_what_happened)
 {
     CHECK_LINE(0, "", "run", "x", "y");
@@ -217,26 +216,41 @@ PX_TEST(commands_exit_with_what_happened)
     px_buf_done(&out);
 }
 
+static void take_line(void *arg, const char *line)
+{
+    px_buf_puts(arg, line);
+    px_buf_putc(arg, '\n');
+}
+
+static px_loop *bash_loop;
+static void bash_ended(void *arg, int exit_code, int signal_number)
+{
+    PX_CHECK(exit_code == 0 && signal_number == 0);
+    px_loop_stop(bash_loop);
+}
+
 PX_TEST(completion_is_bash_that_works)
 {
-    px_buf script;
+    px_buf script, said;
     PX_CHECK(run_line((char *const[]){"prog", "completion", NULL}, &script) == 0);
     px_buf_puts(&script,
         "COMP_WORDS=(prog run --ma); COMP_CWORD=2; _prog; echo \"${COMPREPLY[*]}\"\n"
         "COMP_WORDS=(prog ''); COMP_CWORD=1; _prog; echo \"${COMPREPLY[*]}\"\n"
-        "COMP_WORDS=(prog run --model x); COMP_CWORD=3; _prog; "
-        "echo \"[${COMPREPLY[*]}]\"\n");
-    char path[] = "/tmp/px_completion_XXXXXX", line[256], all[1024] = "";
-    int file = mkstemp(path);
-    PX_CHECK(write(file, px_buf_text(&script), script.length) == (ssize_t)script.length);
-    close(file);
-    snprintf(line, sizeof line, "bash %s", path);
-    FILE *bash = popen(line, "r");
-    while (fgets(line, sizeof line, bash)) strcat(all, line);
-    PX_CHECK(pclose(bash) == 0);
-    PX_CHECK_STR(all, "--max-tokens\nrun bad misused completion help --help --version\n[]\n");
-    unlink(path);
+        "COMP_WORDS=(prog run --model x); COMP_CWORD=3; _prog; echo \"[${COMPREPLY[*]}]\"\n");
+    px_buf_init(&said, 1 << 16);
+    px_child *bash;
+    const char *argv[] = {"bash", "-c", px_buf_text(&script), NULL};
+    PX_CHECK_OK(px_loop_create(&bash_loop));
+    PX_CHECK_OK(px_child_start(bash_loop,
+        &(px_child_options){
+            .argv = argv, .on_line = take_line, .on_exit = bash_ended, .arg = &said},
+        &bash));
+    px_loop_run(bash_loop);
+    px_loop_free(bash_loop);
+    PX_CHECK_STR(
+        px_buf_text(&said), "--max-tokens\nrun bad misused completion help --help --version\n[]\n");
     px_buf_done(&script);
+    px_buf_done(&said);
 }
 
 PX_TEST_MAIN()

@@ -123,7 +123,7 @@ PX_TEST(its_own_children_end_with_it)
     px_child *child;
     PX_REQUIRE(start_shell(&o, "sleep 60 & echo $!", &child).code == PX_OK);
     px_loop_run(o.loop);
-    pid_t orphan = atoi(px_buf_text(&o.output));
+    pid_t orphan = (pid_t)strtol(px_buf_text(&o.output), NULL, 10);
     PX_REQUIRE(orphan > 1);
     char stat_path[64];
     snprintf(stat_path, sizeof stat_path, "/proc/%d/stat", orphan);

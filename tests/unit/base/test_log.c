@@ -14,7 +14,7 @@ static int saved_stderr = -1;
 static void begin(void)
 {
     saved_stderr = dup(2);
-    strcpy(path + sizeof path - 7, "XXXXXX");
+    memcpy(path + sizeof path - 7, "XXXXXX", 6);
     int file = mkstemp(path);
     dup2(file, 2);
     close(file);
