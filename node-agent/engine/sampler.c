@@ -1,24 +1,34 @@
 /* sampler.c - see sampler.h.
  *
- * The filters keep a prefix of the tokens in descending order, so only that prefix is sorted: a
- * heap over the tokens that can take part gives it one by one.
+ * The filters keep a prefix of the tokens in descending order of their logits, so only that prefix
+ * is sorted: a heap over the tokens that can take part gives it one by one. Weights are
+ * exp((logit - best) / temperature), probabilities up to a factor; our own exp() makes them the
+ * same numbers on every machine, and loops over lanes become vector code.
  */
 #include "engine/sampler.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/random.h"
 
+enum { LANES = 4, BLOCK = 1024 /* tokens whose weights are summed together */ };
+static const float temperature_least = 1e-5f; /* below, all but the best would weigh nothing */
+
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t masks __attribute__((vector_size(LANES * sizeof(int32_t)))); /* -1 or 0 */
+
 typedef struct candidate {
-    float weight; /* exp((logit - best) / temperature): probability up to a factor, at most 1 */
+    float logit;
     uint32_t id;
 } candidate;
 
 struct px_sampler {
     uint32_t vocabulary;
-    size_t bytes;
-    candidate *heap; /* [vocabulary] */
+    size_t heap_bytes;
+    candidate *heap;    /* [vocabulary] */
+    double *block_sums; /* [blocks of the vocabulary] of weights */
 };
 
 px_status px_sampling_check(const px_sampling *sampling)
@@ -39,11 +49,12 @@ px_status px_sampler_create(uint32_t vocabulary, px_sampler **out)
 {
     px_sampler *sampler = px_alloc(sizeof *sampler);
     sampler->vocabulary = vocabulary;
-    sampler->bytes = (size_t)vocabulary * sizeof *sampler->heap;
+    sampler->heap_bytes = (size_t)vocabulary * sizeof *sampler->heap;
+    sampler->block_sums = px_alloc_array(vocabulary / BLOCK + 1, sizeof *sampler->block_sums);
     void *heap;
-    px_status status = px_big_alloc(sampler->bytes, "the sampler's candidates", &heap);
+    px_status status = px_big_alloc(sampler->heap_bytes, "the sampler's candidates", &heap);
     if (!px_is_ok(status)) {
-        free(sampler);
+        px_sampler_free(sampler);
         return status;
     }
     sampler->heap = heap;
@@ -54,143 +65,271 @@ px_status px_sampler_create(uint32_t vocabulary, px_sampler **out)
 void px_sampler_free(px_sampler *sampler)
 {
     if (!sampler) return;
-    px_big_free(sampler->heap, sampler->bytes);
+    px_big_free(sampler->heap, sampler->heap_bytes);
+    free(sampler->block_sums);
     free(sampler);
 }
 
-/* The first of the largest finite values. Two plain passes: the first has no dependence between
- * lanes, so the compiler makes vector code of it. */
+/* --- arithmetic over a whole row ---------------------------------------------------------- */
+
+static inline lanes load(const float *from)
+{
+    lanes x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
+static inline lanes choose(masks where, lanes yes, lanes no)
+{
+    return (lanes)((where & (masks)yes) | (~where & (masks)no));
+}
+
+/* NaN is never larger. */
+static float largest(const float *x, uint32_t count)
+{
+    enum { CHAINS = 4 }; /* independent ones, so that none waits for the last comparison */
+    float best = -INFINITY;
+    lanes chain[CHAINS];
+    for (int j = 0; j < CHAINS; j++) chain[j] = (lanes){-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    uint32_t i = 0;
+    for (; i + CHAINS * LANES <= count; i += CHAINS * LANES) {
+        for (int j = 0; j < CHAINS; j++) {
+            lanes next = load(x + i + (uint32_t)j * LANES);
+            chain[j] = choose(next > chain[j], next, chain[j]);
+        }
+    }
+    for (; i < count; i++) best = x[i] > best ? x[i] : best;
+    for (int j = 0; j < CHAINS * LANES; j++) {
+        float one = chain[j / LANES][j % LANES];
+        best = one > best ? one : best;
+    }
+    return best;
+}
+
+/* The first of the largest finite values; -1: there is none. */
 static int64_t argmax(const float *x, uint32_t count)
 {
-    enum { LANES = 16 };
-    float lane[LANES];
-    for (int j = 0; j < LANES; j++) lane[j] = -INFINITY;
-    uint32_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (int j = 0; j < LANES; j++) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
-    float best = -INFINITY;
-    for (; i < count; i++) best = x[i] > best ? x[i] : best;
-    for (int j = 0; j < LANES; j++) best = lane[j] > best ? lane[j] : best;
+    float best = largest(x, count);
     if (!isfinite(best)) { /* nothing, or an infinity among the values: look at each */
         best = -INFINITY;
-        for (i = 0; i < count; i++)
+        for (uint32_t i = 0; i < count; i++)
             if (isfinite(x[i]) && x[i] > best) best = x[i];
         if (!isfinite(best)) return -1;
     }
-    for (i = 0; x[i] != best; i++) {
-    }
-    return i;
+    int64_t first = 0;
+    while (x[first] != best) first++;
+    return first;
 }
 
-static float weight_of(float logit, float best, float temperature)
+/* 2^t for t <= 0: the exponent's bits times Taylor's series of 2^f, |f| <= 1/2 (7 digits). */
+static inline lanes exp2_of(lanes t)
 {
-    return isfinite(logit) ? expf((logit - best) / temperature) : 0;
+    t = choose(t > -126, t, (lanes){-126, -126, -126, -126});
+    masks whole = __builtin_convertvector(t - 0.5f, masks);
+    lanes f = t - __builtin_convertvector(whole, lanes);
+    lanes series = 1.5403530e-4f * f + 1.3333558e-3f;
+    series = series * f + 9.6181291e-3f;
+    series = series * f + 5.5504109e-2f;
+    series = series * f + 2.4022651e-1f;
+    series = series * f + 6.9314718e-1f;
+    series = series * f + 1;
+    return (lanes)((whole + 127) << 23) * series;
 }
+
+typedef struct scale {  /* from logits to weights */
+    float best, factor; /* log2(e) / temperature */
+} scale;
+
+/* At most 1, which is the best one's; 0 for what is no finite number. */
+static inline lanes weights_of(scale s, lanes logits)
+{
+    masks valid = (logits <= s.best) & (logits > -INFINITY);
+    return choose(valid, exp2_of((logits - s.best) * s.factor), (lanes){0});
+}
+
+static float weight_of(scale s, float logit)
+{
+    return weights_of(s, (lanes){logit})[0];
+}
+
+static double sum_block(scale s, const float *logits, uint32_t count)
+{
+    lanes sums = {0};
+    uint32_t i = 0;
+    for (; i + LANES <= count; i += LANES) sums += weights_of(s, load(logits + i));
+    double sum = 0;
+    for (; i < count; i++) sum += weight_of(s, logits[i]);
+    for (int j = 0; j < LANES; j++) sum += sums[j];
+    return sum;
+}
+
+static uint32_t at_most(uint32_t value, uint32_t limit)
+{
+    return value < limit ? value : limit;
+}
+
+/* The weight of all tokens; also block by block. */
+static double sum_all(px_sampler *sampler, scale s, const float *logits)
+{
+    double total = 0;
+    for (uint32_t at = 0; at < sampler->vocabulary; at += BLOCK) {
+        double sum = sum_block(s, logits + at, at_most(BLOCK, sampler->vocabulary - at));
+        sampler->block_sums[at / BLOCK] = sum;
+        total += sum;
+    }
+    return total;
+}
+
+/* --- a heap of candidates ----------------------------------------------------------------- */
 
 static bool before(candidate a, candidate b)
 {
-    return a.weight > b.weight || (a.weight == b.weight && a.id < b.id);
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
 }
 
-static void sift_down(candidate *heap, uint32_t count, uint32_t at)
+static bool after(candidate a, candidate b)
+{
+    return before(b, a);
+}
+
+typedef bool (*order_fn)(candidate a, candidate b);
+
+static inline void sift_down(candidate *heap, uint32_t count, uint32_t at, order_fn order)
 {
     candidate moved = heap[at];
     for (;;) {
         uint32_t child = 2 * at + 1;
         if (child >= count) break;
-        if (child + 1 < count && before(heap[child + 1], heap[child])) child++;
-        if (!before(heap[child], moved)) break;
+        if (child + 1 < count && order(heap[child + 1], heap[child])) child++;
+        if (!order(heap[child], moved)) break;
         heap[at] = heap[child];
         at = child;
     }
     heap[at] = moved;
 }
 
-/* Moves the best candidate behind the heap, where the sorted prefix grows downwards. */
+static void make_heap(candidate *heap, uint32_t count, order_fn order)
+{
+    for (uint32_t i = count / 2; i-- > 0;) sift_down(heap, count, i, order);
+}
+
+/* Moves the first candidate behind the heap, where the sorted prefix grows downwards. */
 static candidate pop(candidate *heap, uint32_t *count)
 {
     candidate top = heap[0];
     heap[0] = heap[--*count];
-    if (*count) sift_down(heap, *count, 0);
+    if (*count) sift_down(heap, *count, 0, before);
     heap[*count] = top;
     return top;
 }
 
-/* No filter: walk the distribution in id order. */
-static uint32_t draw_all(const float *logits, const px_sampling *sampling, uint32_t vocabulary,
-    float best, double total, double unit)
+/* --- who takes part ----------------------------------------------------------------------- */
+
+/* The k best, in a heap whose top is the worst of them until it is done. */
+static uint32_t select_top(px_sampler *sampler, uint32_t k, scale s, const float *logits)
 {
-    double left = unit * total;
-    uint32_t last = 0;
-    for (uint32_t i = 0; i < vocabulary; i++) {
-        float weight = weight_of(logits[i], best, sampling->temperature);
+    candidate *heap = sampler->heap;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < sampler->vocabulary; i++) {
+        if (count == k && logits[i] <= heap[0].logit) continue; /* ties go to the lower id */
+        if (!(logits[i] > -INFINITY && logits[i] <= s.best)) continue;
+        candidate c = {.logit = logits[i], .id = i};
+        if (count < k) {
+            heap[count++] = c;
+            if (count == k) make_heap(heap, k, after);
+        } else {
+            heap[0] = c;
+            sift_down(heap, k, 0, after);
+        }
+    }
+    return count;
+}
+
+/* Those that top-p and min-p can keep. All tokens below (1 - top_p) / vocabulary together weigh
+ * less than 1 - top_p, so the nucleus never reaches them. The bound is a little generous; the
+ * filters themselves are exact. */
+static uint32_t select_likely(
+    px_sampler *sampler, const px_sampling *sampling, scale s, double total, const float *logits)
+{
+    double floor = (1 - (double)sampling->top_p) / sampler->vocabulary * total;
+    if (floor < sampling->min_p) floor = sampling->min_p;
+    float least = floor > 0 ? s.best + (float)log2(floor * 0.999) / s.factor : -INFINITY;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < sampler->vocabulary; i++)
+        if (logits[i] >= least && logits[i] <= s.best && logits[i] > -INFINITY)
+            sampler->heap[count++] = (candidate){.logit = logits[i], .id = i};
+    return count;
+}
+
+/* --- drawing ------------------------------------------------------------------------------ */
+
+/* No filter: walk the distribution in id order, first by blocks. Where rounding leaves a crumb, the
+ * last token that can be drawn gets it. */
+static uint32_t draw_all(px_sampler *sampler, scale s, double left, const float *logits)
+{
+    uint32_t at = 0, last = 0;
+    while (at + BLOCK < sampler->vocabulary && left >= sampler->block_sums[at / BLOCK])
+        left -= sampler->block_sums[at / BLOCK], at += BLOCK;
+    for (; at < sampler->vocabulary; at++) {
+        float weight = weight_of(s, logits[at]);
         if (weight == 0) continue;
-        last = i;
+        last = at;
         left -= weight;
         if (left < 0) break;
     }
-    return last; /* rounding may leave a crumb: then it is the last token that can be drawn */
+    return last;
 }
 
-/* Filters keep the `kept` best, which lie at heap[end-1], heap[end-2], ... in descending order. */
-static uint32_t draw_filtered(
-    px_sampler *sampler, const px_sampling *sampling, uint32_t count, double total, double unit)
+/* The `count` candidates in sampler->heap; the kept ones come to lie at heap[count - 1],
+ * heap[count - 2], ... in descending order. */
+static uint32_t draw_filtered(px_sampler *sampler, const px_sampling *sampling, scale s,
+    uint32_t count, double total, double unit)
 {
-    candidate *heap = sampler->heap;
-    uint32_t end = count;
-    for (uint32_t i = count / 2; i-- > 0;) sift_down(heap, count, i);
-
-    uint32_t limit = sampling->top_k && sampling->top_k < end ? sampling->top_k : end;
-    double wanted = sampling->top_p < 1 ? sampling->top_p * total : INFINITY;
-    double sum = 0;
-    uint32_t kept = 0;
+    candidate *heap = sampler->heap, *end = heap + count;
+    double wanted = sampling->top_p < 1 ? sampling->top_p * total : INFINITY, sum = 0;
+    uint32_t left_in_heap = count, kept = 0;
+    make_heap(heap, count, before);
     if (sampling->top_k) { /* top-p is a share of what top-k left: sort that first */
-        for (uint32_t i = 0; i < limit; i++) sum += pop(heap, &count).weight;
+        for (uint32_t i = 0; i < count; i++) sum += weight_of(s, pop(heap, &left_in_heap).logit);
         if (sampling->top_p < 1) wanted = sampling->top_p * sum;
-        for (sum = 0; kept < limit && sum < wanted; kept++) sum += heap[end - 1 - kept].weight;
+        for (sum = 0; kept < count && sum < wanted; kept++)
+            sum += weight_of(s, end[-1 - (int64_t)kept].logit);
     } else {
-        for (; kept < limit && sum < wanted; kept++) sum += pop(heap, &count).weight;
+        for (; kept < count && sum < wanted; kept++)
+            sum += weight_of(s, pop(heap, &left_in_heap).logit);
     }
-    while (kept > 1 && heap[end - kept].weight < sampling->min_p) /* the best one's weight is 1 */
-        sum -= heap[end - kept--].weight;
-
+    for (; kept > 1; kept--) { /* the best one's weight is 1 */
+        float weight = weight_of(s, end[-(int64_t)kept].logit);
+        if (weight >= sampling->min_p) break;
+        sum -= weight;
+    }
     double left = unit * sum;
     uint32_t pick = 0;
     for (; pick + 1 < kept; pick++) {
-        left -= heap[end - 1 - pick].weight;
+        left -= weight_of(s, end[-1 - (int64_t)pick].logit);
         if (left < 0) break;
     }
-    return heap[end - 1 - pick].id;
+    return end[-1 - (int64_t)pick].id;
 }
 
 int64_t px_sampler_pick(
     px_sampler *sampler, const px_sampling *sampling, uint32_t position, const float *logits)
 {
-    uint32_t vocabulary = sampler->vocabulary;
-    int64_t best_id = argmax(logits, vocabulary);
-    if (best_id < 0 || sampling->temperature == 0 || sampling->top_k == 1) return best_id;
+    int64_t best = argmax(logits, sampler->vocabulary);
+    bool greedy = sampling->temperature < temperature_least || sampling->top_k == 1;
+    if (best < 0 || greedy) return best;
 
-    float best = logits[best_id];
-    double total = 0;
-    for (uint32_t i = 0; i < vocabulary; i++)
-        total += weight_of(logits[i], best, sampling->temperature);
+    scale s = {.best = logits[best], .factor = 1.44269504f / sampling->temperature};
     double unit = px_random_unit(sampling->seed, position);
-    if (!sampling->top_k && sampling->top_p >= 1 && sampling->min_p == 0)
-        return draw_all(logits, sampling, vocabulary, best, total, unit);
-
-    /* All tokens below (1 - top_p) / vocabulary together weigh less than 1 - top_p, so the nucleus
-     * never reaches them; those below min-p go anyway. With top-k the shares are of what it leaves,
-     * which is known only after sorting. */
-    double floor = 0;
-    if (!sampling->top_k) {
-        floor = (1 - (double)sampling->top_p) / vocabulary * total;
-        if (floor < sampling->min_p) floor = sampling->min_p;
+    uint32_t k = at_most(sampling->top_k, sampler->vocabulary);
+    if (k) {
+        uint32_t count = select_top(sampler, k, s, logits);
+        return draw_filtered(sampler, sampling, s, count, 0, unit);
     }
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < vocabulary; i++) {
-        float weight = weight_of(logits[i], best, sampling->temperature);
-        if (weight > 0 && weight >= floor)
-            sampler->heap[count++] = (candidate){.weight = weight, .id = i};
-    }
-    return draw_filtered(sampler, sampling, count, total, unit);
+    bool needs_total = sampling->top_p < 1 || sampling->min_p == 0;
+    double total = needs_total ? sum_all(sampler, s, logits) : 0;
+    if (sampling->top_p >= 1 && sampling->min_p == 0)
+        return draw_all(sampler, s, unit * total, logits);
+    uint32_t count = select_likely(sampler, sampling, s, total, logits);
+    return draw_filtered(sampler, sampling, s, count, total, unit);
 }

@@ -45,6 +45,8 @@ PX_TEST(greedy_takes_the_first_of_the_largest_finite_values)
     random_logits(1, 8, logits);
     logits[77] = logits[501] = 9;
     PX_CHECK(px_sampler_pick(sampler, &greedy, 0, logits) == 77);
+    px_sampling cold = {.temperature = 1e-42f, .top_p = 1};
+    PX_CHECK(px_sampler_pick(sampler, &cold, 0, logits) == 77);
     logits[3] = NAN;
     logits[599] = INFINITY;
     PX_CHECK(px_sampler_pick(sampler, &greedy, 0, logits) == 77);
@@ -81,14 +83,15 @@ PX_TEST(frequencies_follow_the_softmax_at_the_temperature)
 }
 
 typedef struct ranked {
-    float weight;
+    float logit;
+    double weight;
     uint32_t id;
 } ranked;
 
 static int best_first(const void *a, const void *b)
 {
     const ranked *x = a, *y = b;
-    if (x->weight != y->weight) return x->weight < y->weight ? 1 : -1;
+    if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
     return x->id < y->id ? -1 : 1;
 }
 
@@ -99,9 +102,9 @@ static uint32_t reference(const px_sampling *sampling, uint32_t position, const 
     float best = logits[0];
     for (uint32_t i = 1; i < VOCABULARY; i++) best = fmaxf(best, logits[i]);
     for (uint32_t i = 0; i < VOCABULARY; i++)
-        all[i] = (ranked){expf((logits[i] - best) / sampling->temperature), i};
+        all[i] = (ranked){logits[i], exp((logits[i] - best) / (double)sampling->temperature), i};
     double total = 0, sum = 0, kept_sum = 0;
-    for (uint32_t i = 0; i < VOCABULARY; i++) total += all[i].weight; /* in id order */
+    for (uint32_t i = 0; i < VOCABULARY; i++) total += all[i].weight;
     qsort(all, VOCABULARY, sizeof *all, best_first);
     uint32_t limit = VOCABULARY, kept = 0;
     if (sampling->top_k && sampling->top_k < VOCABULARY) {
