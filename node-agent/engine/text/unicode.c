@@ -104,6 +104,12 @@ bool px_rune_is_control(uint32_t rune)
     return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF || c == UTF8PROC_CATEGORY_CO;
 }
 
+bool px_rune_is_unassigned(uint32_t rune)
+{
+    utf8proc_category_t c = category(rune);
+    return c == UTF8PROC_CATEGORY_CN || c == UTF8PROC_CATEGORY_CS;
+}
+
 bool px_rune_is_letter(uint32_t rune)
 {
     utf8proc_category_t c = category(rune);

@@ -54,6 +54,7 @@ bool px_rune_is_punctuation(uint32_t rune); /* ASCII punctuation and symbols, P*
 bool px_rune_is_mark(uint32_t rune);        /* Mn, Mc, Me */
 bool px_rune_is_nonspacing(uint32_t rune);  /* Mn */
 bool px_rune_is_control(uint32_t rune);     /* Cc, Cf, Co */
+bool px_rune_is_unassigned(uint32_t rune);  /* Cn, Cs */
 bool px_rune_is_letter(uint32_t rune);      /* L* */
 bool px_rune_is_word(uint32_t rune);        /* what \w matches */
 
