@@ -2,7 +2,7 @@
 #include "offline/session.h"
 
 #include <signal.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "base/term.h"
 #include "engine/doorbell.h"
@@ -71,9 +71,9 @@ static px_status run_rank(void *arg, px_comm *comm, const px_world *world)
         .on_wake = on_wake,
         .arg = &session,
     };
-    if (leads) session.progress = px_progress_create(stderr, "loading");
+    if (leads && isatty(STDERR_FILENO)) session.progress = px_progress_create(stderr, "loading");
     px_status status = px_engine_open(&options, comm, &session.engine);
-    if (leads) px_progress_done(session.progress, NULL);
+    if (session.progress) px_progress_done(session.progress, NULL);
     PX_TRY(status);
     if (leads) {
         catch_signals(&session.bell);
