@@ -1,0 +1,246 @@
+"""The front as stock clients see it: streams, cancel, deadlines, refusals, health and reflection."""
+import concurrent.futures
+import sys
+import threading
+
+import grpc
+from cluster import Cluster, skip, stubs, tiny_model, wait_for
+
+try:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+except ImportError:
+    skip("grpcio-health-checking and grpcio-reflection are missing")
+
+pb, _ = stubs()["inference"]
+admin_pb, _ = stubs()["admin"]
+checks = []
+
+
+def check(function):
+    checks.append(function)
+    return function
+
+
+def generate(stub, prompt, model="tiny", max_tokens=24, temperature=0.0, timeout=60, **more):
+    """The whole answer: text, ids, done."""
+    request = pb.GenerateRequest(model=model, text=prompt, sampling=pb.Sampling(temperature=temperature),
+                                 stopping=pb.Stopping(max_tokens=max_tokens), **more)
+    text, ids, done = b"", [], None
+    for part in stub.Generate(request, timeout=timeout):
+        assert done is None, "a part behind the last one"
+        text += part.text
+        ids += part.token_ids
+        if part.HasField("done"):
+            done = part.done
+    assert done is not None, "the stream ended with OK but without `done`"
+    return text, ids, done
+
+
+def refused(code, words, call):
+    try:
+        result = call()
+        list(result) if hasattr(result, "__iter__") else None
+    except grpc.RpcError as error:
+        assert error.code() == code, f"{error.code()}: {error.details()}"
+        assert words in error.details(), error.details()
+        return
+    raise AssertionError(f"not refused with {code}")
+
+
+def endless(stub, **options):
+    request = pb.GenerateRequest(model="tiny", text=b"Once upon a time", sampling=pb.Sampling(temperature=0.0),
+                                 stopping=pb.Stopping(ignore_eos=True))
+    return stub.Generate(request, **options)
+
+
+def load(cluster):
+    return next(d for d in cluster.admin().ListDeployments(admin_pb.ListDeploymentsRequest()).deployments
+                if d.name == "tiny")
+
+
+def wait_idle(cluster, what):
+    wait_for(f"the engine to drop {what}", 5, lambda: load(cluster).running == 0)
+    d = load(cluster)
+    assert d.kv_blocks_free == d.kv_blocks, f"{what} left {d.kv_blocks - d.kv_blocks_free} KV blocks behind"
+
+
+@check
+def one_answer_is_whole(cluster):
+    text, ids, done = generate(cluster.inference(), b"Hello", max_tokens=8)
+    assert done.output_tokens == len(ids) <= 8 and done.prompt_tokens > 0, done
+    assert done.finish_reason in (pb.FINISH_REASON_LENGTH, pb.FINISH_REASON_STOP)
+    assert done.total_us >= done.ttft_us >= done.queue_us
+    text.decode()
+
+
+@check
+def thirty_two_streams_say_what_each_says_alone(cluster):
+    stub = cluster.inference()
+    prompts = [f"Number {i}: the {'quick ' * (i % 7)}fox".encode() for i in range(32)]
+    alone = [generate(stub, prompt)[:2] for prompt in prompts]
+    assert len({text for text, _ in alone}) > 4, "the prompts hardly differ, so the comparison says little"
+    start = threading.Barrier(32)
+
+    def ask(prompt):
+        start.wait(20)
+        return generate(stub, prompt)[:2]
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        together = list(pool.map(ask, prompts))
+    for prompt, one, other in zip(prompts, alone, together):
+        assert one == other, f"{prompt}: alone {one}, together {other}"
+
+
+@check
+def a_seed_repeats_an_answer(cluster):
+    stub = cluster.inference()
+
+    def ask(seed):
+        request = pb.GenerateRequest(text=b"Hello", sampling=pb.Sampling(temperature=1.0, seed=seed),
+                                     stopping=pb.Stopping(max_tokens=16, ignore_eos=True))
+        return [i for part in stub.Generate(request, timeout=60) for i in part.token_ids]
+
+    assert ask(7) == ask(7)
+    assert len({tuple(ask(seed)) for seed in range(4)}) > 1
+
+
+@check
+def cancel_reaches_the_engine(cluster):
+    call = endless(cluster.inference())
+    next(call)
+    call.cancel()
+    wait_idle(cluster, "a cancelled request")
+
+
+@check
+def a_client_that_vanishes_is_dropped(cluster):
+    channel = grpc.insecure_channel(cluster.server)
+    calls = [endless(stubs()["inference"][1].InferenceStub(channel)) for _ in range(8)]
+    for call in calls:
+        next(call)
+    channel.close()
+    wait_idle(cluster, "the requests of a client that vanished")
+
+
+@check
+def deadlines_end_requests(cluster):
+    refused(grpc.StatusCode.DEADLINE_EXCEEDED, "", lambda: endless(cluster.inference(), timeout=0.3))
+    wait_idle(cluster, "a request past its deadline")
+
+
+@check
+def stop_strings_end_the_answer_before_them(cluster):
+    stub = cluster.inference()
+    whole, _, _ = generate(stub, b"Hello", max_tokens=32)
+    text = whole.decode()
+    stop = text[len(text) // 2:][:4]
+    if len(stop) < 2:
+        return
+    request = pb.GenerateRequest(text=b"Hello", sampling=pb.Sampling(temperature=0.0),
+                                 stopping=pb.Stopping(max_tokens=32, stop=[stop.encode()]))
+    parts = list(stub.Generate(request, timeout=60))
+    assert b"".join(p.text for p in parts).decode() == text[:text.index(stop)]
+    assert parts[-1].done.finish_reason == pb.FINISH_REASON_STOP
+
+
+@check
+def bad_requests_are_refused_with_a_sentence(cluster):
+    stub, invalid = cluster.inference(), grpc.StatusCode.INVALID_ARGUMENT
+    refused(grpc.StatusCode.NOT_FOUND, "no model is called 'nope'; there is: tiny",
+            lambda: generate(stub, b"x", model="nope"))
+    refused(invalid, "empty", lambda: generate(stub, b""))
+    refused(invalid, "UTF-8", lambda: generate(stub, b"\xff\xfe"))
+    refused(invalid, "missing", lambda: stub.Generate(pb.GenerateRequest(model="tiny")))
+    refused(invalid, "temperature", lambda: generate(stub, b"x", temperature=-1.0))
+    refused(invalid, "17 strings", lambda: stub.Generate(
+        pb.GenerateRequest(text=b"x", stopping=pb.Stopping(stop=[b"a"] * 17))))
+    refused(invalid, "", lambda: stub.Generate(pb.GenerateRequest(tokens=pb.TokenIds(ids=[2**32 - 1]))))
+    refused(invalid, "", lambda: generate(stub, b"word " * 50000))  # longer than any context here
+    refused(invalid, "no messages", lambda: stub.Chat(pb.ChatRequest()))
+    message = pb.ChatMessage(role="user", content=b"hi")
+    refused(invalid, "tools_json", lambda: stub.Chat(pb.ChatRequest(messages=[message], tools_json=b"{not json")))
+    refused(invalid, "template_kwargs_json",
+            lambda: stub.Chat(pb.ChatRequest(messages=[message], template_kwargs_json=b"[1]")))
+    refused(invalid, "UTF-8", lambda: stub.Tokenize(pb.TokenizeRequest(text=b"\xc3\x28")))
+    # None of it disturbed anybody.
+    generate(stub, b"Hello", max_tokens=4)
+    wait_idle(cluster, "refused requests")
+
+
+@check
+def bytes_that_are_no_message_are_refused(cluster):
+    raw = cluster.channel().unary_stream("/phalanx.v1.Inference/Generate", request_serializer=lambda b: b,
+                                         response_deserializer=lambda b: b)
+    for junk in (b"\xff" * 40, b"\x0a\xff\xff\xff\xff\x0f", b"\x12\x7fshort"):
+        refused(grpc.StatusCode.INVALID_ARGUMENT, "", lambda: raw(junk, timeout=5))
+    unknown = cluster.channel().unary_unary("/phalanx.v1.Inference/Nothing", request_serializer=lambda b: b,
+                                            response_deserializer=lambda b: b)
+    refused(grpc.StatusCode.UNIMPLEMENTED, "Nothing", lambda: unknown(b"", timeout=5))
+
+
+@check
+def models_tokens_and_chats(cluster):
+    stub = cluster.inference()
+    models = stub.ListModels(pb.ListModelsRequest(), timeout=10).models
+    assert [m.name for m in models] == ["tiny"] and models[0].ready and models[0].vocabulary > 0, models
+    ids = stub.Tokenize(pb.TokenizeRequest(text="Hello, wörld".encode()), timeout=10).ids
+    assert ids and max(ids) < models[0].vocabulary
+    # The same tokens given as ids say the same.
+    by_text = generate(stub, "Hello, wörld".encode())[1]
+    ids = stub.Tokenize(pb.TokenizeRequest(text="Hello, wörld".encode(), add_special=True), timeout=10).ids
+    request = pb.GenerateRequest(tokens=pb.TokenIds(ids=ids), sampling=pb.Sampling(temperature=0.0),
+                                 stopping=pb.Stopping(max_tokens=24))
+    assert [i for part in stub.Generate(request, timeout=60) for i in part.token_ids] == by_text
+    chat = pb.ChatRequest(messages=[pb.ChatMessage(role="user", content=b"hi")],
+                          sampling=pb.Sampling(temperature=0.0), stopping=pb.Stopping(max_tokens=8))
+    assert list(stub.Chat(chat, timeout=60))[-1].HasField("done")
+
+
+@check
+def health_is_told_for_each_service_and_model(cluster):
+    health = health_pb2_grpc.HealthStub(cluster.channel())
+    serving = health_pb2.HealthCheckResponse.SERVING
+    for service in ("", "phalanx.v1.Inference", "phalanx.v1.Admin", "phalanx.v1.Cluster", "tiny"):
+        status = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status
+        assert status == serving, (service, status)
+    refused(grpc.StatusCode.NOT_FOUND, "",
+            lambda: health.Check(health_pb2.HealthCheckRequest(service="nope"), timeout=5))
+
+
+@check
+def reflection_describes_the_services(cluster):
+    reflection = reflection_pb2_grpc.ServerReflectionStub(cluster.channel())
+    ask = [reflection_pb2.ServerReflectionRequest(list_services=""),
+           reflection_pb2.ServerReflectionRequest(file_containing_symbol="phalanx.v1.Inference")]
+    services, file = list(reflection.ServerReflectionInfo(iter(ask), timeout=10))
+    names = {s.name for s in services.list_services_response.service}
+    assert {"phalanx.v1.Inference", "phalanx.v1.Admin", "grpc.health.v1.Health"} <= names, names
+    assert any(b"phalanx/v1/inference.proto" in f for f in file.file_descriptor_response.file_descriptor_proto)
+
+
+@check
+def undeploying_is_seen_by_everyone(cluster):
+    health = health_pb2_grpc.HealthStub(cluster.channel())
+    watch = health.Watch(health_pb2.HealthCheckRequest(service="tiny"), timeout=30)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    call = endless(cluster.inference())
+    next(call)
+    cluster.cli("undeploy", "tiny")
+    refused(grpc.StatusCode.UNAVAILABLE, "undeployed", lambda: call)
+    assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    refused(grpc.StatusCode.NOT_FOUND, "no model is deployed", lambda: generate(cluster.inference(), b"x"))
+
+
+def main():
+    with Cluster(agents=2) as cluster:
+        cluster.deploy("tiny", tiny_model(), 2)
+        cluster.wait_ready("tiny")
+        for function in checks:
+            if len(sys.argv) > 1 and function.__name__ not in sys.argv[1:]:
+                continue
+            function(cluster)
+            print("ok  ", function.__name__, flush=True)
+
+
+main()
