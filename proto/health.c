@@ -110,7 +110,7 @@ static void tell(watch *w, serving_status status)
 {
     w->sent = status;
     px_status sent = send_status(w->call, status);
-    if (sent.code != PX_OK) px_rpc_call_finish(w->call, sent); /* it does not read */
+    if (sent.code != PX_OK) px_rpc_call_abort(w->call, sent); /* it does not read */
 }
 
 static void on_watch(void *service, px_rpc_call *call, const ProtobufCMessage *message)

@@ -23,7 +23,7 @@ struct px_rpc_reflection {
 static void answer(px_rpc_call *call, reflection_response *response)
 {
     px_status sent = px_rpc_call_send(call, &response->base);
-    if (sent.code != PX_OK) px_rpc_call_finish(call, sent); /* it asks but does not read */
+    if (sent.code != PX_OK) px_rpc_call_abort(call, sent); /* it asks but does not read */
 }
 
 static void answer_error(px_rpc_call *call, reflection_response *response, px_status status)
