@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cluster/host.h"
 
 enum { TICK_MS = 250, TELL_PROGRESS_MS = 200, TELL_STEPS_MS = 1000, ADDRESS_BYTES_MAX = 256 };
 
@@ -24,6 +25,7 @@ struct px_rank {
     px_wire *wire; /* NULL: not connected (yet, or any more) */
     int pid_fd;    /* -1: none */
     uint32_t pid;
+    uint64_t oom_kills; /* of the machine, when it reported first */
     int64_t heard_ns, progressed_ns, told_ns;
     double progress, told_progress;
     uint64_t steps, told_steps, resident_bytes, step_age_us;
@@ -417,6 +419,7 @@ px_status px_groups_admit(px_groups *groups, px_wire *wire, const px_msg_beat *b
     uid_t uid;
     PX_TRY(px_wire_peer(wire, &pid, &uid));
     rank->pid = (uint32_t)pid;
+    rank->oom_kills = px_host_oom_kills();
     rank->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (rank->pid_fd < 0) return px_fail(PX_UNAVAILABLE, "pid %d has ended already", (int)pid);
     rank->wire = wire;
@@ -476,13 +479,19 @@ void px_rank_beat(px_rank *rank, const px_msg_beat *beat)
     if (changed || progressed || stepped) tell(rank);
 }
 
+/* It had no last word, and its exit status is its parent's alone to read: mpirun's. */
+static px_status sudden_death(const px_rank *rank)
+{
+    return px_fail(PX_UNAVAILABLE, "rank %u (pid %u) died%s", rank->index, rank->pid,
+        px_host_oom_kills() > rank->oom_kills
+            ? "; the kernel has killed a process for want of memory since it started"
+            : "");
+}
+
 void px_rank_gone(px_rank *rank, px_status why)
 {
     group *g = rank->group;
     rank->wire = NULL;
-    if (g->ending)
-        end_rank(rank, g->why);
-    else
-        end_rank(rank, px_fail(PX_UNAVAILABLE, "rank %u (pid %u) died", rank->index, rank->pid));
+    end_rank(rank, g->ending ? g->why : sudden_death(rank));
     end_group(g, rank->end);
 }

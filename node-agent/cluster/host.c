@@ -25,7 +25,7 @@ static bool first_line(const char *path, char *out, size_t capacity)
     return good;
 }
 
-/* The value behind `key` in lines of "key: value", in the file's own unit; 0 if absent. */
+/* The value behind `key` in lines of "key: value" or "key value", in the file's unit; 0: absent. */
 static uint64_t number_in(const char *path, const char *key)
 {
     char line[256];
@@ -33,7 +33,7 @@ static uint64_t number_in(const char *path, const char *key)
     size_t length = strlen(key);
     FILE *file = fopen(path, "re");
     while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, key, length) == 0 && line[length] == ':')
+        if (strncmp(line, key, length) == 0 && (line[length] == ':' || line[length] == ' '))
             value = strtoull(line + length + 1, NULL, 10);
     if (file) fclose(file);
     return value;
@@ -76,6 +76,11 @@ uint64_t px_host_memory_free(void)
         return available;
     uint64_t used = strtoull(text, NULL, 10);
     return smaller(available, limit > used ? limit - used : 0);
+}
+
+uint64_t px_host_oom_kills(void)
+{
+    return number_in("/proc/vmstat", "oom_kill");
 }
 
 /* NVIDIA's driver lists a folder for each GPU, with "Model: NAME" in its information file. */

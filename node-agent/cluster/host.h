@@ -22,6 +22,7 @@ typedef struct px_host {
 
 px_status px_host_look(px_host *out) PX_MUST_USE;
 uint64_t px_host_memory_free(void); /* available without swapping, now */
+uint64_t px_host_oom_kills(void);   /* processes the kernel has killed for want of memory */
 
 /* INVALID_ARGUMENT unless it has the form "host:port" or "[host]:port". */
 px_status px_host_check_server(const char *server) PX_MUST_USE;

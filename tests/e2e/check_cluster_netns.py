@@ -64,6 +64,17 @@ def main():
             assert ask(cluster, "split") == want and not alive(victim)
             print(f"    the rank on {agent} killed: served again after {time.monotonic() - begin:.2f} s")
 
+        before = generation(cluster, "split")
+        begin = time.monotonic()
+        network.cut(1)
+        wait_for("the machine behind the cut to be lost", 40, lambda: len(cluster.nodes()) == 1)
+        print(f"    the link cut: its machine given up after {time.monotonic() - begin:.2f} s")
+        network.mend(1)
+        begin = time.monotonic()
+        cluster.wait_ready("split", 60, before)
+        assert ask(cluster, "split") == want
+        print(f"    the link mended: served {time.monotonic() - begin:.2f} s later")
+
         before, victim = generation(cluster, "split"), pid_of(cluster, "agent1", "split")
         cluster.kill("agent1")
         wait_for("the machine to be lost", 20, lambda: len(cluster.nodes()) == 1)
