@@ -14,6 +14,7 @@ typedef struct service_log {
     px_rpc_call *call;
     char metadata[64], peer[64];
     bool stop_on_close;
+    bool abort_when_full;
 } service_log;
 
 static px_status respond(px_rpc_call *call, uint32_t id, size_t ids)
@@ -56,6 +57,7 @@ static void pump(service_log *log, px_rpc_call *call)
         px_status status = respond(call, log->sent, log->ids_each);
         if (status.code == PX_RESOURCE_EXHAUSTED) {
             log->refused++;
+            if (log->abort_when_full) px_rpc_call_abort(call, status);
             return;
         }
         PX_CHECK_OK(status);
@@ -182,6 +184,22 @@ PX_TEST(the_send_queue_is_bounded_and_says_when_there_is_room)
     PX_CHECK_OK(client.status);
     PX_CHECK(service.refused > 0 && service.writable == service.refused);
     PX_CHECK(client.messages == 500 && client.count_ids == 500 * 4096);
+    pair_close(&pair);
+}
+
+PX_TEST(an_abort_does_not_wait_for_the_queue)
+{
+    OPEN_TEST(.send_queue_bytes = 64 * 1024);
+    service.todo = 500;
+    service.ids_each = 4096;
+    service.abort_when_full = true;
+    client_ask(&client, (px_rpc_client_call){"/test.Test/Stream"}, "x");
+    PX_CHECK(client.status.code == PX_RESOURCE_EXHAUSTED);
+    PX_CHECK(strstr(client.status.text, "reads too slowly") != NULL);
+    PX_CHECK(client.messages < (int)service.sent); /* what waited was dropped */
+    service.stop_on_close = true;
+    if (!service.closed) pair_run(&pair);
+    PX_CHECK(service.closed == 1 && service.cancelled == 1 && service.refused == 1);
     pair_close(&pair);
 }
 
