@@ -61,7 +61,7 @@ void px_answer_on_part(void *arg, const ProtobufCMessage *message)
     for (size_t i = 0; i < part->n_token_ids; i++)
         px_buf_printf(&answer->ids, "%s%u", answer->ids.length ? "," : "", part->token_ids[i]);
     px_buf_append(&answer->text, part->text.data, part->text.len);
-    if (!answer->as_json) {
+    if (part->text.len && !answer->as_json) {
         fwrite(part->text.data, 1, part->text.len, stdout);
         fflush(stdout);
     }

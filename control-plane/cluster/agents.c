@@ -46,6 +46,14 @@ px_status px_agent_check(const Phalanx__V1__Register *hello)
     return px_ok();
 }
 
+static void insert(px_agents *agents, px_agent *agent)
+{
+    uint32_t at = agents->count++;
+    for (; at > 0 && strcmp(agents->entries[at - 1]->name, agent->name) > 0; at--)
+        agents->entries[at] = agents->entries[at - 1];
+    agents->entries[at] = agent;
+}
+
 px_status px_agents_put(
     px_agents *agents, const Phalanx__V1__Register *hello, int64_t now_ns, px_agent **out)
 {
@@ -57,7 +65,7 @@ px_status px_agents_put(
         agent = px_alloc(sizeof *agent);
         strcpy(agent->name, hello->agent); /* checked */
         agent->joined_ns = now_ns;
-        agents->entries[agents->count++] = agent;
+        insert(agents, agent);
     }
     replace(&agent->machine, hello->machine);
     replace(&agent->address, hello->address);

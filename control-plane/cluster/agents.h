@@ -34,7 +34,7 @@ typedef struct px_agent {
 } px_agent;
 
 typedef struct px_agents {
-    px_agent *entries[PX_AGENTS_MAX]; /* in the order of joining */
+    px_agent *entries[PX_AGENTS_MAX]; /* by name, so that listings and placements repeat */
     uint32_t count;
 } px_agents;
 

@@ -44,9 +44,11 @@ static bool is_better(const candidate *a, const candidate *b)
     uint64_t busy_b = (uint64_t)b->agent->ranks * (a->agent->cores ? a->agent->cores : 1);
     if (busy_a != busy_b) return busy_a < busy_b;
     if (a->agent->cores != b->agent->cores) return a->agent->cores > b->agent->cores;
-    /* Two measurements of one machine never agree: only a clear difference counts. */
+    /* One machine is one memory, and two measurements of it never agree: only a clear difference
+     * between machines counts. */
     uint64_t band_a = a->agent->bandwidth_bytes_s, band_b = b->agent->bandwidth_bytes_s;
-    if (band_a > band_b + band_b / 4 || band_b > band_a + band_a / 4) return band_a > band_b;
+    bool clear = band_a > band_b + band_b / 4 || band_b > band_a + band_a / 4;
+    if (clear && strcmp(a->agent->machine, b->agent->machine) != 0) return band_a > band_b;
     return strcmp(a->agent->name, b->agent->name) < 0;
 }
 

@@ -1,6 +1,8 @@
 """The control plane end to end: its commands, and every way to lose a part of the cluster."""
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -96,6 +98,42 @@ def answers_come_through_the_cli(cluster):
     answers = [json.loads(line) for line in lines.stdout.splitlines()]
     assert answers[0]["text"] == once["text"]
     assert answers[1]["prompt_tokens"] > answers[0]["prompt_tokens"], "the history was not sent"
+
+
+@check
+def ctrl_c_ends_the_answer_and_then_the_chat(cluster):
+    master, slave = pty.openpty()
+    chat = subprocess.Popen([BIN + "/control-plane", "chat", "--server", cluster.server, "--max-tokens", "0"],
+                            stdin=slave, stdout=slave, stderr=slave, close_fds=True)
+    os.close(slave)
+    seen = b""
+
+    def sees(word, seconds=20):
+        nonlocal seen
+        end = time.monotonic() + seconds
+        while word not in seen and time.monotonic() < end:
+            if select.select([master], [], [], 0.1)[0]:
+                seen += os.read(master, 65536)
+        assert word in seen, (word, seen[-300:])
+        seen = seen[seen.index(word) + len(word):]
+
+    try:
+        sees(b"> ")
+        os.write(master, b"hi\n")
+        sees(b"hi\r\n")
+        wait_for("the answer to begin", 20, lambda: model(cluster)["running"] == 1 or seen)
+        chat.send_signal(signal.SIGINT)
+        sees(b"> ")
+        wait_for("the engine to drop it", 5, lambda: model(cluster)["running"] == 0)
+        assert chat.poll() is None
+        os.write(master, b"/reset\n")
+        sees(b"> ")
+        chat.send_signal(signal.SIGINT)
+        assert chat.wait(10) == 0
+    finally:
+        chat.kill()
+        chat.wait(5)
+        os.close(master)
 
 
 @check

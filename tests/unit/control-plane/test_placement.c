@@ -37,10 +37,11 @@ PX_TEST(prefers_idle_then_larger_then_faster)
 
 PX_TEST(noise_in_measured_bandwidth_does_not_decide)
 {
-    px_placement_agent agents[] = {agent("a", "m", 2), agent("b", "m", 2)};
-    agents[1].bandwidth_bytes_s += agents[1].bandwidth_bytes_s / 10;
+    px_placement_agent agents[] = {agent("a", "m1", 2), agent("b", "m1", 2), agent("c", "m2", 2)};
+    agents[1].bandwidth_bytes_s *= 2;                                /* the same memory as a's */
+    agents[2].bandwidth_bytes_s += agents[2].bandwidth_bytes_s / 10; /* hardly more */
     uint32_t at[1];
-    PX_CHECK_OK(px_place(&(px_placement_request){.world = 1}, agents, 2, at));
+    PX_CHECK_OK(px_place(&(px_placement_request){.world = 1}, agents, 3, at));
     PX_CHECK(at[0] == 0);
 }
 
