@@ -132,6 +132,8 @@ typedef struct px_kv_layer {
 typedef struct px_kv_row {
     const uint32_t *blocks; /* the sequence's block ids; borrowed for the step */
     uint32_t position;      /* of this token; it sees positions 0..position (less the window) */
+    uint32_t prompt;        /* tokens of its prompt, for rotations that depend on length; no kernel
+                               reads it */
 } px_kv_row;
 
 typedef struct px_kv_store {

@@ -67,8 +67,8 @@ px_status px_runner_step(px_runner *runner, const px_step *step, float *out_logi
                 seq->slot, seq->position + seq->rows - 1);
         blocks += seq->blocks;
         for (uint32_t row = 0; row < seq->rows; row++)
-            runner->at[batch.rows++] =
-                (px_kv_row){.blocks = table, .position = seq->position + row};
+            runner->at[batch.rows++] = (px_kv_row){
+                .blocks = table, .position = seq->position + row, .prompt = seq->prompt};
         if (seq->wants_logits) runner->logit_at[batch.logit_rows++] = batch.rows - 1;
     }
     return runner->forward(runner->self, &batch, out_logits);

@@ -96,6 +96,7 @@ static void add_rows(px_scheduler *scheduler, px_step *step, px_seq *seq)
         .rows = rows,
         .wants_logits = rows == left,
         .block_at = seq->blocks_known,
+        .prompt = seq->prompt_count,
         .blocks = seq->block_count - seq->blocks_known};
     memcpy(step->ids + step->row_count, seq->tokens + seq->computed, rows * sizeof *step->ids);
     memcpy(step->blocks + step->block_count, seq->blocks + seq->blocks_known,

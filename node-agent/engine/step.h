@@ -8,7 +8,7 @@
  * Layout of a message: 32-bit words in the machine's own order (ranks of a group run one binary
  * on one kind of machine; the first word tells if not):
  *   magic, kind, sequences, rows, new blocks
- *   sequences x {slot, position, rows, wants_logits, block_at, blocks}
+ *   sequences x {slot, position, rows, wants_logits, block_at, blocks, prompt}
  *   ids [rows], block ids [new blocks]          both sequence after sequence
  * Owns:    a px_step owns its arrays, sized once for the limits.
  * Errors:  decode checks everything against the limits: DATA_LOSS with a sentence.
@@ -37,6 +37,7 @@ typedef struct px_step_seq {
     uint32_t wants_logits; /* 1: for its last row */
     uint32_t block_at;     /* index in the slot's table of the first new block; 0: starts anew */
     uint32_t blocks;       /* new in this step, maybe none */
+    uint32_t prompt;       /* tokens of its prompt (px_kv_row) */
 } px_step_seq;
 
 typedef enum px_step_kind { PX_STEP_RUN, PX_STEP_CLOSE, PX_STEP_KIND_COUNT } px_step_kind;

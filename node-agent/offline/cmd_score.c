@@ -175,7 +175,9 @@ static px_status score_chunks(scorer *s)
         size_t left = job->count - first;
         uint32_t rows = left < s->chunk_rows ? (uint32_t)left : s->chunk_rows;
         for (uint32_t i = 0; i < rows; i++)
-            s->at[i] = (px_kv_row){.blocks = s->blocks, .position = (uint32_t)first + i};
+            s->at[i] = (px_kv_row){.blocks = s->blocks,
+                .position = (uint32_t)first + i,
+                .prompt = (uint32_t)job->count};
         px_batch batch = {.rows = rows,
             .ids = job->ids + first,
             .at = s->at,

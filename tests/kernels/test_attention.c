@@ -50,7 +50,7 @@ static float *attend(
     check_varies(k, s.context * k_cols);
     check_varies(q, (size_t)s.rows * s.heads * s.k_dim);
     px_kv_row *at = malloc(s.context * sizeof *at);
-    for (uint32_t i = 0; i < s.context; i++) at[i] = (px_kv_row){c.blocks, i};
+    for (uint32_t i = 0; i < s.context; i++) at[i] = (px_kv_row){.blocks = c.blocks, .position = i};
     px_kv_store store = {&c.kv, at, k, v, k_cols, v_cols, s.context};
     IN_PARTS(kernels->kv_store, &store, parts);
 
@@ -214,7 +214,7 @@ PX_TEST(sequences_in_one_batch_do_not_disturb_each_other)
         float *v = random_floats(SEQUENCES * TOKENS * cols, 2);
         px_kv_row at[SEQUENCES * TOKENS];
         for (uint32_t i = 0; i < SEQUENCES * TOKENS; i++) {
-            at[i] = (px_kv_row){blocks[i / TOKENS], i % TOKENS};
+            at[i] = (px_kv_row){.blocks = blocks[i / TOKENS], .position = i % TOKENS};
         }
         kernels->kv_store(
             &(px_kv_store){&kv, at, k, v, cols, cols, SEQUENCES * TOKENS}, (px_part){0, 1, NULL});

@@ -28,9 +28,12 @@ static void make_rotations(const px_lane *lane)
         const px_rope_freqs *rope = &f->model->arch.ropes[r];
         uint32_t pairs = rope->dims / 2;
         for (size_t i = lane->mine.begin; i < lane->mine.begin + (size_t)lane->mine.count; i++) {
-            uint32_t position = f->batch->at[i].position;
+            const px_kv_row *at = &f->batch->at[i];
+            uint32_t length = at->prompt > at->position ? at->prompt : at->position + 1;
+            bool is_long = rope->long_from && length > rope->long_from;
+            const float *freq = is_long ? rope->long_freq : rope->freq;
             for (uint32_t p = 0; p < pairs; p++) {
-                float angle = rope->freq[p] * (float)position;
+                float angle = freq[p] * (float)at->position;
                 f->cosine[r][i * pairs + p] = cosf(angle) * rope->scale;
                 f->sine[r][i * pairs + p] = sinf(angle) * rope->scale;
             }

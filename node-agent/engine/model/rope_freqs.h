@@ -42,8 +42,8 @@ typedef struct px_rope_scaling {
 typedef struct px_rope_freqs {
     uint32_t dims; /* rotated elements of a head; dims / 2 pairs; 0: no rotation */
     float freq[PX_ROPE_PAIRS_MAX];
-    float long_freq[PX_ROPE_PAIRS_MAX]; /* used instead from long_from positions on */
-    uint32_t long_from;                 /* 0: never */
+    float long_freq[PX_ROPE_PAIRS_MAX]; /* instead, in sequences longer than long_from */
+    uint32_t long_from;                 /* 0: there are none */
     float scale;                        /* cos and sin are multiplied by it */
 } px_rope_freqs;
 
