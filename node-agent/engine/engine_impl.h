@@ -44,6 +44,7 @@ typedef struct px_engine_side {
     px_sampler **samplers;    /* [team] */
     int64_t *picks;           /* [slots] sampled ids; -1: none could be */
     px_buf decoded, released; /* text of one token: before and after the stop strings */
+    int64_t now_ns;           /* of this turn; after the forward, of its end */
     uint64_t cancels_seen;
     int64_t next_deadline_ns; /* the earliest of all sequences; INT64_MAX: none */
     bool wrote;               /* events since the caller was last woken */
@@ -86,10 +87,9 @@ void px_engine_break(px_engine *engine, px_status cause);
 
 /* output.c: engine thread. */
 /* The sequence got its next token. It may end by it. */
-void px_output_token(px_engine *engine, px_seq *seq, int64_t picked, int64_t now_ns);
+void px_output_token(px_engine *engine, px_seq *seq, int64_t picked);
 /* Ends it, wherever it is: gives its blocks back, sends DONE. */
-void px_output_end(
-    px_engine *engine, px_seq *seq, px_finish finish, px_status status, int64_t now_ns);
+void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status status);
 /* The events so far are worth waking the caller for. */
 void px_output_flush(px_engine *engine);
 

@@ -109,16 +109,13 @@ static px_status prompt_ids(px_engine *engine, const px_request *request, px_ids
 static px_status make_seq(px_engine *engine, const px_request *request, px_seq **out)
 {
     px_ids ids = {0};
-    px_status status;
-    PX_TRY_GOTO(prompt_ids(engine, request, &ids), out);
-    uint32_t context = engine->parts.info.context, count = (uint32_t)ids.count;
-    uint32_t room = context - count;
-    uint32_t tokens_max =
-        request->max_tokens && request->max_tokens < room ? count + request->max_tokens : context;
-    PX_TRY_GOTO(
-        px_seq_create(ids.data, count, tokens_max, request, engine->parts.text.tokenizer, out),
-        out);
-out:
+    px_status status = prompt_ids(engine, request, &ids);
+    if (px_is_ok(status)) {
+        uint32_t context = engine->parts.info.context, count = (uint32_t)ids.count;
+        bool bounded = request->max_tokens && request->max_tokens < context - count;
+        uint32_t tokens_max = bounded ? count + request->max_tokens : context;
+        status = px_seq_create(&ids, tokens_max, request, engine->parts.text.tokenizer, out);
+    }
     free(ids.data);
     return status;
 }

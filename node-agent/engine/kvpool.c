@@ -17,7 +17,7 @@ struct px_kvpool {
     bool *is_free;      /* [blocks]: to catch a double release, which would corrupt answers */
 };
 
-static size_t plane_bytes(px_dtype dtype, uint32_t kv_heads, uint32_t dim)
+static size_t plane_bytes(uint32_t kv_heads, px_dtype dtype, uint32_t dim)
 {
     size_t bytes = (size_t)kv_heads * PX_KV_BLOCK_TOKENS * px_dtype_bytes(dtype, dim);
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -25,8 +25,8 @@ static size_t plane_bytes(px_dtype dtype, uint32_t kv_heads, uint32_t dim)
 
 uint64_t px_kvpool_block_bytes(px_kv_shape shape, px_dtype dtype)
 {
-    return (uint64_t)shape.layers * (plane_bytes(dtype, shape.kv_heads, shape.k_dim) +
-                                        plane_bytes(dtype, shape.kv_heads, shape.v_dim));
+    return (uint64_t)shape.layers * (plane_bytes(shape.kv_heads, dtype, shape.k_dim) +
+                                        plane_bytes(shape.kv_heads, dtype, shape.v_dim));
 }
 
 px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, px_kvpool **out)
@@ -58,8 +58,8 @@ px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, p
             .k_dim = shape.k_dim,
             .v_dim = shape.v_dim};
         layer->k = at;
-        layer->v = at + plane_bytes(dtype, shape.kv_heads, shape.k_dim);
-        at = layer->v + plane_bytes(dtype, shape.kv_heads, shape.v_dim);
+        layer->v = at + plane_bytes(shape.kv_heads, dtype, shape.k_dim);
+        at = layer->v + plane_bytes(shape.kv_heads, dtype, shape.v_dim);
     }
     for (uint32_t i = 0; i < blocks; i++) {
         pool->free_ids[i] = blocks - 1 - i; /* block 0 is taken first */

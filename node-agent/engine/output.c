@@ -66,13 +66,12 @@ static void send_text(px_engine *engine, const px_seq *seq, int64_t token, const
     }
 }
 
-void px_output_end(
-    px_engine *engine, px_seq *seq, px_finish finish, px_status status, int64_t now_ns)
+void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status status)
 {
     px_scheduler_remove(engine->side.scheduler, seq);
     seq->finish = finish;
     seq->status = status;
-    seq->ended_ns = now_ns;
+    seq->ended_ns = engine->side.now_ns;
     push(engine, &(px_output){.slot = slot_of(engine, seq), .kind = PX_EVENT_DONE});
 }
 
@@ -109,18 +108,18 @@ static bool release_rest(px_engine_side *side, px_seq *seq)
     return false;
 }
 
-void px_output_token(px_engine *engine, px_seq *seq, int64_t picked, int64_t now_ns)
+void px_output_token(px_engine *engine, px_seq *seq, int64_t picked)
 {
     px_engine_side *side = &engine->side;
     if (picked < 0) {
         px_status status =
             px_fail(PX_INTERNAL, "the model computed no finite logit at position %u", seq->count);
-        px_output_end(engine, seq, PX_FINISH_ERROR, status, now_ns);
+        px_output_end(engine, seq, PX_FINISH_ERROR, status);
         return;
     }
     uint32_t token = (uint32_t)picked;
     seq->tokens[seq->count++] = token;
-    if (!seq->first_token_ns) seq->first_token_ns = now_ns;
+    if (!seq->first_token_ns) seq->first_token_ns = side->now_ns;
     atomic_fetch_add_explicit(&engine->counters.output_tokens, 1, memory_order_relaxed);
 
     bool eos = ends_answer(engine, seq, token), full = seq->count == seq->tokens_max;
@@ -132,9 +131,9 @@ void px_output_token(px_engine *engine, px_seq *seq, int64_t picked, int64_t now
     if (!stopped && (eos || full)) stopped = release_rest(side, seq);
     send_text(engine, seq, token, &side->released);
     if (!px_is_ok(status))
-        px_output_end(engine, seq, PX_FINISH_ERROR, status, now_ns);
+        px_output_end(engine, seq, PX_FINISH_ERROR, status);
     else if (stopped || eos)
-        px_output_end(engine, seq, PX_FINISH_STOP, px_ok(), now_ns);
+        px_output_end(engine, seq, PX_FINISH_STOP, px_ok());
     else if (full)
-        px_output_end(engine, seq, PX_FINISH_LENGTH, px_ok(), now_ns);
+        px_output_end(engine, seq, PX_FINISH_LENGTH, px_ok());
 }

@@ -194,7 +194,7 @@ static bool after(candidate a, candidate b)
 
 typedef bool (*order_fn)(candidate a, candidate b);
 
-static inline void sift_down(candidate *heap, uint32_t count, uint32_t at, order_fn order)
+static inline void sift_down(candidate *heap, uint32_t count, order_fn order, uint32_t at)
 {
     candidate moved = heap[at];
     for (;;) {
@@ -210,7 +210,7 @@ static inline void sift_down(candidate *heap, uint32_t count, uint32_t at, order
 
 static void make_heap(candidate *heap, uint32_t count, order_fn order)
 {
-    for (uint32_t i = count / 2; i-- > 0;) sift_down(heap, count, i, order);
+    for (uint32_t i = count / 2; i-- > 0;) sift_down(heap, count, order, i);
 }
 
 /* Moves the first candidate behind the heap, where the sorted prefix grows downwards. */
@@ -218,7 +218,7 @@ static candidate pop(candidate *heap, uint32_t *count)
 {
     candidate top = heap[0];
     heap[0] = heap[--*count];
-    if (*count) sift_down(heap, *count, 0, before);
+    if (*count) sift_down(heap, *count, before, 0);
     heap[*count] = top;
     return top;
 }
@@ -239,7 +239,7 @@ static uint32_t select_top(px_sampler *sampler, uint32_t k, scale s, const float
             if (count == k) make_heap(heap, k, after);
         } else {
             heap[0] = c;
-            sift_down(heap, k, 0, after);
+            sift_down(heap, k, after, 0);
         }
     }
     return count;
@@ -283,7 +283,7 @@ static uint32_t draw_all(px_sampler *sampler, scale s, double left, const float 
 /* The `count` candidates in sampler->heap; the kept ones come to lie at heap[count - 1],
  * heap[count - 2], ... in descending order. */
 static uint32_t draw_filtered(px_sampler *sampler, const px_sampling *sampling, scale s,
-    uint32_t count, double total, double unit)
+    double total, uint32_t count, double unit)
 {
     candidate *heap = sampler->heap, *end = heap + count;
     double wanted = sampling->top_p < 1 ? sampling->top_p * total : INFINITY, sum = 0;
@@ -324,12 +324,12 @@ int64_t px_sampler_pick(
     uint32_t k = at_most(sampling->top_k, sampler->vocabulary);
     if (k) {
         uint32_t count = select_top(sampler, k, s, logits);
-        return draw_filtered(sampler, sampling, s, count, 0, unit);
+        return draw_filtered(sampler, sampling, s, 0, count, unit);
     }
     bool needs_total = sampling->top_p < 1 || sampling->min_p == 0;
     double total = needs_total ? sum_all(sampler, s, logits) : 0;
     if (sampling->top_p >= 1 && sampling->min_p == 0)
         return draw_all(sampler, s, unit * total, logits);
     uint32_t count = select_likely(sampler, sampling, s, total, logits);
-    return draw_filtered(sampler, sampling, s, count, total, unit);
+    return draw_filtered(sampler, sampling, s, total, count, unit);
 }

@@ -13,10 +13,10 @@ static size_t arena_limit(uint32_t tokens_max)
            (size_t)PX_STOPS_MAX * PX_STOP_BYTES_MAX * 8 + 64 * 1024;
 }
 
-px_status px_seq_create(const uint32_t *prompt, uint32_t count, uint32_t tokens_max,
-    const px_request *request, const px_tokenizer *tokenizer, px_seq **out)
+px_status px_seq_create(const px_ids *prompt, uint32_t tokens_max, const px_request *request,
+    const px_tokenizer *tokenizer, px_seq **out)
 {
-    PX_ASSERT(count > 0 && count < tokens_max);
+    PX_ASSERT(prompt->count > 0 && prompt->count < tokens_max);
     px_seq *seq = px_alloc(sizeof *seq);
     px_arena_init(&seq->arena, arena_limit(tokens_max));
     px_status status = px_ok();
@@ -26,8 +26,8 @@ px_status px_seq_create(const uint32_t *prompt, uint32_t count, uint32_t tokens_
     seq->blocks =
         px_arena_alloc(&seq->arena, (size_t)px_kv_blocks_for(tokens_max) * sizeof *seq->blocks);
     PX_ASSERT(seq->tokens && seq->blocks);
-    memcpy(seq->tokens, prompt, count * sizeof *prompt);
-    seq->prompt_count = seq->count = count;
+    memcpy(seq->tokens, prompt->data, prompt->count * sizeof *prompt->data);
+    seq->prompt_count = seq->count = (uint32_t)prompt->count;
     seq->tokens_max = tokens_max;
     seq->sampling = request->sampling;
     seq->ignore_eos = request->ignore_eos;

@@ -46,9 +46,9 @@ typedef struct px_seq {
     px_status status; /* of the DONE event */
 } px_seq;
 
-/* `prompt` [count], at least 1, is copied; tokens_max > count. */
-px_status px_seq_create(const uint32_t *prompt, uint32_t count, uint32_t tokens_max,
-    const px_request *request, const px_tokenizer *tokenizer, px_seq **out) PX_MUST_USE;
+/* `prompt`, at least one token, is copied; tokens_max is larger than its count. */
+px_status px_seq_create(const px_ids *prompt, uint32_t tokens_max, const px_request *request,
+    const px_tokenizer *tokenizer, px_seq **out) PX_MUST_USE;
 void px_seq_free(px_seq *seq); /* NULL is fine */
 
 /* In order of arrival. */

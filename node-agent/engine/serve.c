@@ -73,25 +73,22 @@ static void take_requests(px_engine *engine)
     }
 }
 
-typedef struct sweep { /* a look at every sequence: who must end before the next step? */
-    px_status broken;  /* not OK: all */
-    int64_t now_ns, next_deadline_ns;
-} sweep;
-
-static void sweep_list(px_engine *engine, const px_seq_list *list, sweep *s)
+/* Ends whoever must not see the next step: everybody, if the engine is broken. */
+static void sweep(px_engine *engine, const px_seq_list *list, px_status broken)
 {
+    px_engine_side *side = &engine->side;
     for (px_seq *seq = list->first, *next; seq; seq = next) {
         next = seq->next;
-        px_status status = s->broken;
+        px_status status = broken;
         if (atomic_load_explicit(&seq->cancelled, memory_order_relaxed))
             status = px_fail(PX_CANCELLED, "the request was cancelled");
-        else if (seq->deadline_ns && seq->deadline_ns <= s->now_ns)
+        else if (seq->deadline_ns && seq->deadline_ns <= side->now_ns)
             status = px_fail(PX_DEADLINE_EXCEEDED, "the request's deadline passed after %u tokens",
                 seq->count - seq->prompt_count);
         if (!px_is_ok(status))
-            px_output_end(engine, seq, PX_FINISH_ERROR, status, s->now_ns);
-        else if (seq->deadline_ns && seq->deadline_ns < s->next_deadline_ns)
-            s->next_deadline_ns = seq->deadline_ns;
+            px_output_end(engine, seq, PX_FINISH_ERROR, status);
+        else if (seq->deadline_ns && seq->deadline_ns < side->next_deadline_ns)
+            side->next_deadline_ns = seq->deadline_ns;
     }
 }
 
@@ -99,13 +96,13 @@ static void sweep_list(px_engine *engine, const px_seq_list *list, sweep *s)
 static void end_cancelled_and_late(px_engine *engine, uint64_t cancels)
 {
     px_engine_side *side = &engine->side;
-    sweep s = {px_engine_health(engine), px_now_ns(), INT64_MAX};
-    if (cancels == side->cancels_seen && s.now_ns < side->next_deadline_ns && px_is_ok(s.broken))
+    px_status broken = px_engine_health(engine);
+    if (cancels == side->cancels_seen && side->now_ns < side->next_deadline_ns && px_is_ok(broken))
         return;
     side->cancels_seen = cancels;
-    sweep_list(engine, px_scheduler_running(side->scheduler), &s);
-    sweep_list(engine, px_scheduler_waiting(side->scheduler), &s);
-    side->next_deadline_ns = s.next_deadline_ns;
+    side->next_deadline_ns = INT64_MAX;
+    sweep(engine, px_scheduler_running(side->scheduler), broken);
+    sweep(engine, px_scheduler_waiting(side->scheduler), broken);
 }
 
 static px_status send_step(px_engine *engine)
@@ -145,14 +142,15 @@ static void sample(px_engine *engine)
     else
         sample_rows(engine, 0, 1);
 
-    int64_t now_ns = px_now_ns();
+    engine->side.now_ns = px_now_ns();
     entry = rows = 0;
     for (px_seq *seq; (seq = next_sampled(&engine->side, &entry)); rows++)
-        px_output_token(engine, seq, engine->side.picks[rows], now_ns);
+        px_output_token(engine, seq, engine->side.picks[rows]);
 }
 
-static void note_start(px_engine *engine, int64_t now_ns)
+static void note_start(px_engine *engine)
 {
+    int64_t now_ns = engine->side.now_ns;
     const px_step *step = &engine->side.step;
     atomic_store_explicit(&engine->counters.step_started_ns, now_ns, memory_order_relaxed);
     for (uint32_t i = 0; i < step->seq_count; i++) {
@@ -167,7 +165,7 @@ static void note_start(px_engine *engine, int64_t now_ns)
 static void run_step(px_engine *engine)
 {
     px_engine_side *side = &engine->side;
-    note_start(engine, px_now_ns());
+    note_start(engine);
     px_status status = send_step(engine);
     if (px_is_ok(status)) status = px_runner_step(side->runner, &side->step, side->logits);
     if (px_is_ok(status)) {
@@ -196,6 +194,7 @@ void px_engine_serve(px_engine *engine)
         /* Read before the inbox: every request cancelled up to here is then in the scheduler. */
         uint64_t cancels = atomic_load_explicit(&engine->cancels, memory_order_acquire);
         take_requests(engine);
+        side->now_ns = px_now_ns();
         end_cancelled_and_late(engine, cancels);
         bool busy = px_scheduler_plan(side->scheduler, &side->step);
         publish_load(engine);

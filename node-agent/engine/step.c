@@ -70,7 +70,7 @@ static px_status check_seq(const px_step_seq *seq, const px_step_limits *limits)
 }
 
 static px_status check_below(
-    const uint32_t *values, uint32_t count, uint32_t limit, const char *what)
+    const uint32_t *values, uint32_t count, const char *what, uint32_t limit)
 {
     for (uint32_t i = 0; i < count; i++)
         if (values[i] >= limit)
@@ -109,8 +109,8 @@ px_status px_step_decode(
     }
     if (rows_said != rows || blocks_said != blocks)
         return px_fail(PX_DATA_LOSS, "rank 0 sent a step whose sequences do not add up");
-    PX_TRY(check_below(out->ids, rows, limits->vocabulary, "token"));
-    PX_TRY(check_below(out->blocks, blocks, limits->blocks, "KV block"));
+    PX_TRY(check_below(out->ids, rows, "token", limits->vocabulary));
+    PX_TRY(check_below(out->blocks, blocks, "KV block", limits->blocks));
     out->seq_count = seqs;
     out->row_count = rows;
     out->block_count = blocks;

@@ -47,11 +47,11 @@ def compare(args, title, sides):
     """sides: [(name, run)], the second is what the first is measured against."""
     rounds = []
     for number in range(args.rounds):
-        if not args.json:
+        if sys.stderr.isatty():
             print(f'\r{title}: round {number + 1} of {args.rounds}', end='', file=sys.stderr, flush=True)
         order = sides if number % 2 == 0 else sides[::-1]
         rounds.append({name: run() for name, run in order})
-    if not args.json:
+    if sys.stderr.isatty():
         print('\r' + ' ' * 70 + '\r', end='', file=sys.stderr)
     (first, _), (second, _) = sides
     rows = []
