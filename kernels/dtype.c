@@ -128,6 +128,11 @@ static uint16_t u16_at(const void *from, size_t index) /* files give no alignmen
     return value;
 }
 
+static void put_u16(void *to, size_t index, uint16_t value)
+{
+    memcpy((uint8_t *)to + index * sizeof value, &value, sizeof value);
+}
+
 static void blocks_to_f32(px_dtype dtype, const uint8_t *from, float *to, size_t elements)
 {
     px_block_unpack unpack = px_block_unpack_of(dtype);
@@ -175,15 +180,14 @@ void px_dtype_from_f32(px_dtype dtype, const float *from, void *to, size_t eleme
 {
     const px_dtype_traits *t = px_dtype_of(dtype);
     uint8_t *bytes = to;
-    uint16_t *halves = to;
     assert(px_dtype_can_encode(dtype) && elements % t->block_elements == 0);
     switch (dtype) {
     case PX_F32: memcpy(to, from, elements * sizeof *from); break;
     case PX_F16:
-        for (size_t i = 0; i < elements; i++) halves[i] = px_f32_to_f16(from[i]);
+        for (size_t i = 0; i < elements; i++) put_u16(to, i, px_f32_to_f16(from[i]));
         break;
     case PX_BF16:
-        for (size_t i = 0; i < elements; i++) halves[i] = px_f32_to_bf16(from[i]);
+        for (size_t i = 0; i < elements; i++) put_u16(to, i, px_f32_to_bf16(from[i]));
         break;
     default:
         for (size_t i = 0; i < elements; i += t->block_elements, bytes += t->block_bytes) {

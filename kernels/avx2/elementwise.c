@@ -53,16 +53,39 @@ void px_avx2_rmsnorm(const px_rmsnorm *op, px_part part)
     }
 }
 
+/* Ops without a sum along the row are shared out in pieces of rows, so that one row, the usual
+ * case in decode, keeps every worker busy. */
+typedef struct piece {
+    size_t row;
+    uint32_t begin, end; /* columns */
+} piece;
+
+enum { PIECE_COLS = 512 };
+
+PX_INLINE uint32_t pieces_of_row(uint32_t cols)
+{
+    return (cols + PIECE_COLS - 1) / PIECE_COLS;
+}
+
+PX_INLINE piece piece_at(uint32_t index, uint32_t cols)
+{
+    uint32_t begin = index % pieces_of_row(cols) * PIECE_COLS;
+    return (piece){.row = index / pieces_of_row(cols),
+        .begin = begin,
+        .end = cols - begin < PIECE_COLS ? cols : begin + PIECE_COLS};
+}
+
 void px_avx2_add(const px_add *op, px_part part)
 {
     uint32_t begin, end;
-    px_part_range(part, op->rows, 1, &begin, &end);
+    px_part_range(part, op->rows * pieces_of_row(op->cols), 1, &begin, &end);
     __m256 scale = _mm256_set1_ps(op->scale);
-    for (size_t i = begin; i < end; i++) {
-        const float *x = op->x + i * op->x_stride;
-        float *y = op->y + i * op->y_stride;
-        for (uint32_t c = 0; c < op->cols; c += 8) {
-            uint32_t left = op->cols - c;
+    for (uint32_t i = begin; i < end; i++) {
+        piece p = piece_at(i, op->cols);
+        const float *x = op->x + p.row * op->x_stride;
+        float *y = op->y + p.row * op->y_stride;
+        for (uint32_t c = p.begin; c < p.end; c += 8) {
+            uint32_t left = p.end - c;
             store_some(y + c, left,
                 _mm256_fmadd_ps(scale, load_some(x + c, left), load_some(y + c, left)));
         }
@@ -94,13 +117,15 @@ void px_avx2_glu(const px_glu *op, px_part part)
         return;
     }
     uint32_t begin, end;
-    px_part_range(part, op->rows, 1, &begin, &end);
+    px_part_range(part, op->rows * pieces_of_row(op->cols), 1, &begin, &end);
     __m256 limit = _mm256_set1_ps(op->limit), minus = _mm256_set1_ps(-op->limit);
-    for (size_t i = begin; i < end; i++) {
-        const float *gate = op->gate + i * op->gate_stride, *up = op->up + i * op->up_stride;
-        float *y = op->y + i * op->y_stride;
-        for (uint32_t c = 0; c < op->cols; c += 8) {
-            uint32_t left = op->cols - c;
+    for (uint32_t i = begin; i < end; i++) {
+        piece p = piece_at(i, op->cols);
+        const float *gate = op->gate + p.row * op->gate_stride;
+        const float *up = op->up + p.row * op->up_stride;
+        float *y = op->y + p.row * op->y_stride;
+        for (uint32_t c = p.begin; c < p.end; c += 8) {
+            uint32_t left = p.end - c;
             __m256 g = load_some(gate + c, left), u = load_some(up + c, left);
             if (op->activation == PX_SWIGLU_OAI) {
                 g = _mm256_min_ps(g, limit);
