@@ -7,7 +7,7 @@
 
 #include "engine/model/family.h"
 
-enum { CONTEXT_MIN = 512 };
+enum { CONTEXT_MIN = 512, TENSOR_NAME_MAX = 128 };
 
 /* --- roles and axes --- */
 
@@ -37,6 +37,19 @@ const px_role_traits *px_role_of(px_role role)
         [PX_ROLE_UP_BIAS] = {"MLP up bias", PX_AXIS_FFN, PX_AXIS_ONE},
         [PX_ROLE_DOWN_BIAS] = {"MLP down bias", PX_AXIS_HIDDEN, PX_AXIS_ONE},
         [PX_ROLE_FFN_POST_NORM] = {"norm after MLP", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_ROUTER] = {"router", PX_AXIS_EXPERTS, PX_AXIS_HIDDEN},
+        [PX_ROLE_ROUTER_BIAS] = {"router bias", PX_AXIS_EXPERTS, PX_AXIS_ONE},
+        [PX_ROLE_CHOICE_BIAS] = {"bias of the choice of experts", PX_AXIS_EXPERTS, PX_AXIS_ONE},
+        [PX_ROLE_SHARED_GATE] = {"shared expert's gate", PX_AXIS_FFN_SHARED, PX_AXIS_HIDDEN},
+        [PX_ROLE_SHARED_UP] = {"shared expert's up", PX_AXIS_FFN_SHARED, PX_AXIS_HIDDEN},
+        [PX_ROLE_SHARED_DOWN] = {"shared expert's down", PX_AXIS_HIDDEN, PX_AXIS_FFN_SHARED},
+        [PX_ROLE_SHARED_WEIGHT] = {"shared expert's weight", PX_AXIS_ONE, PX_AXIS_HIDDEN},
+        [PX_ROLE_EXPERT_GATE] = {"expert gate", PX_AXIS_FFN_EXPERT, PX_AXIS_HIDDEN},
+        [PX_ROLE_EXPERT_UP] = {"expert up", PX_AXIS_FFN_EXPERT, PX_AXIS_HIDDEN},
+        [PX_ROLE_EXPERT_DOWN] = {"expert down", PX_AXIS_HIDDEN, PX_AXIS_FFN_EXPERT},
+        [PX_ROLE_EXPERT_GATE_BIAS] = {"expert gate bias", PX_AXIS_FFN_EXPERT, PX_AXIS_ONE},
+        [PX_ROLE_EXPERT_UP_BIAS] = {"expert up bias", PX_AXIS_FFN_EXPERT, PX_AXIS_ONE},
+        [PX_ROLE_EXPERT_DOWN_BIAS] = {"expert down bias", PX_AXIS_HIDDEN, PX_AXIS_ONE},
     };
     return &traits[role];
 }
@@ -54,6 +67,9 @@ uint32_t px_axis_size(const px_arch *arch, px_axis axis)
     case PX_AXIS_ATTENTION: return arch->heads * arch->head_v;
     case PX_AXIS_HEAD_K: return arch->head_k;
     case PX_AXIS_FFN: return arch->ffn;
+    case PX_AXIS_EXPERTS: return arch->experts.count;
+    case PX_AXIS_FFN_EXPERT: return arch->experts.ffn;
+    case PX_AXIS_FFN_SHARED: return arch->experts.shared_ffn;
     case PX_AXIS_COUNT: break;
     }
     PX_ASSERT(!"an axis of px_axis");
@@ -75,14 +91,48 @@ px_range px_axis_range(const px_arch *arch, const px_plan_place *place, px_axis 
     case PX_AXIS_V: return scaled(place->kv_heads, arch->head_v);
     case PX_AXIS_ATTENTION: return scaled(place->heads, arch->head_v);
     case PX_AXIS_FFN: return place->ffn;
+    case PX_AXIS_FFN_EXPERT: return place->ffn_expert;
+    case PX_AXIS_FFN_SHARED: return place->ffn_shared;
     default: return (px_range){.begin = 0, .count = px_axis_size(arch, axis)};
     }
 }
 
-bool px_arch_has(const px_arch *arch, px_role role)
+/* Weights of an MLP: a layer has those of the dense kind or those of the mixture. */
+static bool has_mlp_weight(const px_arch *arch, px_role role, bool routed)
+{
+    const px_experts *experts = &arch->experts;
+    switch (role) {
+    case PX_ROLE_GATE:
+    case PX_ROLE_UP:
+    case PX_ROLE_DOWN: return !routed;
+    case PX_ROLE_GATE_BIAS:
+    case PX_ROLE_UP_BIAS:
+    case PX_ROLE_DOWN_BIAS: return !routed && arch->mlp_bias;
+    case PX_ROLE_ROUTER_BIAS: return routed && experts->router_bias;
+    case PX_ROLE_CHOICE_BIAS: return routed && experts->choice_bias;
+    case PX_ROLE_SHARED_GATE:
+    case PX_ROLE_SHARED_UP:
+    case PX_ROLE_SHARED_DOWN: return routed && experts->shared_ffn;
+    case PX_ROLE_SHARED_WEIGHT: return routed && experts->shared_weight;
+    case PX_ROLE_EXPERT_GATE_BIAS:
+    case PX_ROLE_EXPERT_UP_BIAS:
+    case PX_ROLE_EXPERT_DOWN_BIAS: return routed && experts->biases;
+    default: return routed;
+    }
+}
+
+bool px_arch_has(const px_arch *arch, px_role role, uint32_t layer)
 {
     switch (role) {
     case PX_ROLE_OUTPUT: return !arch->tied;
+    case PX_ROLE_EMBED:
+    case PX_ROLE_FINAL_NORM:
+    case PX_ROLE_ATTN_NORM:
+    case PX_ROLE_Q:
+    case PX_ROLE_K:
+    case PX_ROLE_V:
+    case PX_ROLE_O:
+    case PX_ROLE_FFN_NORM: return true;
     case PX_ROLE_Q_BIAS:
     case PX_ROLE_K_BIAS:
     case PX_ROLE_V_BIAS: return arch->qkv_bias;
@@ -91,50 +141,54 @@ bool px_arch_has(const px_arch *arch, px_role role)
     case PX_ROLE_K_NORM: return arch->qk_norm;
     case PX_ROLE_ATTN_POST_NORM:
     case PX_ROLE_FFN_POST_NORM: return arch->post_norms;
-    case PX_ROLE_GATE_BIAS:
-    case PX_ROLE_UP_BIAS:
-    case PX_ROLE_DOWN_BIAS: return arch->mlp_bias;
-    default: return true;
+    default: return has_mlp_weight(arch, role, arch->layers[layer].routed);
     }
 }
 
 /* --- weights --- */
 
+/* The pattern with layer and expert put in for its first and second "%u". */
 static px_status tensor_name(
-    const px_arch *arch, px_role role, uint32_t layer, char out[128], px_take *out_take)
+    const px_arch *arch, px_weight_id id, char out[TENSOR_NAME_MAX], px_take *out_take)
 {
-    const px_name *name = px_family_name(arch->family, arch->from_gguf, role);
+    const px_name *name = px_family_name(arch->family, arch->from_gguf, id.role);
     if (!name)
         return px_fail(PX_UNIMPLEMENTED, "%s models have no tensor for the %s in this format",
-            arch->family->name, px_role_of(role)->what);
-    const char *mark = strstr(name->pattern, "%u");
-    if (mark)
-        snprintf(out, 128, "%.*s%u%s", (int)(mark - name->pattern), name->pattern, layer, mark + 2);
+            arch->family->name, px_role_of(id.role)->what);
+    const char *first = strstr(name->pattern, "%u"),
+               *second = first ? strstr(first + 2, "%u") : NULL;
+    if (second)
+        snprintf(out, TENSOR_NAME_MAX, "%.*s%u%.*s%u%s", (int)(first - name->pattern),
+            name->pattern, id.layer, (int)(second - first - 2), first + 2, id.expert, second + 2);
+    else if (first)
+        snprintf(out, TENSOR_NAME_MAX, "%.*s%u%s", (int)(first - name->pattern), name->pattern,
+            id.layer, first + 2);
     else
-        snprintf(out, 128, "%s", name->pattern);
+        snprintf(out, TENSOR_NAME_MAX, "%s", name->pattern);
     *out_take = name->take;
     return px_ok();
 }
 
-/* Which rows of a fused tensor belong to `role`, and how many rows it has in all. */
-static px_range taken_rows(
-    const px_arch *arch, px_role role, px_take take, uint32_t rows, uint32_t *out_total)
+/* How a role's rows lie in its tensor: [experts?, total], ours from `begin` on. */
+typedef struct placing {
+    uint32_t begin, total, experts; /* experts 0: the tensor is not stacked */
+} placing;
+
+static placing place_rows(const px_arch *arch, px_role role, px_take take, uint32_t rows)
 {
     uint32_t q = px_axis_size(arch, PX_AXIS_Q), k = px_axis_size(arch, PX_AXIS_K),
-             v = px_axis_size(arch, PX_AXIS_V), begin = 0;
-    *out_total = rows;
+             v = px_axis_size(arch, PX_AXIS_V);
     switch (take) {
-    case PX_TAKE_ALL:
-    case PX_TAKE_FIRST_HALF: break;
+    case PX_TAKE_ALL: break;
     case PX_TAKE_QKV:
-        if (role == PX_ROLE_K || role == PX_ROLE_K_BIAS) begin = q;
-        if (role == PX_ROLE_V || role == PX_ROLE_V_BIAS) begin = q + k;
-        *out_total = q + k + v;
-        break;
-    case PX_TAKE_SECOND_HALF: begin = rows; break;
+        if (role == PX_ROLE_K) return (placing){.begin = q, .total = q + k + v};
+        if (role == PX_ROLE_V) return (placing){.begin = q + k, .total = q + k + v};
+        return (placing){.total = q + k + v};
+    case PX_TAKE_FIRST_HALF: return (placing){.total = 2 * rows};
+    case PX_TAKE_SECOND_HALF: return (placing){.begin = rows, .total = 2 * rows};
+    case PX_TAKE_EXPERT: return (placing){.total = rows, .experts = arch->experts.count};
     }
-    if (take == PX_TAKE_FIRST_HALF || take == PX_TAKE_SECOND_HALF) *out_total = 2 * rows;
-    return (px_range){.begin = begin, .count = rows};
+    return (placing){.total = rows};
 }
 
 static void print_shape(const px_tensor *tensor, char out[96])
@@ -145,42 +199,52 @@ static void print_shape(const px_tensor *tensor, char out[96])
             (unsigned long long)tensor->shape[i]);
 }
 
-px_status px_arch_find(const px_arch *arch, const px_model_file *file, px_role role, uint32_t layer,
-    px_weight_view *out)
+/* [experts?, rows, cols?] as the description wants it. */
+static px_status check_shape(
+    const px_tensor *tensor, placing place, const px_role_traits *traits, uint32_t cols)
 {
-    char name[128];
+    px_tensor wanted = {.dims = 0};
+    if (place.experts) wanted.shape[wanted.dims++] = place.experts;
+    if (traits->rows != PX_AXIS_ONE) wanted.shape[wanted.dims++] = place.total;
+    if (traits->cols != PX_AXIS_ONE) wanted.shape[wanted.dims++] = cols;
+    const uint64_t *shape = tensor->shape;
+    uint32_t dims = tensor->dims;
+    while (dims > wanted.dims && *shape == 1) shape++, dims--; /* [1, n] is as good as [n] */
+    if (dims == wanted.dims && memcmp(shape, wanted.shape, dims * sizeof *shape) == 0)
+        return px_ok();
+    char is[96], should[96];
+    print_shape(tensor, is);
+    print_shape(&wanted, should);
+    return px_fail(PX_INVALID_ARGUMENT, "tensor '%s' (%s) is %s, but the model's settings need %s",
+        tensor->name, traits->what, is, should);
+}
+
+px_status px_arch_find(
+    const px_arch *arch, const px_model_file *file, px_weight_id id, px_weight_view *out)
+{
+    char name[TENSOR_NAME_MAX];
     px_take take = PX_TAKE_ALL;
-    PX_TRY(tensor_name(arch, role, layer, name, &take));
+    PX_TRY(tensor_name(arch, id, name, &take));
     const px_tensor *tensor = px_model_file_tensor(file, name);
-    const px_role_traits *traits = px_role_of(role);
+    const px_role_traits *traits = px_role_of(id.role);
     if (!tensor) return px_fail(PX_NOT_FOUND, "tensor '%s' (%s) is missing", name, traits->what);
 
-    uint32_t rows = px_axis_size(arch, traits->rows), cols = px_axis_size(arch, traits->cols),
-             total;
-    px_range taken = taken_rows(arch, role, take, rows, &total);
-    bool vector = traits->cols == PX_AXIS_ONE;
-    bool fits = vector ? tensor->dims == 1 && tensor->shape[0] == total
-                       : tensor->dims == 2 && tensor->shape[0] == total && tensor->shape[1] == cols;
-    if (!fits) {
-        char shape[96], wanted[32] = "";
-        print_shape(tensor, shape);
-        if (!vector) snprintf(wanted, sizeof wanted, " x %u", cols);
-        return px_fail(PX_INVALID_ARGUMENT,
-            "tensor '%s' (%s) is %s, but the model's settings need %u%s", name, traits->what, shape,
-            total, wanted);
-    }
+    uint32_t rows = px_axis_size(arch, traits->rows), cols = px_axis_size(arch, traits->cols);
+    placing place = place_rows(arch, id.role, take, rows);
+    PX_TRY(check_shape(tensor, place, traits, cols));
     const px_dtype_traits *dtype = px_dtype_of(tensor->dtype);
-    bool plain = dtype->block_elements == 1;
+    bool vector = traits->cols == PX_AXIS_ONE, plain = dtype->block_elements == 1;
     if (tensor->dtype == PX_I32 || tensor->dtype == PX_I64 || (vector && !plain))
         return px_fail(PX_UNIMPLEMENTED, "tensor '%s' (%s) has type %s, which cannot be used there",
             name, traits->what, dtype->name);
 
-    size_t row_bytes = px_dtype_bytes(tensor->dtype, vector ? 1 : cols);
+    size_t row_bytes = px_dtype_bytes(tensor->dtype, cols);
+    uint64_t first = place.begin + (place.experts ? (uint64_t)id.expert * place.total : 0);
     *out = (px_weight_view){.tensor = tensor,
         .dtype = tensor->dtype,
         .rows = rows,
         .cols = cols,
-        .data = (const unsigned char *)tensor->data + taken.begin * row_bytes,
+        .data = (const unsigned char *)tensor->data + first * row_bytes,
         .row_bytes = row_bytes};
     return px_ok();
 }
@@ -206,6 +270,23 @@ static px_status read_sizes(const px_config *config, px_arch *arch)
     PX_TRY(px_config_u32(config, (px_key){"head_dim", "attention.key_length"}, &arch->head_k));
     arch->head_v = arch->head_k;
     return px_config_u32(config, (px_key){NULL, "attention.value_length"}, &arch->head_v);
+}
+
+static px_status check_experts(const px_experts *experts)
+{
+    uint32_t groups = experts->groups;
+    bool possible = experts->count <= PX_ARCH_EXPERTS_MAX && experts->used >= 1 &&
+                    experts->used <= PX_ARCH_EXPERTS_USED_MAX && experts->ffn >= 1 &&
+                    experts->ffn <= 1 << 22 && experts->shared_ffn <= 1 << 22 && groups >= 1 &&
+                    experts->count % groups == 0 && experts->groups_used >= 1 &&
+                    experts->groups_used <= groups &&
+                    experts->used <= experts->count / groups * experts->groups_used;
+    if (!experts->count || possible) return px_ok();
+    return px_fail(PX_INVALID_ARGUMENT,
+        "the model's settings give %u experts of width %u, %u used, %u of %u groups; that is not "
+        "possible (at most %d experts, %d used)",
+        experts->count, experts->ffn, experts->used, experts->groups_used, groups,
+        PX_ARCH_EXPERTS_MAX, PX_ARCH_EXPERTS_USED_MAX);
 }
 
 static px_status check_sizes(const px_arch *arch)
@@ -323,7 +404,9 @@ px_status px_arch_read(const px_model_file *file, px_arch *out)
     PX_TRY(px_config_ends(&config, PX_ARCH_EOS_MAX, arch->eos_ids, &arch->eos_count));
     PX_TRY(check_ends(arch));
     PX_TRY(px_config_begin(&config, &arch->bos_id));
+    arch->experts = (px_experts){.groups = 1, .groups_used = 1, .scale = 1};
     PX_TRY(arch->family->describe(&config, arch));
+    PX_TRY(check_experts(&arch->experts));
     /* RoPE has no hard end, and tiny models state contexts that are shorter than any prompt. */
     if (arch->context < CONTEXT_MIN) arch->context = CONTEXT_MIN;
     return px_ok();

@@ -21,7 +21,12 @@
 #include "kernels/kernels.h"
 #include "parallel/plan.h"
 
-enum { PX_ARCH_LAYERS_MAX = 512, PX_ARCH_EOS_MAX = 16 };
+enum {
+    PX_ARCH_LAYERS_MAX = 512,
+    PX_ARCH_EOS_MAX = 16,
+    PX_ARCH_EXPERTS_MAX = 1024,
+    PX_ARCH_EXPERTS_USED_MAX = 32,
+};
 
 /* What a weight's rows or columns count. The axis alone says how ranks cut it. */
 typedef enum px_axis {
@@ -34,6 +39,9 @@ typedef enum px_axis {
     PX_AXIS_V,          /* kv_heads * head_v */
     PX_AXIS_ATTENTION,  /* heads * head_v: what the output projection reads */
     PX_AXIS_HEAD_K,
+    PX_AXIS_EXPERTS,    /* whole on every rank */
+    PX_AXIS_FFN_EXPERT, /* cut like FFN, each expert */
+    PX_AXIS_FFN_SHARED,
     PX_AXIS_FFN, /* cut in quantisation blocks */
     PX_AXIS_COUNT
 } px_axis;
@@ -64,6 +72,20 @@ typedef enum px_role {
     PX_ROLE_UP_BIAS,
     PX_ROLE_DOWN_BIAS,
     PX_ROLE_FFN_POST_NORM,
+    PX_ROLE_ROUTER,
+    PX_ROLE_ROUTER_BIAS,
+    PX_ROLE_CHOICE_BIAS, /* takes part in choosing experts, not in weighing them */
+    PX_ROLE_SHARED_GATE,
+    PX_ROLE_SHARED_UP,
+    PX_ROLE_SHARED_DOWN,
+    PX_ROLE_SHARED_WEIGHT, /* a row: the shared expert counts sigmoid(row . h) */
+    PX_ROLE_FIRST_OF_EXPERT,
+    PX_ROLE_EXPERT_GATE = PX_ROLE_FIRST_OF_EXPERT,
+    PX_ROLE_EXPERT_UP,
+    PX_ROLE_EXPERT_DOWN,
+    PX_ROLE_EXPERT_GATE_BIAS,
+    PX_ROLE_EXPERT_UP_BIAS,
+    PX_ROLE_EXPERT_DOWN_BIAS,
     PX_ROLE_COUNT
 } px_role;
 
@@ -78,7 +100,20 @@ const px_role_traits *px_role_of(px_role role);
 typedef struct px_arch_layer {
     uint32_t window; /* 0: sees everything; else the last `window` positions */
     uint8_t rope;    /* which of arch.ropes */
+    bool routed;     /* through experts; else the MLP of width ffn */
 } px_arch_layer;
+
+/* A mixture: a router scores the experts for each token; the best `used` answer, weighed. */
+typedef struct px_experts {
+    uint32_t count, used;     /* 0: no mixture */
+    uint32_t ffn, shared_ffn; /* widths; shared: of what every token goes through, 0: none */
+    bool sigmoid;             /* scores are sigmoids; else a softmax over all experts */
+    bool renormalise;         /* the weights of the chosen are scaled to sum 1 */
+    float scale;              /* then multiplied by this */
+    bool router_bias, choice_bias, shared_weight, biases;
+    uint32_t groups, groups_used; /* chosen within the best groups; 1: all experts are one group */
+    bool groups_by_two;           /* a group is as good as its two best experts; else its best */
+} px_experts;
 
 typedef struct px_family px_family;
 
@@ -110,7 +145,9 @@ typedef struct px_arch {
     /* MLP */
     uint32_t ffn;
     px_activation activation;
+    float activation_limit; /* PX_SWIGLU_OAI's */
     bool mlp_bias;
+    px_experts experts;
 
     /* tokens that end an answer; the one that begins a text (-1: none) */
     uint32_t eos_ids[PX_ARCH_EOS_MAX], eos_count;
@@ -124,8 +161,8 @@ const char *px_arch_name(const px_arch *arch); /* "llama" */
 /* Whole length of an axis, and the part of it that a place holds. */
 uint32_t px_axis_size(const px_arch *arch, px_axis axis);
 px_range px_axis_range(const px_arch *arch, const px_plan_place *place, px_axis axis);
-/* Does the model have this weight? */
-bool px_arch_has(const px_arch *arch, px_role role);
+/* Does the model have this weight in this layer? */
+bool px_arch_has(const px_arch *arch, px_role role, uint32_t layer);
 
 /* Where a weight lies in the file: rows of a tensor. */
 typedef struct px_weight_view {
@@ -136,9 +173,12 @@ typedef struct px_weight_view {
     size_t row_bytes;          /* distance between rows */
 } px_weight_view;
 
-/* Finds a weight by its role and checks type and shape; `layer` counts in layer roles only.
- * NOT_FOUND and INVALID_ARGUMENT name the tensor. */
-px_status px_arch_find(const px_arch *arch, const px_model_file *file, px_role role, uint32_t layer,
+typedef struct px_weight_id { /* layer and expert count only in roles that are of one */
+    px_role role;
+    uint32_t layer, expert;
+} px_weight_id;
+/* Finds a weight and checks its type and shape. NOT_FOUND and INVALID_ARGUMENT name the tensor. */
+px_status px_arch_find(const px_arch *arch, const px_model_file *file, px_weight_id id,
     px_weight_view *out) PX_MUST_USE;
 
 #endif

@@ -6,7 +6,8 @@
 
 /* --- the names most models use --- */
 
-static const px_name hf_common[] = {{PX_ROLE_EMBED, "model.embed_tokens.weight", PX_TAKE_ALL},
+static const px_name hf_common[] = {
+    {PX_ROLE_EMBED, "model.embed_tokens.weight", PX_TAKE_ALL},
     {PX_ROLE_FINAL_NORM, "model.norm.weight", PX_TAKE_ALL},
     {PX_ROLE_OUTPUT, "lm_head.weight", PX_TAKE_ALL},
     {PX_ROLE_ATTN_NORM, "model.layers.%u.input_layernorm.weight", PX_TAKE_ALL},
@@ -26,9 +27,20 @@ static const px_name hf_common[] = {{PX_ROLE_EMBED, "model.embed_tokens.weight",
     {PX_ROLE_DOWN, "model.layers.%u.mlp.down_proj.weight", PX_TAKE_ALL},
     {PX_ROLE_GATE_BIAS, "model.layers.%u.mlp.gate_proj.bias", PX_TAKE_ALL},
     {PX_ROLE_UP_BIAS, "model.layers.%u.mlp.up_proj.bias", PX_TAKE_ALL},
-    {PX_ROLE_DOWN_BIAS, "model.layers.%u.mlp.down_proj.bias", PX_TAKE_ALL}, {0}};
+    {PX_ROLE_DOWN_BIAS, "model.layers.%u.mlp.down_proj.bias", PX_TAKE_ALL},
+    {PX_ROLE_ROUTER, "model.layers.%u.mlp.gate.weight", PX_TAKE_ALL},
+    {PX_ROLE_CHOICE_BIAS, "model.layers.%u.mlp.gate.e_score_correction_bias", PX_TAKE_ALL},
+    {PX_ROLE_SHARED_GATE, "model.layers.%u.mlp.shared_experts.gate_proj.weight", PX_TAKE_ALL},
+    {PX_ROLE_SHARED_UP, "model.layers.%u.mlp.shared_experts.up_proj.weight", PX_TAKE_ALL},
+    {PX_ROLE_SHARED_DOWN, "model.layers.%u.mlp.shared_experts.down_proj.weight", PX_TAKE_ALL},
+    {PX_ROLE_EXPERT_GATE, "model.layers.%u.mlp.experts.%u.gate_proj.weight", PX_TAKE_ALL},
+    {PX_ROLE_EXPERT_UP, "model.layers.%u.mlp.experts.%u.up_proj.weight", PX_TAKE_ALL},
+    {PX_ROLE_EXPERT_DOWN, "model.layers.%u.mlp.experts.%u.down_proj.weight", PX_TAKE_ALL},
+    {0},
+};
 
-static const px_name gguf_common[] = {{PX_ROLE_EMBED, "token_embd.weight", PX_TAKE_ALL},
+static const px_name gguf_common[] = {
+    {PX_ROLE_EMBED, "token_embd.weight", PX_TAKE_ALL},
     {PX_ROLE_FINAL_NORM, "output_norm.weight", PX_TAKE_ALL},
     {PX_ROLE_OUTPUT, "output.weight", PX_TAKE_ALL},
     {PX_ROLE_ATTN_NORM, "blk.%u.attn_norm.weight", PX_TAKE_ALL},
@@ -50,7 +62,22 @@ static const px_name gguf_common[] = {{PX_ROLE_EMBED, "token_embd.weight", PX_TA
     {PX_ROLE_GATE_BIAS, "blk.%u.ffn_gate.bias", PX_TAKE_ALL},
     {PX_ROLE_UP_BIAS, "blk.%u.ffn_up.bias", PX_TAKE_ALL},
     {PX_ROLE_DOWN_BIAS, "blk.%u.ffn_down.bias", PX_TAKE_ALL},
-    {PX_ROLE_FFN_POST_NORM, "blk.%u.post_ffw_norm.weight", PX_TAKE_ALL}, {0}};
+    {PX_ROLE_FFN_POST_NORM, "blk.%u.post_ffw_norm.weight", PX_TAKE_ALL},
+    {PX_ROLE_ROUTER, "blk.%u.ffn_gate_inp.weight", PX_TAKE_ALL},
+    {PX_ROLE_ROUTER_BIAS, "blk.%u.ffn_gate_inp.bias", PX_TAKE_ALL},
+    {PX_ROLE_CHOICE_BIAS, "blk.%u.exp_probs_b.bias", PX_TAKE_ALL},
+    {PX_ROLE_SHARED_GATE, "blk.%u.ffn_gate_shexp.weight", PX_TAKE_ALL},
+    {PX_ROLE_SHARED_UP, "blk.%u.ffn_up_shexp.weight", PX_TAKE_ALL},
+    {PX_ROLE_SHARED_DOWN, "blk.%u.ffn_down_shexp.weight", PX_TAKE_ALL},
+    {PX_ROLE_SHARED_WEIGHT, "blk.%u.ffn_gate_inp_shexp.weight", PX_TAKE_ALL},
+    {PX_ROLE_EXPERT_GATE, "blk.%u.ffn_gate_exps.weight", PX_TAKE_EXPERT},
+    {PX_ROLE_EXPERT_UP, "blk.%u.ffn_up_exps.weight", PX_TAKE_EXPERT},
+    {PX_ROLE_EXPERT_DOWN, "blk.%u.ffn_down_exps.weight", PX_TAKE_EXPERT},
+    {PX_ROLE_EXPERT_GATE_BIAS, "blk.%u.ffn_gate_exps.bias", PX_TAKE_EXPERT},
+    {PX_ROLE_EXPERT_UP_BIAS, "blk.%u.ffn_up_exps.bias", PX_TAKE_EXPERT},
+    {PX_ROLE_EXPERT_DOWN_BIAS, "blk.%u.ffn_down_exps.bias", PX_TAKE_EXPERT},
+    {0},
+};
 
 static const px_name *find_name(const px_name *table, px_role role)
 {

@@ -13,11 +13,12 @@ typedef enum px_take {
     PX_TAKE_QKV,         /* q, k and v rows follow each other */
     PX_TAKE_FIRST_HALF,  /* gate of a fused gate-and-up */
     PX_TAKE_SECOND_HALF, /* up of it */
+    PX_TAKE_EXPERT,      /* of a stack [experts, rows, cols] the expert's */
 } px_take;
 
 typedef struct px_name { /* a table ends with pattern NULL */
     px_role role;
-    const char *pattern; /* "%u" is the layer */
+    const char *pattern; /* the first "%u" is the layer, a second one the expert */
     px_take take;
 } px_name;
 
@@ -41,6 +42,9 @@ px_status px_family_find(const px_config *config, const px_family **out) PX_MUST
 px_status px_family_windows(const px_config *config, px_arch *arch, uint32_t window,
     bool (*is_sliding)(uint32_t layer, uint32_t arg), uint32_t arg) PX_MUST_USE;
 bool px_family_every_layer(uint32_t layer, uint32_t arg);
+/* The mixture as DeepSeek-V3 and GLM-4 describe it: sigmoid scores, a bias for the choice, groups,
+ * shared experts, dense first layers. */
+px_status px_family_deepseek_experts(const px_config *config, px_arch *arch) PX_MUST_USE;
 /* GGUF metadata says nothing of biases and the like: they are there or not. */
 bool px_family_present(const px_config *config, const char *tensor);
 

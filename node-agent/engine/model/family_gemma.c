@@ -6,7 +6,9 @@
 static const px_name hf_names[] = {
     {PX_ROLE_ATTN_POST_NORM, "model.layers.%u.post_attention_layernorm.weight", PX_TAKE_ALL},
     {PX_ROLE_FFN_NORM, "model.layers.%u.pre_feedforward_layernorm.weight", PX_TAKE_ALL},
-    {PX_ROLE_FFN_POST_NORM, "model.layers.%u.post_feedforward_layernorm.weight", PX_TAKE_ALL}, {0}};
+    {PX_ROLE_FFN_POST_NORM, "model.layers.%u.post_feedforward_layernorm.weight", PX_TAKE_ALL},
+    {0},
+};
 
 /* Of every `period` layers the last sees everything. */
 static bool is_not_last_of(uint32_t layer, uint32_t period)
@@ -86,14 +88,16 @@ static px_status describe_gemma3(const px_config *config, px_arch *arch)
     return describe_local_rope(config, arch);
 }
 
-const px_family px_families_gemma[] = {{.name = "gemma2",
-                                           .gguf = "gemma2",
-                                           .hf = "Gemma2ForCausalLM",
-                                           .describe = describe_gemma2,
-                                           .hf_names = hf_names},
+const px_family px_families_gemma[] = {
+    {.name = "gemma2",
+        .gguf = "gemma2",
+        .hf = "Gemma2ForCausalLM",
+        .describe = describe_gemma2,
+        .hf_names = hf_names},
     {.name = "gemma3",
         .gguf = "gemma3",
         .hf = "Gemma3ForCausalLM",
         .describe = describe_gemma3,
         .hf_names = hf_names},
-    {0}};
+    {0},
+};

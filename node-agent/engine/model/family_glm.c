@@ -5,10 +5,15 @@ static const px_name hf_names[] = {
     {PX_ROLE_ATTN_POST_NORM, "model.layers.%u.post_self_attn_layernorm.weight", PX_TAKE_ALL},
     {PX_ROLE_FFN_POST_NORM, "model.layers.%u.post_mlp_layernorm.weight", PX_TAKE_ALL},
     {PX_ROLE_GATE, "model.layers.%u.mlp.gate_up_proj.weight", PX_TAKE_FIRST_HALF},
-    {PX_ROLE_UP, "model.layers.%u.mlp.gate_up_proj.weight", PX_TAKE_SECOND_HALF}, {0}};
+    {PX_ROLE_UP, "model.layers.%u.mlp.gate_up_proj.weight", PX_TAKE_SECOND_HALF},
+    {0},
+};
 
-static const px_name gguf_names[] = {{PX_ROLE_GATE, "blk.%u.ffn_up.weight", PX_TAKE_FIRST_HALF},
-    {PX_ROLE_UP, "blk.%u.ffn_up.weight", PX_TAKE_SECOND_HALF}, {0}};
+static const px_name gguf_names[] = {
+    {PX_ROLE_GATE, "blk.%u.ffn_up.weight", PX_TAKE_FIRST_HALF},
+    {PX_ROLE_UP, "blk.%u.ffn_up.weight", PX_TAKE_SECOND_HALF},
+    {0},
+};
 
 static px_status describe_glm(const px_config *config, px_arch *arch)
 {
@@ -23,6 +28,16 @@ static px_status describe_glm4(const px_config *config, px_arch *arch)
     return describe_glm(config, arch);
 }
 
+/* GLM-4 MoE goes back to halves for neighbours; its experts are chosen as DeepSeek-V3's. */
+static px_status describe_glm4moe(const px_config *config, px_arch *arch)
+{
+    PX_TRY(px_config_bool(config, (px_key){"use_qk_norm", NULL}, &arch->qk_norm));
+    arch->qkv_bias = config->gguf && px_family_present(config, "blk.0.attn_q.bias");
+    if (config->gguf) arch->qk_norm = px_family_present(config, "blk.0.attn_q_norm.weight");
+    PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias));
+    return px_family_deepseek_experts(config, arch);
+}
+
 const px_family px_families_glm[] = {
     {.name = "glm", .hf = "GlmForCausalLM", .describe = describe_glm, .hf_names = hf_names},
     {.name = "glm4",
@@ -31,4 +46,6 @@ const px_family px_families_glm[] = {
         .describe = describe_glm4,
         .hf_names = hf_names,
         .gguf_names = gguf_names},
-    {0}};
+    {.name = "glm4moe", .hf = "Glm4MoeForCausalLM", .describe = describe_glm4moe},
+    {0},
+};

@@ -6,13 +6,18 @@ static const px_name hf_names[] = {
     {PX_ROLE_K, "model.layers.%u.self_attn.qkv_proj.weight", PX_TAKE_QKV},
     {PX_ROLE_V, "model.layers.%u.self_attn.qkv_proj.weight", PX_TAKE_QKV},
     {PX_ROLE_GATE, "model.layers.%u.mlp.gate_up_proj.weight", PX_TAKE_FIRST_HALF},
-    {PX_ROLE_UP, "model.layers.%u.mlp.gate_up_proj.weight", PX_TAKE_SECOND_HALF}, {0}};
+    {PX_ROLE_UP, "model.layers.%u.mlp.gate_up_proj.weight", PX_TAKE_SECOND_HALF},
+    {0},
+};
 
-static const px_name gguf_names[] = {{PX_ROLE_Q, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
+static const px_name gguf_names[] = {
+    {PX_ROLE_Q, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
     {PX_ROLE_K, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
     {PX_ROLE_V, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
     {PX_ROLE_GATE, "blk.%u.ffn_up.weight", PX_TAKE_FIRST_HALF},
-    {PX_ROLE_UP, "blk.%u.ffn_up.weight", PX_TAKE_SECOND_HALF}, {0}};
+    {PX_ROLE_UP, "blk.%u.ffn_up.weight", PX_TAKE_SECOND_HALF},
+    {0},
+};
 
 static px_status describe_phi3(const px_config *config, px_arch *arch)
 {
@@ -21,10 +26,12 @@ static px_status describe_phi3(const px_config *config, px_arch *arch)
     return px_family_windows(config, arch, window, px_family_every_layer, 0);
 }
 
-const px_family px_families_phi[] = {{.name = "phi3",
-                                         .gguf = "phi3",
-                                         .hf = "Phi3ForCausalLM",
-                                         .describe = describe_phi3,
-                                         .hf_names = hf_names,
-                                         .gguf_names = gguf_names},
-    {0}};
+const px_family px_families_phi[] = {
+    {.name = "phi3",
+        .gguf = "phi3",
+        .hf = "Phi3ForCausalLM",
+        .describe = describe_phi3,
+        .hf_names = hf_names,
+        .gguf_names = gguf_names},
+    {0},
+};

@@ -109,6 +109,12 @@ static void make_logits(const px_lane *lane)
     }
 }
 
+static bool feed_forward(const px_lane *lane, uint32_t layer)
+{
+    bool routed = lane->f->model->layers[layer].experts != NULL;
+    return routed ? px_layer_experts(lane, layer) : px_layer_mlp(lane, layer);
+}
+
 static void step_worker(void *arg, uint32_t worker, uint32_t workers)
 {
     px_forward *f = arg;
@@ -126,7 +132,7 @@ static void step_worker(void *arg, uint32_t worker, uint32_t workers)
     if (!begin_rows(&lane)) return;
     uint32_t layers = f->model->plan.stages[px_model_stage(f->model)].count;
     for (uint32_t i = 0; i < layers; i++)
-        if (!px_layer_attention(&lane, i) || !px_layer_mlp(&lane, i)) return;
+        if (!px_layer_attention(&lane, i) || !feed_forward(&lane, i)) return;
     px_lane_barrier(&lane); /* the last rows added to x are for everyone */
     if (is_last_stage(f))
         make_logits(&lane);
@@ -214,10 +220,18 @@ static float *carve_floats(carver *c, size_t rows, size_t cols)
 static uint32_t widest_input(const px_model *model)
 {
     uint32_t widest = model->arch.hidden;
-    const px_axis axes[] = {PX_AXIS_ATTENTION, PX_AXIS_FFN};
+    const px_axis axes[] = {PX_AXIS_ATTENTION, PX_AXIS_FFN, PX_AXIS_FFN_EXPERT, PX_AXIS_FFN_SHARED};
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
         if (px_model_width(model, axes[i]) > widest) widest = px_model_width(model, axes[i]);
     return widest;
+}
+
+/* The widest MLP whose rows a desk gates. */
+static uint32_t widest_mlp(const px_model *model)
+{
+    uint32_t dense = px_model_width(model, PX_AXIS_FFN);
+    uint32_t shared = px_model_width(model, PX_AXIS_FFN_SHARED);
+    return dense > shared ? dense : shared;
 }
 
 /* `mlp`: where the desk keeps the gated rows, or NULL: room of its own. */
@@ -225,10 +239,30 @@ static void carve_desk(px_forward *f, carver *c, size_t rows, float *mlp, px_des
 {
     const px_model *model = f->model;
     out->normed = carve_floats(c, rows, model->arch.hidden);
-    out->mlp = mlp ? mlp : carve_floats(c, rows, px_model_width(model, PX_AXIS_FFN));
+    out->mlp = mlp ? mlp : carve_floats(c, rows, widest_mlp(model));
     for (px_act_kind kind = PX_ACT_F32 + 1; kind < PX_ACT_KIND_COUNT; kind++)
         if (f->act_kinds >> kind & 1)
             out->act[kind] = carve(c, rows, f->kernels->act_row_bytes(kind, widest_input(model)));
+}
+
+static void carve_routing(px_forward *f, carver *c)
+{
+    const px_experts *experts = &f->model->arch.experts;
+    px_routing *r = &f->routing;
+    size_t rows = f->limits.rows_max, slots = rows * experts->used;
+    if (!experts->count) return;
+    r->scores = carve_floats(c, rows, experts->count);
+    r->chosen = carve(c, slots, sizeof *r->chosen);
+    r->slot = carve(c, slots, sizeof *r->slot);
+    r->weight = carve_floats(c, rows, experts->used);
+    r->row_of = carve(c, slots, sizeof *r->row_of);
+    r->first = carve(c, experts->count + 1, sizeof *r->first);
+    r->gate = carve_floats(c, slots, px_model_width(f->model, PX_AXIS_FFN_EXPERT));
+    r->up = carve_floats(c, slots, px_model_width(f->model, PX_AXIS_FFN_EXPERT));
+    r->shared_gate = carve_floats(c, rows, px_model_width(f->model, PX_AXIS_FFN_SHARED));
+    r->shared_up = carve_floats(c, rows, px_model_width(f->model, PX_AXIS_FFN_SHARED));
+    r->shared_weight = carve_floats(c, rows, 1);
+    carve_desk(f, c, slots, r->gate, &r->desk);
 }
 
 static size_t scratch_floats(const px_forward *f)
@@ -257,7 +291,7 @@ static void carve_all(px_forward *f, carver *c)
     f->k = carve_floats(c, rows, px_model_width(model, PX_AXIS_K));
     f->v = carve_floats(c, rows, px_model_width(model, PX_AXIS_V));
     f->attended = carve_floats(c, rows, px_model_width(model, PX_AXIS_ATTENTION));
-    f->gate = carve_floats(c, rows, px_model_width(model, PX_AXIS_FFN));
+    f->gate = carve_floats(c, rows, widest_mlp(model)); /* the shared desk gates in it, see below */
     f->up = carve_floats(c, rows, px_model_width(model, PX_AXIS_FFN));
     for (int r = 0; r < 2; r++) {
         f->cosine[r] = carve_floats(c, rows, arch->ropes[r].dims / 2);
@@ -273,6 +307,16 @@ static void carve_all(px_forward *f, carver *c)
     carve_desk(f, c, rows, f->gate, &f->shared);
     for (uint32_t i = 0; i < workers; i++)
         carve_desk(f, c, PX_LANE_ALONE_ROWS_MAX, NULL, &f->own[i]);
+    carve_routing(f, c);
+}
+
+static unsigned kinds_of_expert(const px_forward *f, const px_expert *expert)
+{
+    const px_matrix *parts[] = {&expert->gate, &expert->up, &expert->down};
+    unsigned kinds = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i]->rows) kinds |= 1u << f->kernels->act_kind(parts[i]->dtype);
+    return kinds;
 }
 
 /* The prepared forms that any of this rank's matrices reads. */
@@ -290,6 +334,9 @@ static unsigned find_act_kinds(const px_forward *f)
             if (w->rows) kinds |= 1u << f->kernels->act_kind(w->dtype);
         }
     }
+    for (uint32_t i = 0; i < layers; i++)
+        for (uint32_t e = 0; model->layers[i].experts && e < model->arch.experts.count; e++)
+            kinds |= kinds_of_expert(f, &model->layers[i].experts[e]);
     return kinds;
 }
 

@@ -76,6 +76,7 @@ void px_lane_project(const px_lane *lane, px_product product)
     const px_kernels *kernels = lane->f->kernels;
     if (!w->rows || !product.rows) return;
     px_act x = act_of(lane, product.x, product.rows, w->cols, kernels->act_kind(w->dtype));
+    x.data = (unsigned char *)x.data + product.first * x.row_bytes;
     px_matmul op = {.w = w,
         .x = &x,
         .bias = product.bias,
@@ -83,6 +84,32 @@ void px_lane_project(const px_lane *lane, px_product product)
         .y_stride = w->rows,
         .accumulate = product.accumulate};
     kernels->matmul(&op, (px_part){.index = lane->worker, .count = lane->workers});
+}
+
+void px_lane_gate(const px_lane *lane, px_gating gating)
+{
+    const px_arch *arch = &lane->f->model->arch;
+    size_t first = (size_t)gating.range.begin * gating.width;
+    if (!gating.range.count || !gating.width) return;
+    px_glu op = {.gate = gating.gate + first,
+        .up = gating.up + first,
+        .y = gating.y + first,
+        .rows = gating.range.count,
+        .cols = gating.width,
+        .gate_stride = gating.width,
+        .up_stride = gating.width,
+        .y_stride = gating.width,
+        .activation = arch->activation,
+        .limit = arch->activation_limit};
+    lane->f->kernels->glu(&op, whole);
+}
+
+bool px_lane_adds_bias(const px_lane *lane, px_axis axis)
+{
+    const px_model *model = lane->f->model;
+    uint32_t place = 0;
+    while (!px_axis_range(&model->arch, &model->plan.places[place], axis).count) place++;
+    return place == px_plan_place_of(&model->plan, model->rank);
 }
 
 /* delta becomes the sum over the places; a place that holds no part adds zeros. */
@@ -99,20 +126,11 @@ static bool sum_delta(const px_lane *lane, bool has_part)
     return px_is_ok(f->status);
 }
 
-bool px_lane_add_to_residual(const px_lane *lane, px_product product, const float *post_norm)
+bool px_lane_add_delta(const px_lane *lane, bool has_part, const float *post_norm)
 {
     px_forward *f = lane->f;
     uint32_t hidden = f->model->arch.hidden;
-    bool direct = !f->places && !post_norm;
-    product.y = direct ? f->x : f->delta;
-    product.accumulate = direct;
-    /* The places' shares are summed, so one of them adds the bias. */
-    if (f->places && px_comm_rank(f->places) != 0) product.bias = NULL;
-    px_lane_project(lane, product);
-    px_lane_barrier(lane);
-    if (direct) return true;
-    if (!sum_delta(lane, product.w->rows != 0)) return false;
-
+    if (!sum_delta(lane, has_part)) return false;
     if (post_norm)
         px_lane_norm(lane,
             (px_norm){.weight = post_norm, .x = f->delta, .y = f->delta, .range = lane->mine});
@@ -130,4 +148,17 @@ bool px_lane_add_to_residual(const px_lane *lane, px_product product, const floa
     /* A chain that follows on the same rows needs no barrier; one that does all rows does. */
     if (lane->alone) px_lane_barrier(lane);
     return true;
+}
+
+bool px_lane_add_product(
+    const px_lane *lane, px_product product, px_axis axis, const float *post_norm)
+{
+    px_forward *f = lane->f;
+    bool direct = !f->places && !post_norm, has_part = product.w->rows != 0;
+    product.y = direct ? f->x : f->delta;
+    product.accumulate = direct;
+    if (product.bias && !px_lane_adds_bias(lane, axis)) product.bias = NULL;
+    px_lane_project(lane, product);
+    px_lane_barrier(lane);
+    return direct || px_lane_add_delta(lane, has_part, post_norm);
 }

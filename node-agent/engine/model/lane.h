@@ -25,6 +25,21 @@ typedef struct px_desk {
     unsigned char *act[PX_ACT_KIND_COUNT]; /* prepared inputs */
 } px_desk;
 
+/* A mixture's step: each row takes `used` slots, one for each of its experts; slots are ordered
+ * by expert, so that an expert's rows lie together. */
+typedef struct px_routing {
+    float *scores;                  /* [rows, experts] */
+    uint32_t *chosen;               /* [rows, used] */
+    uint32_t *slot;                 /* [rows, used] */
+    float *weight;                  /* [rows, used] */
+    uint32_t *row_of;               /* [slots] */
+    uint32_t *first;                /* [experts + 1]: slots of an expert */
+    float *gate, *up;               /* [slots, expert width] */
+    float *shared_gate, *shared_up; /* [rows, shared width] */
+    float *shared_weight;           /* [rows] */
+    px_desk desk;                   /* for slots; its `normed` also takes their results */
+} px_routing;
+
 struct px_forward {
     const px_model *model;
     const px_kernels *kernels;
@@ -46,6 +61,7 @@ struct px_forward {
     float *logits;               /* [logit_rows, vocabulary]; NULL where out_logits serves */
     float *gathered;             /* all places' logits, one place after the other */
     px_desk shared, *own;        /* own: [workers], PX_LANE_ALONE_ROWS_MAX rows each */
+    px_routing routing;          /* where layers have experts */
 
     /* The step in progress. */
     const px_batch *batch;
@@ -94,16 +110,34 @@ typedef struct px_product { /* y = x W^T + bias (+ y), x prepared at the desk */
     const float *x, *bias;
     float *y; /* [rows, w->rows] */
     uint32_t rows;
+    uint32_t first; /* of the rows prepared at the desk; x is that of row 0, y of row `first` */
     bool accumulate;
 } px_product;
 void px_lane_project(const px_lane *lane, px_product product);
 
-/* x += the product, summed over the places, normed by post_norm (NULL: not); product.y and
- * accumulate are set here. false: a peer failed, see f->status. Ends with a barrier. */
-bool px_lane_add_to_residual(const px_lane *lane, px_product product, const float *post_norm);
+/* activation(gate) * up of rows `range` of [rows, width]; y may be gate. */
+typedef struct px_gating {
+    const float *gate, *up;
+    float *y;
+    uint32_t width;
+    px_range range;
+} px_gating;
+void px_lane_gate(const px_lane *lane, px_gating gating);
+
+/* Is this the place that adds the bias of a product whose columns are cut along `axis`? The
+ * places' shares are summed, so the first that has one does. */
+bool px_lane_adds_bias(const px_lane *lane, px_axis axis);
+/* x += f->delta, summed over the places, normed by post_norm (NULL: not). `has_part`: this place
+ * wrote delta. A barrier stands before; false: a peer failed, see f->status. */
+bool px_lane_add_delta(const px_lane *lane, bool has_part, const float *post_norm);
+/* x += the product, in the same way. product.y and accumulate are set here; `axis` is that of w's
+ * columns. */
+bool px_lane_add_product(
+    const px_lane *lane, px_product product, px_axis axis, const float *post_norm);
 
 /* The two halves of a layer; false as above. `layer` counts in this stage. */
 bool px_layer_attention(const px_lane *lane, uint32_t layer);
 bool px_layer_mlp(const px_lane *lane, uint32_t layer);
+bool px_layer_experts(const px_lane *lane, uint32_t layer); /* instead, where a layer is routed */
 
 #endif

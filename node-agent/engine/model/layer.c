@@ -135,30 +135,12 @@ bool px_layer_attention(const px_lane *lane, uint32_t layer)
                                   .kinds = px_lane_kinds(lane, o)});
         px_lane_chain_done(lane);
     }
-    return px_lane_add_to_residual(lane,
+    return px_lane_add_product(lane,
         (px_product){.w = o, .x = f->attended, .bias = w->vector[PX_ROLE_O_BIAS], .rows = rows},
-        w->vector[PX_ROLE_ATTN_POST_NORM]);
+        PX_AXIS_ATTENTION, w->vector[PX_ROLE_ATTN_POST_NORM]);
 }
 
 /* --- MLP --- */
-
-/* activation(gate) * up of the chain's rows, into the desk. */
-static void gate_rows(const px_lane *lane, uint32_t width)
-{
-    const px_forward *f = lane->f;
-    size_t first = (size_t)lane->chain.begin * width;
-    if (!lane->chain.count) return;
-    px_glu op = {.gate = f->gate + first,
-        .up = f->up + first,
-        .y = lane->desk->mlp + first,
-        .rows = lane->chain.count,
-        .cols = width,
-        .gate_stride = width,
-        .up_stride = width,
-        .y_stride = width,
-        .activation = f->model->arch.activation};
-    f->kernels->glu(&op, whole);
-}
 
 bool px_layer_mlp(const px_lane *lane, uint32_t layer)
 {
@@ -188,15 +170,19 @@ bool px_layer_mlp(const px_lane *lane, uint32_t layer)
             (px_product){
                 .w = up, .x = h, .bias = w->vector[PX_ROLE_UP_BIAS], .y = f->up, .rows = rows});
         px_lane_barrier(lane);
-        gate_rows(lane, gate->rows);
+        px_lane_gate(lane, (px_gating){.gate = f->gate,
+                               .up = f->up,
+                               .y = lane->desk->mlp,
+                               .width = gate->rows,
+                               .range = lane->chain});
         px_lane_prepare(lane, (px_input){.x = lane->desk->mlp,
                                   .cols = down->cols,
                                   .range = lane->chain,
                                   .kinds = px_lane_kinds(lane, down)});
         px_lane_chain_done(lane);
     }
-    return px_lane_add_to_residual(lane,
+    return px_lane_add_product(lane,
         (px_product){
             .w = down, .x = lane->desk->mlp, .bias = w->vector[PX_ROLE_DOWN_BIAS], .rows = rows},
-        w->vector[PX_ROLE_FFN_POST_NORM]);
+        PX_AXIS_FFN, w->vector[PX_ROLE_FFN_POST_NORM]);
 }

@@ -27,10 +27,11 @@ static uint32_t lcm(uint32_t a, uint32_t b)
 
 /* Makes *block a multiple of the block size of this weight's columns. */
 static px_status widen_block(
-    const px_arch *arch, const px_model_file *file, px_role role, uint32_t layer, uint32_t *block)
+    const px_arch *arch, const px_model_file *file, px_weight_id id, uint32_t *block)
 {
     px_weight_view view;
-    PX_TRY(px_arch_find(arch, file, role, layer, &view));
+    if (!px_arch_has(arch, id.role, id.layer)) return px_ok();
+    PX_TRY(px_arch_find(arch, file, id, &view));
     *block = lcm(*block, px_dtype_of(view.dtype)->block_elements);
     return px_ok();
 }
@@ -46,21 +47,40 @@ static px_status make_shape(const px_arch *arch, const px_model_file *file, px_p
         .attn_block = 1,
         .ffn = arch->ffn,
         .ffn_block = 1,
-        .vocabulary = arch->vocabulary};
+        .vocabulary = arch->vocabulary,
+        .experts = arch->experts.count,
+        .experts_used = arch->experts.used,
+        .ffn_expert = arch->experts.ffn,
+        .ffn_shared = arch->experts.shared_ffn};
+    static const px_role downs[] = {PX_ROLE_DOWN, PX_ROLE_EXPERT_DOWN, PX_ROLE_SHARED_DOWN};
     for (uint32_t i = 0; i < arch->layer_count; i++) {
-        PX_TRY(widen_block(arch, file, PX_ROLE_O, i, &out->attn_block));
-        PX_TRY(widen_block(arch, file, PX_ROLE_DOWN, i, &out->ffn_block));
+        PX_TRY(widen_block(
+            arch, file, (px_weight_id){.role = PX_ROLE_O, .layer = i}, &out->attn_block));
+        for (size_t d = 0; d < sizeof downs / sizeof *downs; d++)
+            PX_TRY(widen_block(
+                arch, file, (px_weight_id){.role = downs[d], .layer = i}, &out->ffn_block));
+        if (!arch->layers[i].routed && out->dense_layers_first == i) out->dense_layers_first++;
     }
     return px_ok();
+}
+
+/* How many weights of a role a layer has. */
+static uint32_t weight_count(const px_arch *arch, px_role role, uint32_t layer)
+{
+    if (!px_arch_has(arch, role, layer)) return 0;
+    return role >= PX_ROLE_FIRST_OF_EXPERT ? arch->experts.count : 1;
 }
 
 static px_status check_weights(const px_arch *arch, const px_model_file *file)
 {
     px_weight_view view;
-    for (px_role role = 0; role < PX_ROLE_COUNT; role++) {
-        if (!px_arch_has(arch, role)) continue;
-        uint32_t layers = role < PX_ROLE_FIRST_IN_LAYER ? 1 : arch->layer_count;
-        for (uint32_t i = 0; i < layers; i++) PX_TRY(px_arch_find(arch, file, role, i, &view));
+    for (px_weight_id id = {0}; id.role < PX_ROLE_COUNT; id.role++) {
+        uint32_t layers = id.role < PX_ROLE_FIRST_IN_LAYER ? 1 : arch->layer_count;
+        for (id.layer = 0; id.layer < layers; id.layer++) {
+            uint32_t count = weight_count(arch, id.role, id.layer);
+            for (id.expert = 0; id.expert < count; id.expert++)
+                PX_TRY(px_arch_find(arch, file, id, &view));
+        }
     }
     return px_ok();
 }
@@ -111,7 +131,8 @@ px_status px_model_describe(
 typedef struct item {
     px_role role;
     px_weight_view from; /* this rank's slice */
-    px_weights *to;
+    px_matrix *matrix;   /* where it goes: one of these two */
+    const float **vector;
     size_t offset, bytes; /* in the packed memory; 0 bytes: used in place */
 } item;
 
@@ -147,13 +168,33 @@ static bool is_vector(px_role role)
     return px_role_of(role)->cols == PX_AXIS_ONE;
 }
 
-static px_status add_item(loader *l, px_role role, uint32_t layer, px_weights *to)
+static void set_destination(px_weights *to, px_weight_id id, item *it)
 {
-    const px_arch *arch = &l->model->arch;
-    px_role source = role == PX_ROLE_OUTPUT && arch->tied ? PX_ROLE_EMBED : role;
+    if (id.role < PX_ROLE_FIRST_OF_EXPERT) {
+        it->matrix = &to->matrix[id.role];
+        it->vector = &to->vector[id.role];
+        return;
+    }
+    px_expert *expert = &to->experts[id.expert];
+    switch (id.role) {
+    case PX_ROLE_EXPERT_GATE: it->matrix = &expert->gate; break;
+    case PX_ROLE_EXPERT_UP: it->matrix = &expert->up; break;
+    case PX_ROLE_EXPERT_DOWN: it->matrix = &expert->down; break;
+    case PX_ROLE_EXPERT_GATE_BIAS: it->vector = &expert->gate_bias; break;
+    case PX_ROLE_EXPERT_UP_BIAS: it->vector = &expert->up_bias; break;
+    case PX_ROLE_EXPERT_DOWN_BIAS: it->vector = &expert->down_bias; break;
+    default: PX_ASSERT(!"a role of an expert");
+    }
+}
+
+static px_status add_item(loader *l, px_weight_id id, px_weights *to)
+{
+    px_role role = id.role;
     item *it = &l->items[l->count];
-    *it = (item){.role = role, .to = to, .offset = l->packed_bytes};
-    PX_TRY(px_arch_find(arch, l->file, source, layer, &it->from));
+    *it = (item){.role = role, .offset = l->packed_bytes};
+    set_destination(to, id, it);
+    if (role == PX_ROLE_OUTPUT && l->model->arch.tied) id.role = PX_ROLE_EMBED;
+    PX_TRY(px_arch_find(&l->model->arch, l->file, id, &it->from));
     if (role != PX_ROLE_EMBED) PX_TRY(cut(l->model, role, &it->from));
     if (!it->from.rows || !it->from.cols) return px_ok();
 
@@ -167,22 +208,43 @@ static px_status add_item(loader *l, px_role role, uint32_t layer, px_weights *t
     return px_ok();
 }
 
+static px_status add_layer(loader *l, uint32_t layer, px_weights *to)
+{
+    const px_arch *arch = &l->model->arch;
+    if (arch->layers[layer].routed)
+        to->experts = px_alloc_array(arch->experts.count, sizeof *to->experts);
+    for (px_weight_id id = {.role = PX_ROLE_FIRST_IN_LAYER, .layer = layer};
+         id.role < PX_ROLE_COUNT; id.role++) {
+        uint32_t count = weight_count(arch, id.role, layer);
+        for (id.expert = 0; id.expert < count; id.expert++) PX_TRY(add_item(l, id, to));
+    }
+    return px_ok();
+}
+
 static px_status list_items(loader *l)
 {
     px_model *model = l->model;
     uint32_t stage = px_model_stage(model);
     px_range layers = model->plan.stages[stage];
-    l->items = px_alloc_array((size_t)PX_ROLE_COUNT * (layers.count + 1), sizeof *l->items);
-    if (stage == 0) PX_TRY(add_item(l, PX_ROLE_EMBED, 0, &model->shared));
+    size_t of_layer = PX_ROLE_COUNT +
+                      (size_t)model->arch.experts.count * (PX_ROLE_COUNT - PX_ROLE_FIRST_OF_EXPERT);
+    model->layers = px_alloc_array(layers.count, sizeof *model->layers);
+    l->items = px_alloc_array(PX_ROLE_COUNT + of_layer * layers.count, sizeof *l->items);
+    if (stage == 0) PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_EMBED}, &model->shared));
     if (stage == model->plan.pp - 1) {
-        PX_TRY(add_item(l, PX_ROLE_FINAL_NORM, 0, &model->shared));
-        PX_TRY(add_item(l, PX_ROLE_OUTPUT, 0, &model->shared));
+        PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_FINAL_NORM}, &model->shared));
+        PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_OUTPUT}, &model->shared));
     }
     for (uint32_t i = 0; i < layers.count; i++)
-        for (px_role role = PX_ROLE_FIRST_IN_LAYER; role < PX_ROLE_COUNT; role++)
-            if (px_arch_has(&model->arch, role))
-                PX_TRY(add_item(l, role, layers.begin + i, &model->layers[i]));
+        PX_TRY(add_layer(l, layers.begin + i, &model->layers[i]));
     return px_ok();
+}
+
+static void free_layers(px_model *model)
+{
+    uint32_t count = model->layers ? model->plan.stages[px_model_stage(model)].count : 0;
+    for (uint32_t i = 0; i < count; i++) free(model->layers[i].experts);
+    free(model->layers);
 }
 
 px_status px_model_rank_bytes(
@@ -192,10 +254,9 @@ px_status px_model_rank_bytes(
     px_model_options options = {.kernels = px_kernels_scalar()};
     loader l = {.options = &options, .file = file, .model = &model};
     PX_TRY(px_arch_read(file, &model.arch));
-    model.layers = px_alloc_array(plan->stages[px_model_stage(&model)].count, sizeof(px_weights));
     px_status status = list_items(&l);
     free(l.items);
-    free(model.layers);
+    free_layers(&model);
     *out = l.file_bytes;
     return status;
 }
@@ -222,7 +283,7 @@ static void pack_matrix(loader *l, const item *it, void *to)
             .from = it->from.data,
             .from_row_bytes = it->from.row_bytes,
             .to = to,
-            .out = &it->to->matrix[it->role]}};
+            .out = it->matrix}};
     px_team_run(l->options->team, pack_part, &job);
 }
 
@@ -233,9 +294,9 @@ static void load_item(loader *l, const item *it)
     uint64_t bytes = from->rows * px_dtype_bytes(from->dtype, from->cols);
     if (is_vector(it->role)) {
         px_dtype_to_f32(from->dtype, from->data, (float *)(void *)to, from->rows);
-        it->to->vector[it->role] = (const float *)(const void *)to;
+        *it->vector = (const float *)(const void *)to;
     } else if (it->role == PX_ROLE_EMBED) { /* a step reads a few rows of it, where they lie */
-        it->to->matrix[it->role] = (px_matrix){.dtype = from->dtype,
+        *it->matrix = (px_matrix){.dtype = from->dtype,
             .rows = from->rows,
             .cols = from->cols,
             .row_bytes = from->row_bytes,
@@ -259,8 +320,6 @@ static px_status load(loader *l)
     px_model *model = l->model;
     px_plan_shape shape;
     PX_TRY(describe(l->file, &model->arch, &model->info, &shape));
-    model->layers =
-        px_alloc_array(model->plan.stages[px_model_stage(model)].count, sizeof *model->layers);
     PX_TRY(list_items(l));
     PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
     model->packed_bytes = l->packed_bytes;
@@ -288,7 +347,7 @@ void px_model_free(px_model *model)
 {
     if (!model) return;
     px_big_free(model->packed, model->packed_bytes);
-    free(model->layers);
+    free_layers(model);
     free(model);
 }
 

@@ -9,9 +9,15 @@
 #include "engine/model/arch.h"
 #include "engine/model/model.h"
 
+typedef struct px_expert {
+    px_matrix gate, up, down;
+    const float *gate_bias, *up_bias, *down_bias;
+} px_expert;
+
 typedef struct px_weights {
     px_matrix matrix[PX_ROLE_COUNT];
     const float *vector[PX_ROLE_COUNT]; /* norms and biases, as float32 */
+    px_expert *experts;                 /* [arch.experts.count]; NULL in a dense layer */
 } px_weights;
 
 struct px_model {
