@@ -32,8 +32,6 @@ static px_status describe_glm4(const px_config *config, px_arch *arch)
 static px_status describe_glm4moe(const px_config *config, px_arch *arch)
 {
     PX_TRY(px_config_bool(config, (px_key){"use_qk_norm", NULL}, &arch->qk_norm));
-    arch->qkv_bias = config->gguf && px_family_present(config, "blk.0.attn_q.bias");
-    if (config->gguf) arch->qk_norm = px_family_present(config, "blk.0.attn_q_norm.weight");
     PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias));
     return px_family_deepseek_experts(config, arch);
 }
