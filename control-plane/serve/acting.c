@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "control/cluster/presence.h"
-#include "control/cluster/relay.h"
+#include "control/cluster/remote.h"
 #include "etcd/keys.h"
 
 typedef struct pending_write { /* from a deployment's write to its answer */
@@ -22,7 +22,7 @@ struct px_acting {
     px_deploy_ports ports;
     px_deployer *deployer;
     px_events *events;
-    px_relay *relay;
+    px_remote *remote;
     px_presence *presence;
     pending_write *writes;
     void (*on_changed)(void *arg, const px_deployment *deployment);
@@ -142,7 +142,7 @@ px_acting *px_acting_create(const px_acting_options *options, const px_etcd_kv *
     acting->events = px_events_create(options->leader);
     px_events_restore(acting->events, events, event_count);
     acting->deployer = px_deployer_create(&acting->ports);
-    acting->relay = px_relay_create(options->agents, acting->deployer);
+    acting->remote = px_remote_create(options->agents, acting->deployer);
     acting->presence = px_presence_create(options->loop, options->etcd, options->leader);
     uint32_t skipped;
     px_deployer_restore(acting->deployer, kvs, count, px_now_ns(), &skipped);
@@ -163,7 +163,7 @@ void px_acting_free(px_acting *acting)
         px_router_detach(acting->router, px_deployer_at(acting->deployer, i)->spec.name,
             px_fail(PX_UNAVAILABLE, "this control plane does not lead any more"));
     px_presence_free(acting->presence);
-    px_relay_free(acting->relay);
+    px_remote_free(acting->remote);
     px_deployer_free(acting->deployer);
     px_events_free(acting->events);
     free(acting);
@@ -191,7 +191,7 @@ void px_acting_agent_joined(
 void px_acting_agent_message(
     px_acting *acting, px_agent *agent, const Phalanx__V1__AgentMessage *message)
 {
-    px_relay_agent_message(acting->relay, agent, message);
+    px_remote_agent_message(acting->remote, agent, message);
     px_deployer_agent_message(acting->deployer, agent->name, message, px_now_ns());
 }
 
@@ -199,6 +199,6 @@ void px_acting_agent_lost(px_acting *acting, px_agent *agent, const char *why)
 {
     add_event(acting, "node.lost", agent->name, why);
     px_presence_remove(acting->presence, agent->name);
-    px_relay_agent_lost(acting->relay, agent->name);
+    px_remote_agent_lost(acting->remote, agent->name);
     px_deployer_agent_lost(acting->deployer, agent->name, px_now_ns());
 }

@@ -2,7 +2,7 @@
  *
  *   agents' streams ─▶ registry ─▶ deployer ─▶ etcd (through the leader's fenced writes)
  *                          │          ├──────▶ agents (launch, stop)
- *                          └▶ relay   └──────▶ router (attach, detach)
+ *                          └▶ remote   └──────▶ router (attach, detach)
  *
  * Made from what etcd holds when elected, dropped whole when deposed: the groups run on and the
  * next leader adopts them. Threads: the polling thread.
