@@ -106,7 +106,14 @@ px_status px_comm_plan_wait(px_comm *comm, void *message, size_t capacity, size_
     GUARDED(comm, comm->ops->plan_wait(comm, message, capacity, out_bytes));
 }
 
+static px_status split(px_comm *comm, int colour, int key, px_comm **out)
+{
+    PX_TRY(comm->ops->split(comm, colour, key, out));
+    px_comm_set_deadline(*out, 0);
+    return px_ok();
+}
+
 px_status px_comm_split(px_comm *comm, int colour, int key, px_comm **out)
 {
-    GUARDED(comm, comm->ops->split(comm, colour, key, out));
+    GUARDED(comm, split(comm, colour, key, out));
 }

@@ -55,7 +55,8 @@ px_status px_comm_plan_send(px_comm *comm, const void *message, size_t bytes) PX
 px_status px_comm_plan_wait(
     px_comm *comm, void *message, size_t capacity, size_t *out_bytes) PX_MUST_USE;
 
-/* A comm over the ranks that pass the same colour, ordered by key; all ranks call it. */
+/* A comm over the ranks that pass the same colour, ordered by key; all ranks call it. Making it
+ * keeps this comm's deadline; its own is the default. */
 px_status px_comm_split(px_comm *comm, int colour, int key, px_comm **out) PX_MUST_USE;
 
 /* --- the makings --- */

@@ -376,7 +376,7 @@ static void mpi_free(px_comm *comm)
         px_mpi_batch_done(&c->plans[p].batch);
         px_buf_done(&c->plans[p].bytes);
     }
-    if (px_is_ok(comm->broken)) {
+    if (c->batch.count == 0) {
         munmap(c->scratch, (size_t)comm->size * ROUND_FLOATS * sizeof(float));
         px_mpi_batch_done(&c->batch);
     }
