@@ -103,7 +103,7 @@ static bool is_final(const px_deployment *d, px_code code)
     bool by_code = code == PX_INVALID_ARGUMENT || code == PX_NOT_FOUND ||
                    code == PX_UNIMPLEMENTED || code == PX_DATA_LOSS ||
                    code == PX_PERMISSION_DENIED || code == PX_RESOURCE_EXHAUSTED;
-    return by_code && !d->ever_ready;
+    return by_code && !d->record.ever_ready;
 }
 
 /* The group of this generation is over: clear it away and start anew later, or not at all. */
@@ -147,12 +147,12 @@ static void write_spec(px_deployment *d)
     px_buf_done(&json);
 }
 
-static void write_record(px_deployment *d)
+static void write_record(px_deployment *d, int what)
 {
     px_buf json;
     px_buf_init(&json, RECORD_BYTES_MAX);
     px_group_record_encode(&json, &d->record);
-    write_key(d, PX_WRITE_RECORD, PX_KEY_GROUPS, &json);
+    write_key(d, what, PX_KEY_GROUPS, &json);
     px_buf_done(&json);
 }
 
@@ -171,7 +171,7 @@ static void write_delete(px_deployment *d)
 /* Agents that the operator named are waited for until the first success; later the rest will do. */
 static px_status named_agents_are_here(const px_deployment *d)
 {
-    for (uint32_t i = 0; i < d->spec.agent_count && !d->ever_ready; i++)
+    for (uint32_t i = 0; i < d->spec.agent_count && !d->record.ever_ready; i++)
         if (!px_agents_find(d->ports->agents, d->spec.agents[i]))
             return px_fail(PX_UNAVAILABLE, "waiting for agent '%s' to join", d->spec.agents[i]);
     return px_ok();
@@ -213,6 +213,16 @@ static void make_secret(char out[PX_SECRET_BYTES])
     for (size_t i = 0; i < sizeof random; i++) sprintf(out + 2 * i, "%02x", random[i]);
 }
 
+static void enter_starting(px_deployment *d)
+{
+    char names[sizeof d->message];
+    int used = 0;
+    for (uint32_t rank = 0; rank < d->record.world && used < (int)sizeof names; rank++)
+        used += snprintf(names + used, sizeof names - (size_t)used, "%s%s", rank ? ", " : "",
+            d->record.agents[rank]);
+    enter(d, PX_DEPLOY_LOADING, "starting on %.200s", names);
+}
+
 /* Chooses agents and writes the new generation down; px_deployment_written() goes on. */
 static void start(px_deployment *d, int64_t now_ns)
 {
@@ -237,9 +247,8 @@ static void start(px_deployment *d, int64_t now_ns)
     d->engine_address[0] = '\0';
     d->launched = d->launch_ended = false;
     d->due_ns = now_ns + PX_DEPLOY_SILENCE_NS;
-    write_record(d);
-    enter(d, PX_DEPLOY_LOADING, "starting on %s%s%s", d->record.agents[0],
-        d->record.world > 1 ? ", " : "", d->record.world > 1 ? d->record.agents[1] : "");
+    write_record(d, PX_WRITE_START);
+    enter_starting(d);
 }
 
 static void launch(px_deployment *d, int64_t now_ns)
@@ -290,10 +299,12 @@ px_deployment *px_deployment_restore(const px_deploy_ports *ports, const px_spec
     d->record = *record;
     d->due_ns = now_ns;
     if (record->world != px_spec_world(spec)) { /* never started */
-        d->record = (px_group_record){.generation = (uint64_t)spec_revision};
+        d->record.world = 0;
+        if (d->record.generation < (uint64_t)spec_revision)
+            d->record.generation = (uint64_t)spec_revision;
         return d;
     }
-    d->launched = d->ever_ready = true;
+    d->launched = true;
     d->due_ns = now_ns + PX_DEPLOY_ADOPT_NS;
     enter(d, PX_DEPLOY_LOADING, "waiting for the agents to report the ranks of before");
     return d;
@@ -327,7 +338,7 @@ void px_deployment_written(
     d->writing = PX_WRITE_NONE;
     if (wrote == PX_WRITE_SPEC) {
         spec_written(d, status, revision, now_ns);
-    } else if (wrote == PX_WRITE_RECORD && d->state == PX_DEPLOY_LOADING) {
+    } else if (wrote == PX_WRITE_START && d->state == PX_DEPLOY_LOADING) {
         if (px_is_ok(status))
             launch(d, now_ns);
         else
@@ -513,7 +524,10 @@ void px_deployment_engine_up(
     d->model.vocabulary = model->vocabulary;
     d->model.parameters = model->parameters;
     if (d->state == PX_DEPLOY_READY) return;
-    d->ever_ready = true;
+    if (!d->record.ever_ready) { /* worth remembering, but not worth waiting for */
+        d->record.ever_ready = true;
+        write_record(d, PX_WRITE_NOTE);
+    }
     d->ready_since_ns = now_ns;
     enter(d, PX_DEPLOY_READY, "serving at %s", d->engine_address);
     event(d, "group.ready");

@@ -84,7 +84,6 @@ struct px_deployment { /* read freely; changed by the functions below alone */
     char model_architecture[64];
     Phalanx__V1__ModelInfo model; /* its texts are spec.name and model_architecture */
 
-    bool ever_ready;   /* in any generation: from then on nothing is final but an undeploy */
     bool launched;     /* agents have been told of this generation */
     bool launch_ended; /* the launcher said that its mpirun is gone */
     bool attached;     /* the router has been told of the engine */
@@ -96,7 +95,14 @@ struct px_deployment { /* read freely; changed by the functions below alone */
     int64_t ready_since_ns;
     bool spec_saved; /* etcd has the spec */
     uint64_t ticket; /* of the last write */
-    enum { PX_WRITE_NONE, PX_WRITE_SPEC, PX_WRITE_RECORD, PX_WRITE_DELETE } writing;
+    /* What the write under way is for; one at a time, so that they cannot overtake each other. */
+    enum {
+        PX_WRITE_NONE,
+        PX_WRITE_SPEC,   /* then start */
+        PX_WRITE_START,  /* a new generation: then launch */
+        PX_WRITE_NOTE,   /* of the record; then nothing */
+        PX_WRITE_DELETE, /* then it may be removed */
+    } writing;
 };
 
 /* A new one: PENDING, its spec on the way to etcd. `spec` was checked. */

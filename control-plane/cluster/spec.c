@@ -69,8 +69,9 @@ void px_spec_encode(px_buf *out, const px_spec *spec)
 
 void px_group_record_encode(px_buf *out, const px_group_record *record)
 {
-    json_t *object = json_pack("{s:I, s:s, s:i}", "generation", (json_int_t)record->generation,
-        "secret", record->secret, "restarts", (int)record->restarts);
+    json_t *object = json_pack("{s:I, s:s, s:i, s:b}", "generation", (json_int_t)record->generation,
+        "secret", record->secret, "restarts", (int)record->restarts, "ever_ready",
+        (int)record->ever_ready);
     PX_ASSERT(object);
     json_object_set_new(object, "agents", names_json(record->agents, record->world));
     put_json(out, object);
@@ -150,6 +151,7 @@ static px_status record_of(const json_t *object, px_group_record *record)
     PX_TRY(get_uint64(object, "generation", where, &record->generation));
     PX_TRY(get_text(object, "secret", where, sizeof record->secret, record->secret));
     PX_TRY(get_uint32(object, "restarts", where, &record->restarts));
+    PX_TRY(px_json_get_bool(object, "ever_ready", where, &record->ever_ready));
     return get_names(object, where, record->agents, &record->world);
 }
 

@@ -40,6 +40,7 @@ typedef struct px_group_record {
     char agents[PX_WORLD_MAX][PX_NAME_BYTES]; /* by rank */
     uint32_t world;
     uint32_t restarts;
+    bool ever_ready; /* in any generation: from then on nothing is final but an undeploy */
 } px_group_record;
 
 /* 1 to 63 of a-z A-Z 0-9 . _ -, starting with a letter or digit. `what` names it in the sentence.

@@ -50,7 +50,7 @@ static void on_closed(void *service, px_rpc_call *call, bool cancelled)
 void px_admin_end_waits(px_admin *admin, px_status why)
 {
     for (wait *w = admin->waits; w; w = w->next) {
-        if (w->kind == WAIT_EVENTS) px_events_unfollow(admin->events, w);
+        if (w->kind == WAIT_EVENTS && admin->events) px_events_unfollow(admin->events, w);
         wait_finish(w, why);
     }
 }

@@ -12,7 +12,7 @@
 #include "phalanx/v1/engine.pb-c.h"
 #include "proto/rpc.h"
 
-enum { PX_ROUTES_MAX = 8192, PX_ENGINES_MAX = 256 };
+enum { PX_ROUTES_MAX = 8192 };
 
 typedef struct px_router px_router;
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -12,6 +13,7 @@
 #include "etcd/keys.h"
 #include "etcd/private.h"
 
+enum { SOLE_TTL_S = 30 }; /* nobody waits to take over: a disk that stalls need not depose us */
 #define TICK_NS       (50 * PX_MS)
 #define READ_RETRY_NS (1 * PX_SEC)
 #define GOODBYE_NS    (1 * PX_SEC) /* for giving the leader's key back */
@@ -141,8 +143,10 @@ static void stop(px_control *control, px_status outcome, int64_t grace_ns);
 
 static void campaign(px_control *control)
 {
+    bool is_sole = control->private_etcd != NULL;
     px_leader_options options = {.address = control->address,
-        .sole = control->private_etcd != NULL,
+        .sole = is_sole,
+        .ttl_s = is_sole ? SOLE_TTL_S : 0,
         .on_elected = on_elected,
         .on_deposed = on_deposed,
         .arg = control};
@@ -241,6 +245,18 @@ static void on_tick(void *arg)
 
 /* ------------------------------------------------------------------------------ start */
 
+/* What others call us: the host listened on, or this machine's name when that is all of them. */
+static void name_address(px_control *control, const char *listen)
+{
+    char host[sizeof control->address - 8];
+    snprintf(host, sizeof host, "%.*s", (int)(strrchr(listen, ':') - listen), listen);
+    bool is_any = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "[::]") == 0 || !host[0];
+    if (is_any && gethostname(host, sizeof host - 1) != 0) snprintf(host, sizeof host, "?");
+    host[sizeof host - 1] = '\0';
+    snprintf(control->address, sizeof control->address, "%s:%d", host,
+        px_rpc_server_port(control->server));
+}
+
 static px_status start_server(px_control *control, const char *listen)
 {
     px_rpc_server_options options = {.listen = listen};
@@ -251,9 +267,7 @@ static px_status start_server(px_control *control, const char *listen)
     px_rpc_server_add_health(control->server);
     px_rpc_server_add_reflection(control->server);
     PX_TRY(px_rpc_server_start(control->server));
-    const char *colon = strrchr(listen, ':');
-    snprintf(control->address, sizeof control->address, "%.*s:%d", (int)(colon - listen), listen,
-        px_rpc_server_port(control->server));
+    name_address(control, listen);
     px_rpc_server_set_health(control->server, ADMIN, true);
     refuse(
         control, px_fail(PX_UNAVAILABLE, "this control plane is starting: try again in a moment"));

@@ -251,6 +251,8 @@ PX_TEST(a_deployment_becomes_ready)
     PX_CHECK(d->state == PX_DEPLOY_LOADING); /* until the router has a connection */
     engine_up(d);
     PX_CHECK(d->state == PX_DEPLOY_READY && d->model.context == 2048);
+    flush_writes();
+    PX_CHECK_STR(stored, "+deployments/m +groups/m +groups/m "); /* that it has been ready */
     PX_CHECK_STR(told, "deploy.requested group.started group.ready ");
     end();
 }
@@ -676,6 +678,23 @@ PX_TEST(a_new_leader_starts_anew_what_does_not_run)
     advance(PX_DEPLOY_END_NS + PX_SEC);
     PX_CHECK(d->state == PX_DEPLOY_LOADING && d->record.generation == generation + 1);
     end();
+}
+
+PX_TEST(a_new_leader_knows_whether_it_ever_worked)
+{
+    for (int worked = 0; worked < 2; worked++) {
+        begin();
+        join("a");
+        const px_deployment *d = deploy("m", 1);
+        if (worked) make_ready(d);
+        d = change_leader(d);
+        PX_REQUIRE(d);
+        Phalanx__V1__RankReport report = report_of(d, 0, STATE(LOADING)), *list[] = {&report};
+        join_with("a", list, 1);
+        end_with(d, 0, PX_NOT_FOUND, "/m does not exist");
+        PX_CHECK(d->state == (worked ? PX_DEPLOY_RESTARTING : PX_DEPLOY_FAILED));
+        end();
+    }
 }
 
 PX_TEST(a_new_leader_waits_for_agents_only_so_long)
