@@ -28,6 +28,7 @@ static const px_dtype_traits traits[PX_DTYPE_COUNT] = {
     [PX_MXFP4] = {"mxfp4", 32, 17},
     [PX_I32] = {"i32", 1, 4},
     [PX_I64] = {"i64", 1, 8},
+    [PX_U8] = {"u8", 1, 1},
 };
 
 const px_dtype_traits *px_dtype_of(px_dtype dtype)

@@ -30,6 +30,7 @@ typedef enum px_dtype {
     PX_MXFP4,
     PX_I32,
     PX_I64, /* indices in files; no arithmetic */
+    PX_U8,  /* parts of other formats in files; no arithmetic */
     PX_DTYPE_COUNT
 } px_dtype;
 

@@ -75,14 +75,19 @@ typedef struct px_q8_block {
 /* --- products
  * ------------------------------------------------------------------------------------- */
 
-/* One or more weight groups by some rows of x; out [groups, rows, lanes]. */
+/* One or more weight groups by some rows of x, written to y as px_matmul says. */
 typedef struct px_tile {
     const uint8_t *w, *x;      /* the first group; the first row of x */
     size_t w_stride, x_stride; /* bytes between groups; between rows of x */
     uint32_t cols;
+    uint32_t w_rows; /* rows of the matrix from the first group on; the last group may lack some */
+    float *y;        /* of the first group's first row, for the first row of x */
+    size_t y_stride; /* in floats */
+    const float *bias; /* [w_rows] or NULL */
+    bool accumulate;
 } px_tile;
 
-typedef void (*px_tile_fn)(const px_tile *op, float *out);
+typedef void (*px_tile_fn)(const px_tile *op);
 
 typedef struct px_tiles {
     uint32_t lanes;

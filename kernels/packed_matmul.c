@@ -4,24 +4,7 @@
 
 #include <assert.h>
 
-enum {
-    X_SLICE_BYTES = 256 * 1024, /* of the second-level cache: x comes from memory once */
-    TILE_FLOATS_MAX = 512,
-};
-
-/* One group's results for one row of x. */
-static void finish(
-    const px_matmul *op, uint32_t lanes, uint32_t row, uint32_t group, const float *result)
-{
-    uint32_t first = group * lanes;
-    uint32_t count = op->w->rows - first < lanes ? op->w->rows - first : lanes;
-    float *y = op->y + row * op->y_stride + first;
-    for (uint32_t i = 0; i < count; i++) {
-        float value = result[i];
-        if (op->bias) value += op->bias[first + i];
-        y[i] = op->accumulate ? value + y[i] : value;
-    }
-}
+enum { X_SLICE_BYTES = 256 * 1024 }; /* of the second-level cache: x comes from memory once */
 
 void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
 {
@@ -34,30 +17,30 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     uint32_t groups_most = q8 ? 1 : x->rows == 1 ? 4 : 2;
     uint32_t slice = X_SLICE_BYTES / (uint32_t)x->row_bytes / rows_most * rows_most;
     if (slice == 0) slice = rows_most;
-    assert(groups_most * rows_most * tiles->lanes <= TILE_FLOATS_MAX);
 
     px_tile tile = {.w_stride = px_packed_group_bytes(packing, tiles->lanes, w->cols),
         .x_stride = x->row_bytes,
-        .cols = w->cols};
+        .cols = w->cols,
+        .y_stride = op->y_stride,
+        .accumulate = op->accumulate};
     uint32_t begin, end, groups, rows;
     px_part_range(part, (w->rows + tiles->lanes - 1) / tiles->lanes, 1, &begin, &end);
     for (uint32_t slice_begin = 0; slice_begin < x->rows; slice_begin += slice) {
         uint32_t slice_end = x->rows - slice_begin < slice ? x->rows : slice_begin + slice;
         for (uint32_t group = begin; group < end; group += groups) {
             groups = end - group >= groups_most ? groups_most : 1;
+            uint32_t first = group * tiles->lanes;
             tile.w = (const uint8_t *)w->data + group * tile.w_stride;
+            tile.w_rows = w->rows - first;
+            tile.bias = op->bias ? op->bias + first : NULL;
             for (uint32_t row = slice_begin; row < slice_end; row += rows) {
-                float out[TILE_FLOATS_MAX];
                 rows = slice_end - row < rows_most ? slice_end - row : rows_most;
                 tile.x = (const uint8_t *)x->data + row * x->row_bytes;
+                tile.y = op->y + row * op->y_stride + first;
                 if (q8) {
-                    tiles->q8(packing, rows)(&tile, out);
+                    tiles->q8(packing, rows)(&tile);
                 } else {
-                    tiles->floats(packing, groups, rows)(&tile, out);
-                }
-                for (uint32_t i = 0; i < groups * rows; i++) {
-                    finish(
-                        op, tiles->lanes, row + i % rows, group + i / rows, out + i * tiles->lanes);
+                    tiles->floats(packing, groups, rows)(&tile);
                 }
             }
         }

@@ -104,4 +104,21 @@ PX_INLINE __m256i px_first8(uint32_t count)
         _mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
+/* A tile's results for one group and one row of x. */
+PX_INLINE void px_avx2_put(const px_tile *op, int group, int row, __m256 value)
+{
+    uint32_t first = (uint32_t)group * PX_AVX2_LANES;
+    float *y = op->y + (size_t)row * op->y_stride + first;
+    if (op->w_rows - first >= PX_AVX2_LANES) {
+        if (op->bias) value = _mm256_add_ps(value, _mm256_loadu_ps(op->bias + first));
+        if (op->accumulate) value = _mm256_add_ps(value, _mm256_loadu_ps(y));
+        _mm256_storeu_ps(y, value);
+        return;
+    }
+    __m256i mask = px_first8(op->w_rows - first);
+    if (op->bias) value = _mm256_add_ps(value, _mm256_maskload_ps(op->bias + first, mask));
+    if (op->accumulate) value = _mm256_add_ps(value, _mm256_maskload_ps(y, mask));
+    _mm256_maskstore_ps(y, mask, value);
+}
+
 #endif

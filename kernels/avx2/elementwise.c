@@ -149,17 +149,29 @@ static void rotate_halves(float *x, const float *cosine, const float *sine, uint
     }
 }
 
+/* Neighbours: (2 i, 2 i + 1). Four pairs a vector: x c + swapped(x) (-s, s). */
+static void rotate_neighbours(float *x, const float *cosine, const float *sine, uint32_t half)
+{
+    const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    const __m256 signs = _mm256_setr_ps(-0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f, 0);
+    for (uint32_t i = 0; i < half; i += 4) {
+        uint32_t left = half - i < 4 ? half - i : 4;
+        __m256 v = load_some(x + 2 * i, 2 * left);
+        __m256 c = _mm256_permutevar8x32_ps(load_some(cosine + i, left), twice);
+        __m256 s = _mm256_permutevar8x32_ps(load_some(sine + i, left), twice);
+        __m256 swapped = _mm256_mul_ps(_mm256_permute_ps(v, 0xb1), _mm256_xor_ps(s, signs));
+        store_some(x + 2 * i, 2 * left, _mm256_fmadd_ps(v, c, swapped));
+    }
+}
+
 void px_avx2_rope(const px_rope *op, px_part part)
 {
-    if (op->interleaved) {
-        px_scalar_rope(op, part); /* four operations a pair: bound by memory either way */
-        return;
-    }
     uint32_t begin, end, half = op->dims / 2;
     px_part_range(part, op->rows * op->heads, 1, &begin, &end);
     for (uint32_t u = begin; u < end; u++) {
         size_t row = u / op->heads, head = u % op->heads;
-        rotate_halves(op->x + row * op->x_stride + head * op->head_dim + op->offset,
-            op->cos + row * half, op->sin + row * half, half);
+        float *x = op->x + row * op->x_stride + head * op->head_dim + op->offset;
+        (op->interleaved ? rotate_neighbours : rotate_halves)(
+            x, op->cos + row * half, op->sin + row * half, half);
     }
 }

@@ -20,8 +20,7 @@ PX_INLINE __m256 load_weights(const px_packing packing, const uint8_t *w)
     }
 }
 
-PX_INLINE void tile(
-    const px_packing packing, const int groups, const int rows, const px_tile *op, float *out)
+PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
 {
     const size_t step = PX_AVX2_LANES * (packing == PX_PACKING_F32 ? 4 : 2);
     const uint8_t *w = op->w, *x = op->x;
@@ -45,15 +44,15 @@ PX_INLINE void tile(
     }
     for (int g = 0; g < groups; g++) {
         for (int r = 0; r < rows; r++) {
-            _mm256_storeu_ps(out + (g * rows + r) * PX_AVX2_LANES, acc[g][r]);
+            px_avx2_put(op, g, r, acc[g][r]);
         }
     }
 }
 
 #define TILE(name, packing, groups, rows)                                                          \
-    static void name##_##groups##_##rows(const px_tile *op, float *out)                            \
+    static void name##_##groups##_##rows(const px_tile *op)                                        \
     {                                                                                              \
-        tile(packing, groups, rows, op, out);                                                      \
+        tile(packing, groups, rows, op);                                                           \
     }
 #define TILES(name, packing)                                                                       \
     TILE(name, packing, 1, 1)                                                                      \

@@ -99,7 +99,7 @@ PX_INLINE void dot_s8(const int rows, const uint8_t *bytes, const uint8_t *x, si
     }
 }
 
-PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op, float *out)
+PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
 {
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
@@ -174,25 +174,25 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op,
             }
         }
     }
-    for (int r = 0; r < rows; r++) _mm256_storeu_ps(out + r * L, acc[r]);
+    for (int r = 0; r < rows; r++) px_avx2_put(op, 0, r, acc[r]);
 }
 
 #define TILES(name, packing)                                                                       \
-    static void name##_1(const px_tile *op, float *out)                                            \
+    static void name##_1(const px_tile *op)                                                        \
     {                                                                                              \
-        tile(packing, 1, op, out);                                                                 \
+        tile(packing, 1, op);                                                                      \
     }                                                                                              \
-    static void name##_2(const px_tile *op, float *out)                                            \
+    static void name##_2(const px_tile *op)                                                        \
     {                                                                                              \
-        tile(packing, 2, op, out);                                                                 \
+        tile(packing, 2, op);                                                                      \
     }                                                                                              \
-    static void name##_3(const px_tile *op, float *out)                                            \
+    static void name##_3(const px_tile *op)                                                        \
     {                                                                                              \
-        tile(packing, 3, op, out);                                                                 \
+        tile(packing, 3, op);                                                                      \
     }                                                                                              \
-    static void name##_4(const px_tile *op, float *out)                                            \
+    static void name##_4(const px_tile *op)                                                        \
     {                                                                                              \
-        tile(packing, 4, op, out);                                                                 \
+        tile(packing, 4, op);                                                                      \
     }
 #define ROW(name)                                                                                  \
     {                                                                                              \

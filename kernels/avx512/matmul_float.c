@@ -19,8 +19,7 @@ PX_INLINE __m512 load_weights(const px_packing packing, const uint8_t *w)
     }
 }
 
-PX_INLINE void tile(
-    const px_packing packing, const int groups, const int rows, const px_tile *op, float *out)
+PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
 {
     const size_t step = PX_AVX512_LANES * (packing == PX_PACKING_F32 ? 4 : 2);
     const uint8_t *w = op->w, *x = op->x;
@@ -48,15 +47,15 @@ PX_INLINE void tile(
     for (int g = 0; g < groups; g++) {
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            _mm512_storeu_ps(out + (g * rows + r) * PX_AVX512_LANES, acc[g][r]);
+            px_avx512_put(op, g, r, acc[g][r]);
         }
     }
 }
 
 #define TILE(name, packing, groups, rows)                                                          \
-    static void name##_##groups##_##rows(const px_tile *op, float *out)                            \
+    static void name##_##groups##_##rows(const px_tile *op)                                        \
     {                                                                                              \
-        tile(packing, groups, rows, op, out);                                                      \
+        tile(packing, groups, rows, op);                                                           \
     }
 #define GROUPS(name, packing, groups)                                                              \
     TILE(name, packing, groups, 1)                                                                 \

@@ -138,7 +138,7 @@ PX_INLINE __m512 add_scaled(__m512 acc, __m512i sum, __m512 scale, const uint8_t
     return _mm512_fmadd_ps(scaled, scale, acc);
 }
 
-PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op, float *out)
+PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
 {
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
@@ -194,13 +194,13 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op,
         }
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) _mm512_storeu_ps(out + r * L, acc[r]);
+    for (int r = 0; r < rows; r++) px_avx512_put(op, 0, r, acc[r]);
 }
 
 #define TILE(name, packing, rows)                                                                  \
-    static void name##_##rows(const px_tile *op, float *out)                                       \
+    static void name##_##rows(const px_tile *op)                                                   \
     {                                                                                              \
-        tile(packing, rows, op, out);                                                              \
+        tile(packing, rows, op);                                                                   \
     }
 #define TILES(name, packing)                                                                       \
     TILE(name, packing, 1)                                                                         \
