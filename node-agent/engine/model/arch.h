@@ -63,6 +63,7 @@ typedef enum px_role {
     PX_ROLE_O_BIAS,
     PX_ROLE_Q_NORM,
     PX_ROLE_K_NORM,
+    PX_ROLE_SINKS, /* a logit for each head that takes part in the softmax alone */
     PX_ROLE_ATTN_POST_NORM,
     PX_ROLE_FFN_NORM,
     PX_ROLE_GATE,
@@ -138,7 +139,7 @@ typedef struct px_arch {
     /* attention */
     uint32_t heads, kv_heads, head_k, head_v;
     float attn_scale, attn_softcap;
-    bool qkv_bias, o_bias, qk_norm;
+    bool qkv_bias, o_bias, qk_norm, sinks;
     px_rope_freqs ropes[2];
     bool rope_interleaved; /* pairs are neighbours; else halves of the rotated part */
 
@@ -164,14 +165,23 @@ px_range px_axis_range(const px_arch *arch, const px_plan_place *place, px_axis 
 /* Does the model have this weight in this layer? */
 bool px_arch_has(const px_arch *arch, px_role role, uint32_t layer);
 
-/* Where a weight lies in the file: rows of a tensor. */
+/* Where a weight lies in the file. Mostly its rows are whole and only their distance matters; in
+ * the other cases they must be put together first (px_weight_is_scattered). */
 typedef struct px_weight_view {
     const px_tensor *tensor;
     px_dtype dtype;
     uint32_t rows, cols;
-    const unsigned char *data; /* row 0 */
-    size_t row_bytes;          /* distance between rows */
+    const unsigned char *data;   /* element (0, 0) */
+    size_t row_bytes;            /* distance between rows */
+    size_t col_bytes;            /* 0: a row lies whole; else distance between its elements */
+    const unsigned char *scales; /* MXFP4 in two tensors: the exponents, one for each block */
+    size_t scale_row_bytes;
 } px_weight_view;
+
+static inline bool px_weight_is_scattered(const px_weight_view *view)
+{
+    return view->col_bytes || view->scales;
+}
 
 typedef struct px_weight_id { /* layer and expert count only in roles that are of one */
     px_role role;

@@ -79,23 +79,24 @@ static const px_name gguf_common[] = {
     {0},
 };
 
-static const px_name *find_name(const px_name *table, px_role role)
+static const px_name *find_name(const px_name *table, px_role role, uint32_t index)
 {
     for (; table && table->pattern; table++)
-        if (table->role == role) return table;
+        if (table->role == role && index-- == 0) return table;
     return NULL;
 }
 
-const px_name *px_family_name(const px_family *family, bool gguf, px_role role)
+const px_name *px_family_name(const px_family *family, bool gguf, px_role role, uint32_t index)
 {
-    const px_name *own = find_name(gguf ? family->gguf_names : family->hf_names, role);
-    return own ? own : find_name(gguf ? gguf_common : hf_common, role);
+    const px_name *own = gguf ? family->gguf_names : family->hf_names;
+    if (find_name(own, role, 0)) return find_name(own, role, index);
+    return find_name(gguf ? gguf_common : hf_common, role, index);
 }
 
 /* --- the list --- */
 
-static const px_family *const groups[] = {
-    px_families_llama, px_families_qwen, px_families_gemma, px_families_phi, px_families_glm};
+static const px_family *const groups[] = {px_families_llama, px_families_qwen, px_families_gemma,
+    px_families_phi, px_families_glm, px_families_gpt_oss};
 
 px_status px_family_find(const px_config *config, const px_family **out)
 {

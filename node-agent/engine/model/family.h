@@ -14,6 +14,15 @@ typedef enum px_take {
     PX_TAKE_FIRST_HALF,  /* gate of a fused gate-and-up */
     PX_TAKE_SECOND_HALF, /* up of it */
     PX_TAKE_EXPERT,      /* of a stack [experts, rows, cols] the expert's */
+    /* The same, of stacks as gpt-oss has them: */
+    PX_TAKE_EXPERT_TURNED,      /* [experts, cols, rows] */
+    PX_TAKE_EXPERT_TURNED_EVEN, /* [experts, cols, 2 rows]: rows 0, 2, 4, ... */
+    PX_TAKE_EXPERT_TURNED_ODD,
+    PX_TAKE_EXPERT_EVEN, /* [experts, 2 rows] */
+    PX_TAKE_EXPERT_ODD,
+    PX_TAKE_EXPERT_MXFP4, /* "..._blocks" [experts, rows, cols / 32, 16] and "..._scales" */
+    PX_TAKE_EXPERT_MXFP4_EVEN,
+    PX_TAKE_EXPERT_MXFP4_ODD,
 } px_take;
 
 typedef struct px_name { /* a table ends with pattern NULL */
@@ -32,7 +41,7 @@ struct px_family {
 
 /* One for each group of relatives, ended by name NULL. */
 extern const px_family px_families_llama[], px_families_qwen[], px_families_gemma[],
-    px_families_phi[], px_families_glm[];
+    px_families_phi[], px_families_glm[], px_families_gpt_oss[];
 
 /* The family that `config` names; UNIMPLEMENTED lists the known ones. */
 px_status px_family_find(const px_config *config, const px_family **out) PX_MUST_USE;
@@ -48,7 +57,8 @@ px_status px_family_deepseek_experts(const px_config *config, px_arch *arch) PX_
 /* GGUF metadata says nothing of biases and the like: they are there or not. */
 bool px_family_present(const px_config *config, const char *tensor);
 
-/* The name a role has in this model's format, or NULL. */
-const px_name *px_family_name(const px_family *family, bool gguf, px_role role);
+/* The name a role has in this model's format; index 1, 2, ...: other names that a family's own
+ * table gives it, for files without the first. NULL: no more. */
+const px_name *px_family_name(const px_family *family, bool gguf, px_role role, uint32_t index);
 
 #endif

@@ -88,6 +88,7 @@ static void attend(const px_lane *lane, uint32_t layer)
         .scale = arch->attn_scale,
         .softcap = arch->attn_softcap,
         .window = layer_of(lane, layer)->window,
+        .sinks = f->model->layers[layer].vector[PX_ROLE_SINKS],
         .scratch = f->scratch,
         .position_max = f->position_max};
     f->kernels->attention(&op, (px_part){.index = lane->worker, .count = lane->workers});

@@ -157,7 +157,13 @@ static px_status cut(const px_model *model, px_role role, px_weight_view *view)
         return px_fail(PX_INVALID_ARGUMENT,
             "tensor '%s' (%s) cannot be cut at column %u inside a %s block of %u",
             view->tensor->name, traits->what, cols.begin, dtype->name, dtype->block_elements);
-    view->data += rows.begin * view->row_bytes + px_dtype_bytes(view->dtype, cols.begin);
+    size_t first_col = px_dtype_bytes(view->dtype, cols.begin);
+    if (view->col_bytes) first_col = cols.begin * view->col_bytes;
+    if (view->scales) { /* a block's 16 bytes of codes, its exponent elsewhere */
+        view->scales += rows.begin * view->scale_row_bytes + cols.begin / 32;
+        first_col = cols.begin / 32 * 16;
+    }
+    view->data += rows.begin * view->row_bytes + first_col;
     view->rows = rows.count;
     view->cols = cols.count;
     return px_ok();
@@ -202,6 +208,8 @@ static px_status add_item(loader *l, px_weight_id id, px_weights *to)
         it->bytes = it->from.rows * sizeof(float);
     else if (role != PX_ROLE_EMBED)
         it->bytes = l->options->kernels->pack_bytes(it->from.dtype, it->from.rows, it->from.cols);
+    if (!it->bytes && px_weight_is_scattered(&it->from)) /* nothing to use in place: a copy */
+        it->bytes = it->from.rows * px_dtype_bytes(it->from.dtype, it->from.cols);
     l->packed_bytes += (it->bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
     l->file_bytes += it->from.rows * px_dtype_bytes(it->from.dtype, it->from.cols);
     l->count++;
@@ -263,10 +271,45 @@ px_status px_model_rank_bytes(
 
 /* --- packing --- */
 
+/* Row `row` of a scattered weight, put together as its type has it. */
+static void assemble_row(const px_weight_view *from, uint32_t row, unsigned char *to)
+{
+    const unsigned char *data = from->data + row * from->row_bytes;
+    if (from->col_bytes) {
+        size_t bytes = px_dtype_of(from->dtype)->block_bytes;
+        for (uint32_t c = 0; c < from->cols; c++)
+            memcpy(to + c * bytes, data + c * from->col_bytes, bytes);
+        return;
+    }
+    /* MXFP4: the file pairs neighbours in a byte, low nibble first; our blocks hold the first
+     * sixteen codes in low nibbles, the others in high ones, after the exponent. */
+    const unsigned char *scales = from->scales + row * from->scale_row_bytes;
+    for (uint32_t b = 0; b < from->cols / 32; b++, to += 17, data += 16) {
+        to[0] = scales[b];
+        for (int i = 0; i < 16; i += 2) {
+            unsigned char low = data[i / 2], high = data[8 + i / 2];
+            to[1 + i] = (unsigned char)((low & 0x0F) | (high & 0x0F) << 4);
+            to[2 + i] = (unsigned char)(low >> 4 | (high & 0xF0));
+        }
+    }
+}
+
 typedef struct pack_job {
     const px_kernels *kernels;
     px_pack op;
+    const px_weight_view *scattered;
+    unsigned char *assembled;
 } pack_job;
+
+static void assemble_part(void *arg, uint32_t worker, uint32_t count)
+{
+    const pack_job *job = arg;
+    size_t row_bytes = px_dtype_bytes(job->op.dtype, job->op.cols);
+    uint32_t begin, end;
+    px_part_range((px_part){.index = worker, .count = count}, job->op.rows, 1, &begin, &end);
+    for (uint32_t i = begin; i < end; i++)
+        assemble_row(job->scattered, i, job->assembled + i * row_bytes);
+}
 
 static void pack_part(void *arg, uint32_t worker, uint32_t count)
 {
@@ -274,27 +317,51 @@ static void pack_part(void *arg, uint32_t worker, uint32_t count)
     job->kernels->pack(&job->op, (px_part){.index = worker, .count = count});
 }
 
-static void pack_matrix(loader *l, const item *it, void *to)
-{
-    pack_job job = {.kernels = l->options->kernels,
-        .op = {.dtype = it->from.dtype,
-            .rows = it->from.rows,
-            .cols = it->from.cols,
-            .from = it->from.data,
-            .from_row_bytes = it->from.row_bytes,
-            .to = to,
-            .out = it->matrix}};
-    px_team_run(l->options->team, pack_part, &job);
-}
-
-static void load_item(loader *l, const item *it)
+static px_status pack_matrix(loader *l, const item *it, void *to)
 {
     const px_weight_view *from = &it->from;
-    unsigned char *to = it->bytes ? (unsigned char *)l->model->packed + it->offset : NULL;
+    const px_kernels *kernels = l->options->kernels;
+    pack_job job = {.kernels = kernels,
+        .op = {.dtype = from->dtype,
+            .rows = from->rows,
+            .cols = from->cols,
+            .from = from->data,
+            .from_row_bytes = from->row_bytes,
+            .to = to,
+            .out = it->matrix},
+        .scattered = from,
+        .assembled = to};
+    void *staged = NULL;
+    size_t staged_bytes = 0;
+    if (px_weight_is_scattered(from)) {
+        job.op.from_row_bytes = px_dtype_bytes(from->dtype, from->cols);
+        if (kernels->pack_bytes(from->dtype, from->rows, from->cols)) {
+            staged_bytes = from->rows * job.op.from_row_bytes;
+            PX_TRY(px_big_alloc(staged_bytes, "a weight being loaded", &staged));
+            job.assembled = staged;
+        }
+        job.op.from = job.assembled;
+        px_team_run(l->options->team, assemble_part, &job);
+    }
+    px_team_run(l->options->team, pack_part, &job);
+    px_big_free(staged, staged_bytes);
+    return px_ok();
+}
+
+static void load_vector(const item *it, float *to)
+{
+    for (uint32_t i = 0; i < it->from.rows; i++)
+        px_dtype_to_f32(it->from.dtype, it->from.data + i * it->from.row_bytes, to + i, 1);
+    *it->vector = to;
+}
+
+static px_status load_item(loader *l, const item *it)
+{
+    const px_weight_view *from = &it->from;
+    void *to = it->bytes ? (unsigned char *)l->model->packed + it->offset : NULL;
     uint64_t bytes = from->rows * px_dtype_bytes(from->dtype, from->cols);
     if (is_vector(it->role)) {
-        px_dtype_to_f32(from->dtype, from->data, (float *)(void *)to, from->rows);
-        *it->vector = (const float *)(const void *)to;
+        load_vector(it, to);
     } else if (it->role == PX_ROLE_EMBED) { /* a step reads a few rows of it, where they lie */
         *it->matrix = (px_matrix){.dtype = from->dtype,
             .rows = from->rows,
@@ -302,10 +369,11 @@ static void load_item(loader *l, const item *it)
             .row_bytes = from->row_bytes,
             .data = from->data};
     } else {
-        pack_matrix(l, it, to);
+        PX_TRY(pack_matrix(l, it, to));
     }
+    size_t span = from->col_bytes ? from->cols * from->col_bytes : from->rows * from->row_bytes;
     if (it->bytes)
-        px_model_file_drop(l->file, from->data, from->rows * from->row_bytes);
+        px_model_file_drop(l->file, from->data, span);
     else
         l->model->in_place_bytes += bytes;
 
@@ -313,6 +381,7 @@ static void load_item(loader *l, const item *it)
     if (l->options->on_progress)
         l->options->on_progress(l->options->progress_arg,
             (double)l->done_bytes / (double)l->file_bytes, "loading weights");
+    return px_ok();
 }
 
 static px_status load(loader *l)
@@ -323,7 +392,7 @@ static px_status load(loader *l)
     PX_TRY(list_items(l));
     PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
     model->packed_bytes = l->packed_bytes;
-    for (size_t i = 0; i < l->count; i++) load_item(l, &l->items[i]);
+    for (size_t i = 0; i < l->count; i++) PX_TRY(load_item(l, &l->items[i]));
     return px_ok();
 }
 
