@@ -72,7 +72,9 @@ PX_INLINE void score_tile(const px_dtype dtype, const int count, const int block
     const query *queries, const uint8_t *const *heads, uint32_t dims, float *scores)
 {
     __m256 acc[MANY][2][2], scales[2][2] = {0};
+#pragma GCC unroll 8
     for (int i = 0; i < count; i++) {
+#pragma GCC unroll 4
         for (int b = 0; b < blocks; b++) acc[i][b][0] = acc[i][b][1] = _mm256_setzero_ps();
     }
     for (uint32_t d = 0; d < dims; d++) {
@@ -89,7 +91,9 @@ PX_INLINE void score_tile(const px_dtype dtype, const int count, const int block
             }
         }
     }
+#pragma GCC unroll 8
     for (int i = 0; i < count; i++) {
+#pragma GCC unroll 4
         for (int b = 0; b < blocks; b++) {
             _mm256_storeu_ps(scores + i * CHUNK + b * T, acc[i][b][0]);
             _mm256_storeu_ps(scores + i * CHUNK + b * T + 8, acc[i][b][1]);
@@ -136,7 +140,9 @@ PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vecto
 {
     const size_t row_bytes = v_row_bytes(dtype, dims);
     __m256 acc[MANY][4];
+#pragma GCC unroll 8
     for (int i = 0; i < count; i++) {
+#pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) acc[i][v] = _mm256_loadu_ps(queries[i].out + d + 8 * v);
     }
     for (uint32_t t = c->token_begin; t < c->token_end;) {
@@ -157,7 +163,9 @@ PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vecto
             }
         }
     }
+#pragma GCC unroll 8
     for (int i = 0; i < count; i++) {
+#pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) _mm256_storeu_ps(queries[i].out + d + 8 * v, acc[i][v]);
     }
 }

@@ -26,7 +26,9 @@ PX_INLINE void tile(const px_packing packing, const int groups, const int rows, 
     const uint8_t *w = op->w, *x = op->x;
     const size_t w_stride = op->w_stride, x_stride = op->x_stride;
     __m256 acc[4][PX_AVX2_FLOAT_ROWS];
+#pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
+#pragma GCC unroll 8
         for (int r = 0; r < rows; r++) acc[g][r] = _mm256_setzero_ps();
     }
     for (uint32_t c = 0; c < op->cols; c++, w += step, x += sizeof(float)) {
@@ -42,7 +44,9 @@ PX_INLINE void tile(const px_packing packing, const int groups, const int rows, 
             }
         }
     }
+#pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
+#pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             px_avx2_put(op, g, r, acc[g][r]);
         }

@@ -110,6 +110,7 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
     const __m256i ones = _mm256_set1_epi16(1);
     const uint8_t *w = op->w;
     __m256 acc[PX_AVX2_Q8_ROWS], d = _mm256_setzero_ps(), dmin = d;
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_ps();
 
     for (uint32_t block = 0; block < op->cols / 32; block++) {
@@ -174,6 +175,7 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
             }
         }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) px_avx2_put(op, 0, r, acc[r]);
 }
 
