@@ -201,8 +201,9 @@ PX_TEST(bad_input_gets_one_sentence_and_exit_code_1)
     fails(px_cmd_run, 1, "'two 3'", (const char *[]){"--tokens", tokens_path, NULL});
     write_file(tokens_path, "1 300");
     fails(px_cmd_run, 1, "token 300", (const char *[]){"--tokens", tokens_path, NULL});
-    char many[4096] = "";
-    for (int i = 0; i < TINY_CONTEXT; i++) strcat(many, "1 ");
+    char many[2 * TINY_CONTEXT + 1];
+    for (int i = 0; i < 2 * TINY_CONTEXT; i++) many[i] = "1 "[i % 2];
+    many[2 * TINY_CONTEXT] = '\0';
     write_file(tokens_path, many);
     fails(px_cmd_run, 1, "the context holds 512", (const char *[]){"--tokens", tokens_path, NULL});
 }
