@@ -52,6 +52,7 @@ struct px_groups {
     px_loop *loop;
     group *first;
     unsigned count;
+    int64_t ticked_ns; /* when the watchdog looked last */
 };
 
 /* ------------------------------------------------------------------------------ reports */
@@ -206,10 +207,22 @@ static void watch(group *g, int64_t now_ns)
     }
 }
 
+/* When this process was stopped or starved, its ranks' beats lie unread: their silence was ours. */
+static void forgive(px_groups *groups, int64_t slept_ns)
+{
+    for (group *g = groups->first; g; g = g->next)
+        for (size_t i = 0; i < g->rank_count; i++) {
+            g->ranks[i]->heard_ns += slept_ns;
+            g->ranks[i]->progressed_ns += slept_ns;
+        }
+}
+
 static void on_tick(void *arg)
 {
     px_groups *groups = arg;
-    int64_t now_ns = px_now_ns();
+    int64_t now_ns = px_now_ns(), late_ns = now_ns - groups->ticked_ns - TICK_MS * PX_MS;
+    if (late_ns > TICK_MS * PX_MS) forgive(groups, late_ns);
+    groups->ticked_ns = now_ns;
     for (group **at = &groups->first; *at;) {
         group *g = *at;
         watch(g, now_ns);
@@ -394,7 +407,7 @@ void px_groups_blame(px_groups *groups, const char *name, uint64_t generation, c
 px_groups *px_groups_create(px_loop *loop, const px_groups_options *options)
 {
     px_groups *groups = px_alloc(sizeof *groups);
-    *groups = (px_groups){.options = *options, .loop = loop};
+    *groups = (px_groups){.options = *options, .loop = loop, .ticked_ns = px_now_ns()};
     px_loop_every(loop, TICK_MS * PX_MS, on_tick, groups);
     return groups;
 }

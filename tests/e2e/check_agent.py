@@ -243,6 +243,19 @@ def a_stopped_rank_is_stuck(control):
 
 
 @check
+def an_agent_that_slept_does_not_blame_its_ranks(control):
+    agent = control.start_agent("a", "--silent-timeout", "1")
+    group = control.launch("g", 1, [agent, agent], MODEL, tp=2).wait_ready()
+    agent.process.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    agent.process.send_signal(signal.SIGCONT)
+    beats = agent.heartbeats
+    wait_for("heartbeats", 20, lambda: agent.heartbeats > beats + 5)
+    assert group.states() == [READY, READY], agent.log()
+    group.generate()
+
+
+@check
 def a_dead_agent_leaves_no_rank_behind(control):
     agent = control.start_agent("a")
     groups = [control.launch("one", 1, [agent], MODEL), control.launch("two", 1, [agent, agent], MODEL, tp=2)]
