@@ -201,8 +201,9 @@ static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
 
 static px_status load_weights(loading *l, px_parts *parts)
 {
-    PX_TRY(
-        px_team_create(px_cpus_claim(l->comm, l->options->threads), l->options->pin, &parts->team));
+    /* Ranks that share a host would all pin to its first cores; mpirun binds them apart itself. */
+    bool pin = l->options->pin && px_comm_host_size(l->comm) == 1;
+    PX_TRY(px_team_create(px_cpus_claim(l->comm, l->options->threads), pin, &parts->team));
     px_model_options options = {.kernels = l->kernels,
         .rank = px_comm_rank(l->comm),
         .plan = &l->plan,

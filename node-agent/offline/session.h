@@ -24,7 +24,8 @@
         {"kv-type", PX_ARG_STR, "TYPE", NULL,                                                      \
             "f32, f16, bf16, q8_0; default: f32 for f32 weights or scalar kernels, else f16"},     \
     {                                                                                              \
-        "pin", PX_ARG_FLAG, NULL, NULL, "bind each worker thread to a core"                        \
+        "pin", PX_ARG_FLAG, NULL, NULL,                                                            \
+            "bind each worker thread to a core (one rank on this host)"                            \
     }
 
 typedef struct px_session_options {
