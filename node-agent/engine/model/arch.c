@@ -22,6 +22,12 @@ const px_role_traits *px_role_of(px_role role)
         [PX_ROLE_K] = {"key projection", PX_AXIS_K, PX_AXIS_HIDDEN},
         [PX_ROLE_V] = {"value projection", PX_AXIS_V, PX_AXIS_HIDDEN},
         [PX_ROLE_O] = {"attention output", PX_AXIS_HIDDEN, PX_AXIS_ATTENTION},
+        [PX_ROLE_Q_DOWN] = {"query latent", PX_AXIS_LATENT_Q, PX_AXIS_HIDDEN},
+        [PX_ROLE_Q_DOWN_NORM] = {"query latent norm", PX_AXIS_LATENT_Q, PX_AXIS_ONE},
+        [PX_ROLE_Q_UP] = {"queries of the latent", PX_AXIS_Q, PX_AXIS_LATENT_Q},
+        [PX_ROLE_KV_DOWN] = {"KV latent", PX_AXIS_LATENT_DOWN, PX_AXIS_HIDDEN},
+        [PX_ROLE_KV_DOWN_NORM] = {"KV latent norm", PX_AXIS_LATENT_KV, PX_AXIS_ONE},
+        [PX_ROLE_KV_UP] = {"keys and values of the latent", PX_AXIS_LATENT_UP, PX_AXIS_LATENT_KV},
         [PX_ROLE_Q_BIAS] = {"query bias", PX_AXIS_Q, PX_AXIS_ONE},
         [PX_ROLE_K_BIAS] = {"key bias", PX_AXIS_K, PX_AXIS_ONE},
         [PX_ROLE_V_BIAS] = {"value bias", PX_AXIS_V, PX_AXIS_ONE},
@@ -55,6 +61,12 @@ const px_role_traits *px_role_of(px_role role)
     return &traits[role];
 }
 
+/* What a head takes from the latent: the unrotated part of its key, and its value. */
+static uint32_t latent_up_of_head(const px_arch *arch)
+{
+    return arch->head_k - arch->ropes[0].dims + arch->head_v;
+}
+
 uint32_t px_axis_size(const px_arch *arch, px_axis axis)
 {
     switch (axis) {
@@ -68,6 +80,10 @@ uint32_t px_axis_size(const px_arch *arch, px_axis axis)
     case PX_AXIS_ATTENTION: return arch->heads * arch->head_v;
     case PX_AXIS_HEAD_K: return arch->head_k;
     case PX_AXIS_FFN: return arch->ffn;
+    case PX_AXIS_LATENT_Q: return arch->latent.q_rank;
+    case PX_AXIS_LATENT_KV: return arch->latent.kv_rank;
+    case PX_AXIS_LATENT_DOWN: return arch->latent.kv_rank + arch->ropes[0].dims;
+    case PX_AXIS_LATENT_UP: return arch->heads * latent_up_of_head(arch);
     case PX_AXIS_EXPERTS: return arch->experts.count;
     case PX_AXIS_FFN_EXPERT: return arch->experts.ffn;
     case PX_AXIS_FFN_SHARED: return arch->experts.shared_ffn;
@@ -91,6 +107,7 @@ px_range px_axis_range(const px_arch *arch, const px_plan_place *place, px_axis 
     case PX_AXIS_K: return scaled(place->kv_heads, arch->head_k);
     case PX_AXIS_V: return scaled(place->kv_heads, arch->head_v);
     case PX_AXIS_ATTENTION: return scaled(place->heads, arch->head_v);
+    case PX_AXIS_LATENT_UP: return scaled(place->heads, latent_up_of_head(arch));
     case PX_AXIS_FFN: return place->ffn;
     case PX_AXIS_FFN_EXPERT: return place->ffn_expert;
     case PX_AXIS_FFN_SHARED: return place->ffn_shared;
@@ -129,11 +146,17 @@ bool px_arch_has(const px_arch *arch, px_role role, uint32_t layer)
     case PX_ROLE_EMBED:
     case PX_ROLE_FINAL_NORM:
     case PX_ROLE_ATTN_NORM:
-    case PX_ROLE_Q:
-    case PX_ROLE_K:
-    case PX_ROLE_V:
     case PX_ROLE_O:
     case PX_ROLE_FFN_NORM: return true;
+    case PX_ROLE_Q: return !arch->latent.q_rank;
+    case PX_ROLE_K:
+    case PX_ROLE_V: return !arch->latent.kv_rank;
+    case PX_ROLE_Q_DOWN:
+    case PX_ROLE_Q_DOWN_NORM:
+    case PX_ROLE_Q_UP: return arch->latent.q_rank != 0;
+    case PX_ROLE_KV_DOWN:
+    case PX_ROLE_KV_DOWN_NORM:
+    case PX_ROLE_KV_UP: return arch->latent.kv_rank != 0;
     case PX_ROLE_Q_BIAS:
     case PX_ROLE_K_BIAS:
     case PX_ROLE_V_BIAS: return arch->qkv_bias;

@@ -39,8 +39,12 @@ typedef enum px_axis {
     PX_AXIS_V,          /* kv_heads * head_v */
     PX_AXIS_ATTENTION,  /* heads * head_v: what the output projection reads */
     PX_AXIS_HEAD_K,
-    PX_AXIS_EXPERTS,    /* whole on every rank */
-    PX_AXIS_FFN_EXPERT, /* cut like FFN, each expert */
+    PX_AXIS_LATENT_Q,    /* latent.q_rank; latents are whole on every rank */
+    PX_AXIS_LATENT_KV,   /* latent.kv_rank */
+    PX_AXIS_LATENT_DOWN, /* latent.kv_rank and the rotated part of a key */
+    PX_AXIS_LATENT_UP,   /* heads * (unrotated part of a key + head_v); cut by KV groups */
+    PX_AXIS_EXPERTS,     /* whole on every rank */
+    PX_AXIS_FFN_EXPERT,  /* cut like FFN, each expert */
     PX_AXIS_FFN_SHARED,
     PX_AXIS_FFN, /* cut in quantisation blocks */
     PX_AXIS_COUNT
@@ -57,6 +61,12 @@ typedef enum px_role {
     PX_ROLE_K,
     PX_ROLE_V,
     PX_ROLE_O,
+    PX_ROLE_Q_DOWN, /* latent attention: to the latents, their norms, and up from them */
+    PX_ROLE_Q_DOWN_NORM,
+    PX_ROLE_Q_UP,
+    PX_ROLE_KV_DOWN,
+    PX_ROLE_KV_DOWN_NORM,
+    PX_ROLE_KV_UP,
     PX_ROLE_Q_BIAS,
     PX_ROLE_K_BIAS,
     PX_ROLE_V_BIAS,
@@ -116,6 +126,13 @@ typedef struct px_experts {
     bool groups_by_two;           /* a group is as good as its two best experts; else its best */
 } px_experts;
 
+/* Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): keys and values come from a small
+ * latent, and one rotated part is shared by the keys of all heads. */
+typedef struct px_latent {
+    uint32_t kv_rank; /* 0: plain attention */
+    uint32_t q_rank;  /* 0: queries come from the hidden row directly */
+} px_latent;
+
 typedef struct px_family px_family;
 
 typedef struct px_arch {
@@ -140,7 +157,9 @@ typedef struct px_arch {
     uint32_t heads, kv_heads, head_k, head_v;
     float attn_scale, attn_softcap;
     bool qkv_bias, o_bias, qk_norm, sinks;
+    px_latent latent;
     px_rope_freqs ropes[2];
+    uint32_t rope_offset;  /* first rotated element of a head */
     bool rope_interleaved; /* pairs are neighbours; else halves of the rotated part */
 
     /* MLP */

@@ -15,6 +15,12 @@ static const px_name hf_common[] = {
     {PX_ROLE_K, "model.layers.%u.self_attn.k_proj.weight", PX_TAKE_ALL},
     {PX_ROLE_V, "model.layers.%u.self_attn.v_proj.weight", PX_TAKE_ALL},
     {PX_ROLE_O, "model.layers.%u.self_attn.o_proj.weight", PX_TAKE_ALL},
+    {PX_ROLE_Q_DOWN, "model.layers.%u.self_attn.q_a_proj.weight", PX_TAKE_ALL},
+    {PX_ROLE_Q_DOWN_NORM, "model.layers.%u.self_attn.q_a_layernorm.weight", PX_TAKE_ALL},
+    {PX_ROLE_Q_UP, "model.layers.%u.self_attn.q_b_proj.weight", PX_TAKE_ALL},
+    {PX_ROLE_KV_DOWN, "model.layers.%u.self_attn.kv_a_proj_with_mqa.weight", PX_TAKE_ALL},
+    {PX_ROLE_KV_DOWN_NORM, "model.layers.%u.self_attn.kv_a_layernorm.weight", PX_TAKE_ALL},
+    {PX_ROLE_KV_UP, "model.layers.%u.self_attn.kv_b_proj.weight", PX_TAKE_ALL},
     {PX_ROLE_Q_BIAS, "model.layers.%u.self_attn.q_proj.bias", PX_TAKE_ALL},
     {PX_ROLE_K_BIAS, "model.layers.%u.self_attn.k_proj.bias", PX_TAKE_ALL},
     {PX_ROLE_V_BIAS, "model.layers.%u.self_attn.v_proj.bias", PX_TAKE_ALL},
@@ -96,7 +102,7 @@ const px_name *px_family_name(const px_family *family, bool gguf, px_role role, 
 /* --- the list --- */
 
 static const px_family *const groups[] = {px_families_llama, px_families_qwen, px_families_gemma,
-    px_families_phi, px_families_glm, px_families_gpt_oss};
+    px_families_phi, px_families_glm, px_families_gpt_oss, px_families_deepseek};
 
 px_status px_family_find(const px_config *config, const px_family **out)
 {

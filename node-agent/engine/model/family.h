@@ -41,7 +41,7 @@ struct px_family {
 
 /* One for each group of relatives, ended by name NULL. */
 extern const px_family px_families_llama[], px_families_qwen[], px_families_gemma[],
-    px_families_phi[], px_families_glm[], px_families_gpt_oss[];
+    px_families_phi[], px_families_glm[], px_families_gpt_oss[], px_families_deepseek[];
 
 /* The family that `config` names; UNIMPLEMENTED lists the known ones. */
 px_status px_family_find(const px_config *config, const px_family **out) PX_MUST_USE;

@@ -220,7 +220,8 @@ static float *carve_floats(carver *c, size_t rows, size_t cols)
 static uint32_t widest_input(const px_model *model)
 {
     uint32_t widest = model->arch.hidden;
-    const px_axis axes[] = {PX_AXIS_ATTENTION, PX_AXIS_FFN, PX_AXIS_FFN_EXPERT, PX_AXIS_FFN_SHARED};
+    const px_axis axes[] = {PX_AXIS_ATTENTION, PX_AXIS_LATENT_Q, PX_AXIS_LATENT_KV, PX_AXIS_FFN,
+        PX_AXIS_FFN_EXPERT, PX_AXIS_FFN_SHARED};
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
         if (px_model_width(model, axes[i]) > widest) widest = px_model_width(model, axes[i]);
     return widest;
@@ -291,6 +292,12 @@ static void carve_all(px_forward *f, carver *c)
     f->k = carve_floats(c, rows, px_model_width(model, PX_AXIS_K));
     f->v = carve_floats(c, rows, px_model_width(model, PX_AXIS_V));
     f->attended = carve_floats(c, rows, px_model_width(model, PX_AXIS_ATTENTION));
+    f->q_latent = carve_floats(c, rows, px_model_width(model, PX_AXIS_LATENT_Q));
+    if (arch->latent.kv_rank) {
+        f->kv_latent = carve_floats(c, rows, px_model_width(model, PX_AXIS_LATENT_DOWN));
+        f->kv_normed = carve_floats(c, rows, px_model_width(model, PX_AXIS_LATENT_KV));
+        f->kv_up = carve_floats(c, rows, px_model_width(model, PX_AXIS_LATENT_UP));
+    }
     f->gate = carve_floats(c, rows, widest_mlp(model)); /* the shared desk gates in it, see below */
     f->up = carve_floats(c, rows, px_model_width(model, PX_AXIS_FFN));
     for (int r = 0; r < 2; r++) {

@@ -55,6 +55,8 @@ struct px_forward {
     float *x;                    /* residual stream [rows, hidden] */
     float *delta;                /* what attention or the MLP adds to it [rows, hidden] */
     float *q, *k, *v, *attended; /* [rows, heads or KV heads, dim] */
+    float *q_latent, *kv_latent; /* latent attention: [rows, q_rank], [rows, kv_rank + rotated] */
+    float *kv_normed, *kv_up;    /* [rows, kv_rank], [rows, LATENT_UP of this place] */
     float *gate, *up;            /* [rows, MLP width] */
     float *cosine[2], *sine[2];  /* of arch.ropes [rows, dims / 2] */
     float *scratch;              /* of attention, for each worker */
@@ -135,6 +137,8 @@ bool px_lane_add_delta(const px_lane *lane, bool has_part, const float *post_nor
 bool px_lane_add_product(
     const px_lane *lane, px_product product, px_axis axis, const float *post_norm);
 
+/* Fills f->q, k and v from f->x through the latents; ends with a barrier. */
+void px_layer_latent_qkv(const px_lane *lane, uint32_t layer);
 /* The two halves of a layer; false as above. `layer` counts in this stage. */
 bool px_layer_attention(const px_lane *lane, uint32_t layer);
 bool px_layer_mlp(const px_lane *lane, uint32_t layer);

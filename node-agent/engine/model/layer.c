@@ -46,6 +46,7 @@ static void norm_and_rotate(const px_lane *lane, uint32_t rope_index, heads h)
         .heads = h.count,
         .head_dim = arch->head_k,
         .dims = rope->dims,
+        .offset = arch->rope_offset,
         .interleaved = arch->rope_interleaved};
     f->kernels->rope(&op, whole);
 }
@@ -94,38 +95,43 @@ static void attend(const px_lane *lane, uint32_t layer)
     f->kernels->attention(&op, (px_part){.index = lane->worker, .count = lane->workers});
 }
 
+/* Fills f->q, k and v from f->x; ends with a barrier. */
+static void project_qkv(const px_lane *lane, const px_weights *w)
+{
+    px_forward *f = lane->f;
+    const px_matrix *q = &w->matrix[PX_ROLE_Q], *k = &w->matrix[PX_ROLE_K],
+                    *v = &w->matrix[PX_ROLE_V];
+    const float *h = lane->desk->normed;
+    uint32_t rows = lane->rows;
+    px_lane_norm(lane, (px_norm){.weight = w->vector[PX_ROLE_ATTN_NORM],
+                           .x = f->x,
+                           .y = lane->desk->normed,
+                           .range = lane->chain});
+    px_lane_prepare(lane,
+        (px_input){.x = h,
+            .cols = f->model->arch.hidden,
+            .range = lane->chain,
+            .kinds = px_lane_kinds(lane, q) | px_lane_kinds(lane, k) | px_lane_kinds(lane, v)});
+    px_lane_chain_done(lane);
+    px_lane_project(lane,
+        (px_product){.w = q, .x = h, .bias = w->vector[PX_ROLE_Q_BIAS], .y = f->q, .rows = rows});
+    px_lane_project(lane,
+        (px_product){.w = k, .x = h, .bias = w->vector[PX_ROLE_K_BIAS], .y = f->k, .rows = rows});
+    px_lane_project(lane,
+        (px_product){.w = v, .x = h, .bias = w->vector[PX_ROLE_V_BIAS], .y = f->v, .rows = rows});
+    px_lane_barrier(lane);
+}
+
 bool px_layer_attention(const px_lane *lane, uint32_t layer)
 {
     px_forward *f = lane->f;
-    const px_arch *arch = &f->model->arch;
     const px_weights *w = &f->model->layers[layer];
-    const px_matrix *q = &w->matrix[PX_ROLE_Q], *k = &w->matrix[PX_ROLE_K],
-                    *v = &w->matrix[PX_ROLE_V], *o = &w->matrix[PX_ROLE_O];
-    uint32_t rows = lane->rows;
-
-    if (q->rows) { /* a place may hold no heads */
-        const float *h = lane->desk->normed;
-        px_lane_norm(lane, (px_norm){.weight = w->vector[PX_ROLE_ATTN_NORM],
-                               .x = f->x,
-                               .y = lane->desk->normed,
-                               .range = lane->chain});
-        px_lane_prepare(lane,
-            (px_input){.x = h,
-                .cols = arch->hidden,
-                .range = lane->chain,
-                .kinds = px_lane_kinds(lane, q) | px_lane_kinds(lane, k) | px_lane_kinds(lane, v)});
-        px_lane_chain_done(lane);
-
-        px_lane_project(
-            lane, (px_product){
-                      .w = q, .x = h, .bias = w->vector[PX_ROLE_Q_BIAS], .y = f->q, .rows = rows});
-        px_lane_project(
-            lane, (px_product){
-                      .w = k, .x = h, .bias = w->vector[PX_ROLE_K_BIAS], .y = f->k, .rows = rows});
-        px_lane_project(
-            lane, (px_product){
-                      .w = v, .x = h, .bias = w->vector[PX_ROLE_V_BIAS], .y = f->v, .rows = rows});
-        px_lane_barrier(lane);
+    const px_matrix *o = &w->matrix[PX_ROLE_O];
+    if (px_model_place(f->model)->heads.count) { /* a place may hold none */
+        if (f->model->arch.latent.kv_rank)
+            px_layer_latent_qkv(lane, layer);
+        else
+            project_qkv(lane, w);
         place_rows(lane, layer);
         px_lane_barrier(lane);
         attend(lane, layer);
@@ -137,7 +143,8 @@ bool px_layer_attention(const px_lane *lane, uint32_t layer)
         px_lane_chain_done(lane);
     }
     return px_lane_add_product(lane,
-        (px_product){.w = o, .x = f->attended, .bias = w->vector[PX_ROLE_O_BIAS], .rows = rows},
+        (px_product){
+            .w = o, .x = f->attended, .bias = w->vector[PX_ROLE_O_BIAS], .rows = lane->rows},
         PX_AXIS_ATTENTION, w->vector[PX_ROLE_ATTN_POST_NORM]);
 }
 
