@@ -54,10 +54,7 @@ void px_answer_on_part(void *arg, const ProtobufCMessage *message)
 {
     px_answer *answer = arg;
     const Phalanx__V1__GenerateResponse *part = (const Phalanx__V1__GenerateResponse *)message;
-    if (part->n_token_ids) {
-        answer->last_ns = px_now_ns();
-        if (!answer->first_ns) answer->first_ns = answer->last_ns;
-    }
+    if (part->n_token_ids && !answer->first_ns) answer->first_ns = px_now_ns();
     for (size_t i = 0; i < part->n_token_ids; i++)
         px_buf_printf(&answer->ids, "%s%u", answer->ids.length ? "," : "", part->token_ids[i]);
     px_buf_append(&answer->text, part->text.data, part->text.len);
@@ -69,6 +66,7 @@ void px_answer_on_part(void *arg, const ProtobufCMessage *message)
     answer->prompt_tokens = part->done->prompt_tokens;
     answer->output_tokens = part->done->output_tokens;
     answer->finish_reason = part->done->finish_reason;
+    answer->decode_us = part->done->total_us - part->done->ttft_us;
 }
 
 static const char *finish_word(Phalanx__V1__FinishReason reason)
@@ -80,9 +78,9 @@ static const char *finish_word(Phalanx__V1__FinishReason reason)
 void px_answer_end(px_answer *answer)
 {
     int64_t first_ns = answer->first_ns ? answer->first_ns - answer->started_ns : 0;
-    int64_t rest_ns = answer->last_ns - answer->first_ns;
-    double rate = rest_ns > 0 && answer->output_tokens > 1
-                      ? (double)(answer->output_tokens - 1) * PX_SEC / (double)rest_ns
+    /* The engine's own clock: several tokens may arrive here at once. */
+    double rate = answer->decode_us && answer->output_tokens > 1
+                      ? (answer->output_tokens - 1) * 1e6 / (double)answer->decode_us
                       : 0;
     if (!answer->as_json) {
         char first[32];

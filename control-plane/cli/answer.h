@@ -39,10 +39,11 @@ typedef struct px_answer_options {
 px_status px_answer_options_fill(const px_args *args, px_answer_options *out) PX_MUST_USE;
 
 typedef struct px_answer {
-    bool as_json; /* nothing is printed until the end */
-    px_buf text;  /* all of it */
-    px_buf ids;   /* token ids with commas */
-    int64_t started_ns, first_ns, last_ns;
+    bool as_json;                 /* nothing is printed until the end */
+    px_buf text;                  /* all of it */
+    px_buf ids;                   /* token ids with commas */
+    int64_t started_ns, first_ns; /* asked; first token seen here, 0: none */
+    uint64_t decode_us;           /* first to last token, at the engine */
     uint32_t prompt_tokens, output_tokens;
     Phalanx__V1__FinishReason finish_reason;
 } px_answer;

@@ -10,7 +10,7 @@ import threading
 import time
 
 import grpc
-from cluster import BIN, Cluster, free_port, stubs, tiny_model, wait_for
+from cluster import BIN, Cluster, free_port, smollm2, stubs, tiny_model, wait_for
 
 pb, _ = stubs()["inference"]
 checks = []
@@ -102,9 +102,13 @@ def answers_come_through_the_cli(cluster):
 
 @check
 def ctrl_c_ends_the_answer_and_then_the_chat(cluster):
+    if not smollm2():  # the tiny model is done before anybody could interrupt it
+        print("     skipped: the real model is not here")
+        return
+    cluster.deploy("slow", smollm2(), 1)
     master, slave = pty.openpty()
-    chat = subprocess.Popen([BIN + "/control-plane", "chat", "--server", cluster.server, "--max-tokens", "0"],
-                            stdin=slave, stdout=slave, stderr=slave, close_fds=True)
+    chat = subprocess.Popen([BIN + "/control-plane", "chat", "--server", cluster.server, "--model", "slow",
+                             "--max-tokens", "0"], stdin=slave, stdout=slave, stderr=slave, close_fds=True)
     os.close(slave)
     seen = b""
 
@@ -119,12 +123,12 @@ def ctrl_c_ends_the_answer_and_then_the_chat(cluster):
 
     try:
         sees(b"> ")
-        os.write(master, b"hi\n")
-        sees(b"hi\r\n")
-        wait_for("the answer to begin", 20, lambda: model(cluster)["running"] == 1 or seen)
+        os.write(master, b"Tell me a very long story.\n")
+        sees(b"story.\r\n")
+        wait_for("the answer to begin", 20, lambda: model(cluster, "slow")["running"] == 1)
         chat.send_signal(signal.SIGINT)
         sees(b"> ")
-        wait_for("the engine to drop it", 5, lambda: model(cluster)["running"] == 0)
+        wait_for("the engine to drop it", 5, lambda: model(cluster, "slow")["running"] == 0)
         assert chat.poll() is None
         os.write(master, b"/reset\n")
         sees(b"> ")
@@ -134,6 +138,7 @@ def ctrl_c_ends_the_answer_and_then_the_chat(cluster):
         chat.kill()
         chat.wait(5)
         os.close(master)
+        cluster.cli("undeploy", "slow")
 
 
 @check
@@ -242,8 +247,8 @@ def a_killed_agent_moves_the_group(cluster):
     asking.must_end(grpc.StatusCode.UNAVAILABLE)
     after = cluster.wait_ready("tiny", 30, before["generation"])
     assert after["agents"] == ["agent0", "agent0"], after
-    assert {n["name"] for n in cluster.nodes()} == {"agent0"}
     assert ask(cluster) == expected
+    wait_for("the loss to be told", 10, lambda: [n["name"] for n in cluster.nodes()] == ["agent0"])
     assert any(e["kind"] == "node.lost" and e["subject"] == "agent1" for e in cluster.json_lines("events"))
     cluster.start_agent("agent1")
     wait_for("the agent's return", 20, lambda: len(cluster.nodes()) == 2)

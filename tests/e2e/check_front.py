@@ -59,10 +59,15 @@ def load(cluster):
                 if d.name == "tiny")
 
 
+def wait_busy(cluster, running=1):
+    wait_for(f"{running} requests to run", 10, lambda: load(cluster).running >= running)
+
+
 def wait_idle(cluster, what):
-    wait_for(f"the engine to drop {what}", 5, lambda: load(cluster).running == 0)
-    d = load(cluster)
-    assert d.kv_blocks_free == d.kv_blocks, f"{what} left {d.kv_blocks - d.kv_blocks_free} KV blocks behind"
+    def is_idle():
+        d = load(cluster)
+        return d.running == d.waiting == 0 and d.kv_blocks_free == d.kv_blocks
+    wait_for(f"the engine to drop {what} and its KV blocks", 5, is_idle)
 
 
 @check
@@ -109,6 +114,7 @@ def a_seed_repeats_an_answer(cluster):
 def cancel_reaches_the_engine(cluster):
     call = endless(cluster.inference())
     next(call)
+    wait_busy(cluster)
     call.cancel()
     wait_idle(cluster, "a cancelled request")
 
@@ -119,6 +125,7 @@ def a_client_that_vanishes_is_dropped(cluster):
     calls = [endless(stubs()["inference"][1].InferenceStub(channel)) for _ in range(8)]
     for call in calls:
         next(call)
+    wait_busy(cluster, 8)
     channel.close()
     wait_idle(cluster, "the requests of a client that vanished")
 
