@@ -9,6 +9,7 @@
 #include "offline/world.h"
 
 /* Options that choose the model and how it runs; rows of a command's table. */
+/* clang-format off: rows, not code */
 #define PX_SESSION_MODEL_SPEC                                                                      \
     {                                                                                              \
         "model", PX_ARG_STR, "PATH", NULL, "model folder, GGUF file, or a folder that holds one",  \
@@ -27,6 +28,7 @@
         "pin", PX_ARG_FLAG, NULL, NULL,                                                            \
             "bind each worker thread to a core (one rank on this host)"                            \
     }
+/* clang-format on */
 
 typedef struct px_session_options {
     uint32_t seqs_max;   /* at once */

@@ -4,7 +4,7 @@
 
 #include "engine/random.h"
 
-#include "engine_bench.h"
+#include "fake_engine.h"
 
 static px_doorbell bell;
 
@@ -18,16 +18,16 @@ static px_request prompt_of(const char *text)
     return (px_request){.prompt = {text, strlen(text)}, .sampling = {.top_p = 1}, .max_tokens = 20};
 }
 
-static bench_answer ask(px_engine *engine, const px_request *request)
+static fake_answer ask(px_engine *engine, const px_request *request)
 {
-    bench_answer answer = {0};
+    fake_answer answer = {0};
     PX_CHECK_OK(px_engine_submit(engine, request, &answer.id));
-    if (answer.id) PX_CHECK(bench_collect(engine, &bell, &answer, 1));
+    if (answer.id) PX_CHECK(fake_collect(engine, &bell, &answer, 1));
     return answer;
 }
 
 /* What the fake model says, computed without the engine. */
-static void check_greedy(const bench_answer *answer, const char *prompt, uint32_t tokens)
+static void check_greedy(const fake_answer *answer, const char *prompt, uint32_t tokens)
 {
     uint64_t state = 0;
     for (const char *at = prompt; *at; at++) state = fake_mix(state, (unsigned char)*at);
@@ -42,9 +42,9 @@ static void check_greedy(const bench_answer *answer, const char *prompt, uint32_
 PX_TEST(an_answer_is_streamed_and_ends_once)
 {
     fake_model model = roomy();
-    px_engine *engine = bench_open(&model, &bell);
+    px_engine *engine = fake_open(&model, &bell);
     px_request request = prompt_of("Tell me");
-    bench_answer answer = ask(engine, &request);
+    fake_answer answer = ask(engine, &request);
     check_greedy(&answer, "Tell me", 20);
     PX_CHECK(answer.done.finish == PX_FINISH_LENGTH && px_is_ok(answer.done.status));
     PX_CHECK(answer.done.prompt_tokens == 7 && answer.done.output_tokens == 20);
@@ -55,16 +55,16 @@ PX_TEST(an_answer_is_streamed_and_ends_once)
     px_engine_get_stats(engine, &stats);
     PX_CHECK(stats.steps == 20 && stats.prompt_tokens == 7 && stats.output_tokens == 20);
     PX_CHECK(stats.kv_blocks == 256);
-    bench_close(&model, engine);
+    fake_close(&model, engine);
 }
 
 PX_TEST(the_end_token_and_stop_strings_end_an_answer)
 {
     fake_model model = roomy();
     model.script = "x one two three$ four";
-    px_engine *engine = bench_open(&model, &bell);
+    px_engine *engine = fake_open(&model, &bell);
     px_request request = prompt_of("x");
-    bench_answer answer = ask(engine, &request);
+    fake_answer answer = ask(engine, &request);
     PX_CHECK_STR(answer.text, " one two three");
     PX_CHECK(answer.done.finish == PX_FINISH_STOP);
     PX_CHECK(answer.count == 15 && answer.ids[14] == FAKE_EOS); /* counted, without text */
@@ -84,7 +84,7 @@ PX_TEST(the_end_token_and_stop_strings_end_an_answer)
     answer = ask(engine, &request);
     PX_CHECK_STR(answer.text, " one two");
     PX_CHECK(answer.done.finish == PX_FINISH_LENGTH);
-    bench_close(&model, engine);
+    fake_close(&model, engine);
 }
 
 static bool whole(const px_event *event)
@@ -96,36 +96,36 @@ PX_TEST(characters_come_whole_and_long_texts_in_pieces)
 {
     fake_model model = roomy();
     model.script = "x\xc3\xa9\xe6\x97\xa5#\xf0\x9f";
-    px_engine *engine = bench_open(&model, &bell);
+    px_engine *engine = fake_open(&model, &bell);
     px_request request = prompt_of("x");
     request.max_tokens = 8;
     uint64_t id;
     PX_CHECK_OK(px_engine_submit(engine, &request, &id));
     px_event event;
-    bench_answer answer = {.id = id};
+    fake_answer answer = {.id = id};
     uint32_t textless = 0, tokenless = 0;
-    while (!answer.is_done && bench_next(engine, &bell, &event)) {
+    while (!answer.is_done && fake_next(engine, &bell, &event)) {
         if (event.kind == PX_EVENT_TOKEN) {
             PX_CHECK(whole(&event));
             textless += event.text_length == 0;
             tokenless += !event.has_token;
         }
-        bench_take(&answer, &event);
+        fake_take(&answer, &event);
     }
     PX_CHECK(textless == 4 && tokenless == 3); /* halves of characters; 400 bytes in 4 events */
     PX_CHECK(answer.length == 2 + 3 + 400 + 3 && memcmp(answer.text, "é日===", 8) == 0);
     PX_CHECK_STR(answer.text + 405, "\xef\xbf\xbd"); /* the half at the end */
-    bench_close(&model, engine);
+    fake_close(&model, engine);
 }
 
 PX_TEST(the_context_bounds_prompt_and_answer)
 {
     fake_model model = roomy();
     model.context = 32;
-    px_engine *engine = bench_open(&model, &bell);
+    px_engine *engine = fake_open(&model, &bell);
     px_request request = prompt_of("twenty characters...");
     request.max_tokens = 0;
-    bench_answer answer = ask(engine, &request);
+    fake_answer answer = ask(engine, &request);
     check_greedy(&answer, "twenty characters...", 12);
     PX_CHECK(answer.done.finish == PX_FINISH_LENGTH);
     request.max_tokens = 1000;
@@ -152,7 +152,7 @@ PX_TEST(the_context_bounds_prompt_and_answer)
     request = (px_request){.messages = messages, .sampling = {.top_p = 1}};
     PX_CHECK(px_engine_submit(engine, &request, &id).code == PX_FAILED_PRECONDITION);
     json_decref(messages);
-    bench_close(&model, engine);
+    fake_close(&model, engine);
 }
 
 PX_TEST(cancel_and_deadline_end_a_request_and_free_its_blocks)
@@ -161,31 +161,31 @@ PX_TEST(cancel_and_deadline_end_a_request_and_free_its_blocks)
     model.step_ns = PX_MS / 5;
     model.context = 100000;
     model.blocks = 7000;
-    px_engine *engine = bench_open(&model, &bell);
+    px_engine *engine = fake_open(&model, &bell);
     px_request request = prompt_of("forever");
     request.max_tokens = 90000;
-    bench_answer answers[2] = {0};
+    fake_answer answers[2] = {0};
     PX_CHECK_OK(px_engine_submit(engine, &request, &answers[0].id));
     request.deadline_ns = px_now_ns() + 20 * PX_MS;
     PX_CHECK_OK(px_engine_submit(engine, &request, &answers[1].id));
     px_event event;
-    PX_CHECK(bench_next(engine, &bell, &event));
+    PX_CHECK(fake_next(engine, &bell, &event));
     px_engine_cancel(engine, answers[0].id);
     px_engine_cancel(engine, answers[0].id); /* twice is once */
-    PX_CHECK(bench_collect(engine, &bell, answers, 2));
+    PX_CHECK(fake_collect(engine, &bell, answers, 2));
     PX_CHECK(answers[0].done.status.code == PX_CANCELLED);
     PX_CHECK(answers[1].done.status.code == PX_DEADLINE_EXCEEDED);
     PX_CHECK(answers[0].done.finish == PX_FINISH_ERROR);
     PX_CHECK(answers[0].done.total_ns < answers[1].done.total_ns);
     px_engine_cancel(engine, answers[0].id); /* long gone */
     request = prompt_of("next");
-    bench_answer next = ask(engine, &request);
+    fake_answer next = ask(engine, &request);
     check_greedy(&next, "next", 20);
     px_engine_stats stats;
     do px_engine_get_stats(engine, &stats);
     while (stats.running); /* published at the next turn of the loop */
     PX_CHECK(stats.kv_blocks_free == 7000);
-    bench_close(&model, engine);
+    fake_close(&model, engine);
 }
 
 PX_TEST(a_full_queue_refuses_and_recovers)
@@ -194,30 +194,30 @@ PX_TEST(a_full_queue_refuses_and_recovers)
     model.slots = 2;
     model.queue_max = 3;
     model.step_ns = PX_MS;
-    px_engine *engine = bench_open(&model, &bell);
+    px_engine *engine = fake_open(&model, &bell);
     px_request request = prompt_of("queue");
-    bench_answer answers[5] = {0};
+    fake_answer answers[5] = {0};
     for (int i = 0; i < 5; i++) PX_CHECK_OK(px_engine_submit(engine, &request, &answers[i].id));
     uint64_t id;
     PX_CHECK(px_engine_submit(engine, &request, &id).code == PX_RESOURCE_EXHAUSTED);
-    PX_CHECK(bench_collect(engine, &bell, answers, 5));
+    PX_CHECK(fake_collect(engine, &bell, answers, 5));
     for (int i = 0; i < 5; i++) check_greedy(&answers[i], "queue", 20);
-    bench_answer again = ask(engine, &request);
+    fake_answer again = ask(engine, &request);
     check_greedy(&again, "queue", 20);
-    bench_close(&model, engine);
+    fake_close(&model, engine);
 }
 
 /* Whatever runs beside it, however full the pool: the answer is the same. */
 PX_TEST(random_company_changes_no_answer)
 {
     enum { REQUESTS = 120 };
-    static bench_answer answers[REQUESTS], alone;
+    static fake_answer answers[REQUESTS], alone;
     static char prompts[REQUESTS][64];
     fake_model model = roomy();
     model.blocks = 20; /* two or three fit: preemption all the time */
     model.context = 160;
     model.queue_max = REQUESTS;
-    px_engine *engine = bench_open(&model, &bell);
+    px_engine *engine = fake_open(&model, &bell);
     memset(answers, 0, sizeof answers);
     for (uint32_t i = 0; i < REQUESTS; i++) {
         int length = 1 + (int)(px_random_unit(i, 0) * 60);
@@ -228,7 +228,7 @@ PX_TEST(random_company_changes_no_answer)
         request.sampling = (px_sampling){.temperature = i % 2 ? 0.3f : 0, .top_p = 0.9f, .seed = i};
         PX_CHECK_OK(px_engine_submit(engine, &request, &answers[i].id));
     }
-    PX_CHECK(bench_collect(engine, &bell, answers, REQUESTS));
+    PX_CHECK(fake_collect(engine, &bell, answers, REQUESTS));
     PX_CHECK(px_scheduler_preemptions(engine->side.scheduler) > 0);
     for (uint32_t i = 0; i < REQUESTS; i++) {
         px_request request = prompt_of(prompts[i]);
@@ -239,7 +239,7 @@ PX_TEST(random_company_changes_no_answer)
         PX_CHECK(memcmp(alone.ids, answers[i].ids, alone.count * sizeof *alone.ids) == 0);
         if (i % 2 == 0) check_greedy(&answers[i], prompts[i], answers[i].count);
     }
-    bench_close(&model, engine);
+    fake_close(&model, engine);
 }
 
 PX_TEST(a_lost_peer_ends_every_request_and_the_engine_says_so)
@@ -248,12 +248,12 @@ PX_TEST(a_lost_peer_ends_every_request_and_the_engine_says_so)
     model.slots = 2;
     model.step_ns = 2 * PX_MS;
     model.broken_after = 5;
-    px_engine *engine = bench_open(&model, &bell);
+    px_engine *engine = fake_open(&model, &bell);
     px_request request = prompt_of("doomed");
-    bench_answer answers[4] = {0};
+    fake_answer answers[4] = {0};
     uint32_t taken = 0; /* on a machine that stalls, it breaks before all are submitted */
     while (taken < 4 && px_is_ok(px_engine_submit(engine, &request, &answers[taken].id))) taken++;
-    PX_CHECK(taken > 0 && bench_collect(engine, &bell, answers, taken));
+    PX_CHECK(taken > 0 && fake_collect(engine, &bell, answers, taken));
     for (uint32_t i = 0; i < taken; i++) {
         PX_CHECK(answers[i].done.status.code == PX_UNAVAILABLE);
         PX_CHECK_STR(answers[i].done.status.text, "rank 1 does not answer");
@@ -261,16 +261,16 @@ PX_TEST(a_lost_peer_ends_every_request_and_the_engine_says_so)
     PX_CHECK(px_engine_health(engine).code == PX_UNAVAILABLE);
     uint64_t id;
     PX_CHECK(px_engine_submit(engine, &request, &id).code == PX_UNAVAILABLE);
-    bench_close(&model, engine);
+    fake_close(&model, engine);
 }
 
 PX_TEST(an_idle_engine_runs_nothing_and_closing_needs_no_poll)
 {
     fake_model model = roomy();
     model.step_ns = PX_MS / 10;
-    px_engine *engine = bench_open(&model, &bell);
+    px_engine *engine = fake_open(&model, &bell);
     px_request request = prompt_of("first");
-    bench_answer answer = ask(engine, &request);
+    fake_answer answer = ask(engine, &request);
     uint32_t steps = atomic_load(&model.steps);
     px_sleep_ns(20 * PX_MS);
     PX_CHECK(answer.is_done && atomic_load(&model.steps) == steps);
@@ -279,7 +279,7 @@ PX_TEST(an_idle_engine_runs_nothing_and_closing_needs_no_poll)
     uint64_t id;
     for (int i = 0; i < 40; i++) PX_CHECK_OK(px_engine_submit(engine, &request, &id));
     px_sleep_ns(100 * PX_MS);
-    bench_close(&model, engine);
+    fake_close(&model, engine);
 }
 
 PX_TEST_MAIN()

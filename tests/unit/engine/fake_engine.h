@@ -1,11 +1,11 @@
-/* engine_bench.h - an engine over a forward that is a test's: no model, yet every KV block counts.
+/* fake_engine.h - an engine over a forward that is a test's: no model, yet every KV block counts.
  *
  * The fake forward keeps one number for each token place of the pool: a hash of the whole history
  * up to it, made from the number of the place before, which it finds through the row's block table.
  * A wrong table, a shared or stale block, a missing row: all change the answer.
  */
-#ifndef PX_TEST_ENGINE_BENCH_H
-#define PX_TEST_ENGINE_BENCH_H
+#ifndef PX_TEST_FAKE_ENGINE_H
+#define PX_TEST_FAKE_ENGINE_H
 
 #include <stdatomic.h>
 
@@ -134,30 +134,30 @@ static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_
     return fake_tokenizer(&out->text.tokenizer);
 }
 
-static void bench_wake(void *bell)
+static void fake_wake(void *bell)
 {
     px_doorbell_ring(bell);
 }
 
 /* `bell` is rung when events wait. */
-static px_engine *bench_open(fake_model *model, px_doorbell *bell)
+static px_engine *fake_open(fake_model *model, px_doorbell *bell)
 {
     px_engine *engine = NULL;
-    px_engine_options options = {.on_wake = bench_wake, .arg = bell};
+    px_engine_options options = {.on_wake = fake_wake, .arg = bell};
     model->memory = px_alloc_array((size_t)model->blocks * PX_KV_BLOCK_TOKENS, sizeof(uint64_t));
     fake_now = model;
     PX_CHECK_OK(px_engine_open_with(fake_parts, &options, NULL, &engine));
     return engine;
 }
 
-static void bench_close(fake_model *model, px_engine *engine)
+static void fake_close(fake_model *model, px_engine *engine)
 {
     px_engine_close(engine);
     free(model->memory);
 }
 
 /* The next event within ten seconds; false after that, which is a failure. */
-static bool bench_next(px_engine *engine, px_doorbell *bell, px_event *out)
+static bool fake_next(px_engine *engine, px_doorbell *bell, px_event *out)
 {
     int64_t give_up_ns = px_now_ns() + 10 * PX_SEC;
     while (px_now_ns() < give_up_ns) {
@@ -168,16 +168,16 @@ static bool bench_next(px_engine *engine, px_doorbell *bell, px_event *out)
     return false;
 }
 
-typedef struct bench_answer { /* all of one request's events */
+typedef struct fake_answer { /* all of one request's events */
     uint64_t id;
     uint32_t ids[512], count;
     char text[4096];
     size_t length;
     px_event done;
     bool is_done;
-} bench_answer;
+} fake_answer;
 
-static void bench_take(bench_answer *answer, const px_event *event)
+static void fake_take(fake_answer *answer, const px_event *event)
 {
     PX_CHECK(!answer->is_done); /* DONE is the last */
     if (event->kind == PX_EVENT_DONE) {
@@ -194,18 +194,17 @@ static void bench_take(bench_answer *answer, const px_event *event)
 }
 
 /* Collects until all `count` answers are done. */
-static bool bench_collect(
-    px_engine *engine, px_doorbell *bell, bench_answer *answers, uint32_t count)
+static bool fake_collect(px_engine *engine, px_doorbell *bell, fake_answer *answers, uint32_t count)
 {
     uint32_t open = 0;
     for (uint32_t i = 0; i < count; i++) open += !answers[i].is_done;
     while (open) {
         px_event event;
-        if (!bench_next(engine, bell, &event)) return false;
+        if (!fake_next(engine, bell, &event)) return false;
         uint32_t i = 0;
         while (i < count && answers[i].id != event.id) i++;
         if (i == count) return false;
-        bench_take(&answers[i], &event);
+        fake_take(&answers[i], &event);
         open -= answers[i].is_done;
     }
     return true;
