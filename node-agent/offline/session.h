@@ -8,26 +8,21 @@
 #include "engine/engine.h"
 #include "offline/world.h"
 
-/* Options that choose the model and how it runs; rows of a command's table. */
-/* clang-format off: rows, not code */
+/* Options that choose the model and how it runs: rows of a command's table, not code. */
+/* clang-format off */
 #define PX_SESSION_MODEL_SPEC                                                                      \
-    {                                                                                              \
-        "model", PX_ARG_STR, "PATH", NULL, "model folder, GGUF file, or a folder that holds one",  \
-            .required = true                                                                       \
-    }
+    {"model", PX_ARG_STR, "PATH", NULL, "model folder, GGUF file, or a folder that holds one",     \
+        .required = true}
 #define PX_SESSION_RANK_SPECS                                                                      \
     {"threads", PX_ARG_INT, "N", "0", "worker threads; 0: one for each core", .max = 1024},        \
-        {"tp", PX_ARG_INT, "N", "0", "tensor-parallel ranks; 0: 1, or as mpirun started",          \
-            .max = PX_PLAN_TP_MAX},                                                                \
-        {"pp", PX_ARG_INT, "N", "0", "pipeline stages; 0: 1", .max = PX_PLAN_PP_MAX},              \
-        {"kernels", PX_ARG_STR, "NAME", "auto",                                                    \
-            "scalar (the specification), avx2, avx512; auto: the best this CPU runs"},             \
-        {"kv-type", PX_ARG_STR, "TYPE", NULL,                                                      \
-            "f32, f16, bf16, q8_0; default: f32 for f32 weights or scalar kernels, else f16"},     \
-    {                                                                                              \
-        "pin", PX_ARG_FLAG, NULL, NULL,                                                            \
-            "bind each worker thread to a core (one rank on this host)"                            \
-    }
+    {"tp", PX_ARG_INT, "N", "0", "tensor-parallel ranks; 0: 1, or as mpirun started",              \
+        .max = PX_PLAN_TP_MAX},                                                                    \
+    {"pp", PX_ARG_INT, "N", "0", "pipeline stages; 0: 1", .max = PX_PLAN_PP_MAX},                  \
+    {"kernels", PX_ARG_STR, "NAME", "auto",                                                        \
+        "scalar (the specification), avx2, avx512; auto: the best this CPU runs"},                 \
+    {"kv-type", PX_ARG_STR, "TYPE", NULL,                                                          \
+        "f32, f16, bf16, q8_0; default: f32 for f32 weights or scalar kernels, else f16"},         \
+    {"pin", PX_ARG_FLAG, NULL, NULL, "bind each worker thread to a core (one rank on this host)"}
 /* clang-format on */
 
 typedef struct px_session_options {
