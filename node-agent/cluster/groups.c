@@ -207,7 +207,8 @@ static void watch(group *g, int64_t now_ns)
     }
 }
 
-/* When this process was stopped or starved, its ranks' beats lie unread: their silence was ours. */
+/* When this process was stopped or starved, its ranks may have been, too: their silence was ours.
+ */
 static void forgive(px_groups *groups, int64_t slept_ns)
 {
     for (group *g = groups->first; g; g = g->next)
