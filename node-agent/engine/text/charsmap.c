@@ -125,22 +125,25 @@ static void apply_grapheme(const px_charsmap *map, px_slice grapheme, px_buf *ou
         apply_characters(map, grapheme, out);
 }
 
-void px_charsmap_apply(const px_charsmap *map, px_slice text, px_buf *out)
+bool px_charsmap_apply(const px_charsmap *map, px_slice text, px_buf *out)
 {
-    size_t start = 0;
+    size_t start = 0, before = out->length;
     uint32_t last = 0;
     utf8proc_int32_t state = 0;
-    for (size_t at = 0; at < text.length;) {
-        uint32_t rune;
-        size_t bytes = px_rune_decode(text.data + at, &rune);
-        if (at > 0 && utf8proc_grapheme_break_stateful(
-                          (utf8proc_int32_t)last, (utf8proc_int32_t)rune, &state)) {
+    bool keeps_start = true;
+    for (size_t at = 0; at <= text.length;) {
+        uint32_t rune = 0;
+        size_t bytes = at < text.length ? px_rune_decode(text.data + at, &rune) : 1;
+        bool ends = at == text.length ||
+            (at > 0 &&
+                utf8proc_grapheme_break_stateful((utf8proc_int32_t)last, (utf8proc_int32_t)rune, &state));
+        if (ends) {
             apply_grapheme(map, (px_slice){text.data + start, at - start}, out);
+            if (start == 0 && at > 0) keeps_start = out->length > before;
             start = at;
         }
         last = rune;
         at += bytes;
     }
-    if (start < text.length)
-        apply_grapheme(map, (px_slice){text.data + start, text.length - start}, out);
+    return keeps_start;
 }

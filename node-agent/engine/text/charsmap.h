@@ -18,7 +18,8 @@ px_status px_charsmap_create(px_slice bytes, px_charsmap **out) PX_MUST_USE;
 /* The same from base64, as JSON holds it. */
 px_status px_charsmap_from_base64(px_slice text, px_charsmap **out) PX_MUST_USE;
 void px_charsmap_free(px_charsmap *map);
-/* Appends valid text, normalised grapheme by grapheme, else character by character. */
-void px_charsmap_apply(const px_charsmap *map, px_slice text, px_buf *out);
+/* Appends valid text, normalised grapheme by grapheme, else character by character. false: the
+ * first character is replaced by nothing. */
+bool px_charsmap_apply(const px_charsmap *map, px_slice text, px_buf *out);
 
 #endif

@@ -56,8 +56,8 @@ static void real_digits(const spec *s, double value, px_buf *out)
     switch (s->type) {
     case 'e': px_buf_printf(out, "%.*e", precision, value); break;
     case 'E': px_buf_printf(out, "%.*E", precision, value); break;
+    case 'G': px_buf_printf(out, "%.*G", precision ? precision : 1, value); break;
     case 'g':
-    case 'G':
     case 'n': px_buf_printf(out, "%.*g", precision ? precision : 1, value); break;
     case '%': px_buf_printf(out, "%.*f%%", precision, value * 100); break;
     case 'F':
@@ -363,8 +363,7 @@ static bool format_value(px_jinja *j, px_jv value, char conversion, px_slice spe
     if (!read_spec(j, spec_text, &s)) return false;
     if (conversion == 'r' || conversion == 'a') return show_repr(j, &s, value, '<', out);
     bool as_text = conversion == 's' || s.type == 's';
-    if (!as_text && px_jis_number(value) && !(value.kind == PX_J_BOOL && !s.type) &&
-        (spec_text.length || value.kind != PX_J_BOOL))
+    if (!as_text && px_jis_number(value) && (spec_text.length || value.kind != PX_J_BOOL))
         return show_number(j, &s, value, out);
     if (s.type && s.type != 's')
         return px_jinja_fail(

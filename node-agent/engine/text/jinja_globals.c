@@ -105,8 +105,9 @@ static bool raise_exception(px_jinja *j, const px_jcall *c, px_jv *out)
     return false;
 }
 
-/* Python's %f (microseconds) is unknown to strftime(3), and our clock has none. */
-static bool expand_microseconds(px_slice format, char *out, size_t bytes)
+/* Python's %f (microseconds) is unknown to strftime(3), and our clock has none; a time without a
+ * zone prints nothing for %z and %Z. */
+static bool expand_format(px_slice format, char *out, size_t bytes)
 {
     size_t length = 0;
     for (size_t i = 0; i < format.length; i++) {
@@ -118,6 +119,7 @@ static bool expand_microseconds(px_slice format, char *out, size_t bytes)
                 length += 6;
                 continue;
             }
+            if (format.data[i] == 'z' || format.data[i] == 'Z') continue;
             out[length++] = '%';
         }
         out[length++] = format.data[i];
@@ -131,7 +133,7 @@ static bool strftime_now(px_jinja *j, const px_jcall *c, px_jv *out)
     px_slice format;
     char pattern[512], text[2048];
     if (!px_jarg_text(j, c->a[0], "", &format)) return false;
-    if (!expand_microseconds(format, pattern, sizeof pattern))
+    if (!expand_format(format, pattern, sizeof pattern))
         return px_jinja_fail(j, "the format of strftime_now() is too long");
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"

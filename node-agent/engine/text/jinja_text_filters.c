@@ -339,14 +339,15 @@ FILTER(filter_xmlattr)
     return px_jtake(j, &buf, out);
 }
 
-static void quote(px_slice text, px_buf *out)
+/* In a query blanks are "+" and slashes are quoted too. */
+static void quote(px_slice text, bool in_query, px_buf *out)
 {
     for (size_t i = 0; i < text.length; i++) {
         unsigned char b = (unsigned char)text.data[i];
         bool plain = (b >= '0' && b <= '9') || ((b | 0x20) >= 'a' && (b | 0x20) <= 'z') ||
-                     (b && strchr("_.-~/", b));
-        if (plain)
-            px_buf_putc(out, (char)b);
+                     (b && strchr(in_query ? "_.-~" : "_.-~/", b));
+        if (plain || (in_query && b == ' '))
+            px_buf_putc(out, plain ? (char)b : '+');
         else
             px_buf_printf(out, "%%%02X", b);
     }
@@ -360,7 +361,7 @@ FILTER(filter_urlencode)
     px_jv pairs, pair;
     px_jbuf_init(j, &buf);
     if (c->self.kind == PX_J_STR || px_jlength(c->self) < 0) {
-        if (px_jto_str(j, c->self, &text)) quote(text, &buf);
+        if (px_jto_str(j, c->self, &text)) quote(text, false, &buf);
         return px_jtake(j, &buf, out);
     }
     static const px_jargs none = {0};
@@ -374,7 +375,7 @@ FILTER(filter_urlencode)
         for (int part = 0; ok && part < 2; part++) {
             ok = px_jto_str(j, pair.list->items[part], &text);
             if (part) px_buf_putc(&buf, '=');
-            if (ok) quote(text, &buf);
+            if (ok) quote(text, true, &buf);
         }
     }
     if (!ok) px_jinja_fail(j, "urlencode needs a text, a mapping, or pairs");

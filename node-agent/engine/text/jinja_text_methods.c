@@ -412,7 +412,7 @@ static bool split_blank(px_jinja *j, px_slice text, int64_t max, px_jv list)
             if (is_blank(rune)) break;
             end += bytes;
         }
-        if (max == 0) end = px_jtext_strip(text, blanks, false, true).length;
+        if (max == 0) end = text.length;
         if (!add_part(j, list, text.data, text.data + end)) return false;
         if (max == 0) break;
         if (max > 0) max--;
@@ -471,7 +471,7 @@ static bool rsplit_blank(px_jinja *j, px_slice text, int64_t max, px_jv list)
             if (is_blank(rune)) break;
             start = before;
         }
-        if (max == 0) start = text.length - px_jtext_strip(text, blanks, true, false).length;
+        if (max == 0) start = 0;
         if (!add_part(j, list, text.data + start, text.data + text.length)) return false;
         if (max == 0) break;
         if (max > 0) max--;

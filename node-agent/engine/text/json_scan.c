@@ -7,7 +7,7 @@
 
 #include "engine/text/unicode.h"
 
-enum { DEPTH_MAX = 512, NUMBER_BYTES_MAX = 64, STRING_BYTES_MAX = 64 << 20 };
+enum { DEPTH_MAX = 512, STRING_BYTES_MAX = 64 << 20 };
 
 void px_json_scan_init(px_json_scan *scan, px_slice text)
 {
@@ -170,28 +170,67 @@ bool px_json_scan_string(px_json_scan *scan, px_slice *out)
     return true;
 }
 
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/* Digits into *value until 64 bits are full; the others only count. */
+static int read_digits(px_json_scan *scan, uint64_t *value, int *dropped)
+{
+    int count = 0;
+    for (; scan->at < scan->end && is_digit(*scan->at); scan->at++, count++) {
+        uint64_t digit = (uint64_t)(*scan->at - '0'), next;
+        if (*dropped || __builtin_mul_overflow(*value, 10u, &next) ||
+            __builtin_add_overflow(next, digit, &next))
+            (*dropped)++;
+        else
+            *value = next;
+    }
+    return count;
+}
+
+static double scale(double value, int exponent)
+{
+    for (; exponent < -300; exponent += 300) value /= 1e300;
+    for (; exponent > 300; exponent -= 300) value *= 1e300;
+    double power = 1;
+    static const double powers[] = {1e1, 1e2, 1e4, 1e8, 1e16, 1e32, 1e64, 1e128, 1e256};
+    for (int bit = 0, rest = abs(exponent); rest; rest >>= 1, bit++)
+        if (rest & 1) power *= powers[bit];
+    return exponent < 0 ? value / power : value * power;
+}
+
+/* Digits times a power of ten, both rounded: as the reference (serde_json) reads numbers, so that
+ * scores that differ in their last bit there differ here too. */
 bool px_json_scan_number(px_json_scan *scan, double *out)
 {
     if (scan->error) return false;
     skip_space(scan);
-    const char *start = scan->at;
-    uint32_t whole = 0; /* most numbers are ids: a few digits */
-    while (scan->at < scan->end && *scan->at >= '0' && *scan->at <= '9' && scan->at - start < 9)
-        whole = whole * 10 + (uint32_t)(*scan->at++ - '0');
-    if (scan->at < scan->end && scan->at > start && !strchr("0123456789.eE+-", *scan->at)) {
-        *out = whole;
-        return true;
+    bool negative = scan->at < scan->end && *scan->at == '-';
+    scan->at += negative;
+    uint64_t digits = 0;
+    int dropped = 0, exponent = 0;
+    int count = read_digits(scan, &digits, &dropped);
+    exponent += dropped;
+    if (scan->at < scan->end && *scan->at == '.') {
+        scan->at++;
+        int before = dropped;
+        int decimals = read_digits(scan, &digits, &dropped);
+        exponent -= decimals - (dropped - before);
+        count = decimals ? count : 0;
     }
-    while (scan->at < scan->end && *scan->at && strchr("0123456789.eE+-", *scan->at)) scan->at++;
-    char text[NUMBER_BYTES_MAX + 1];
-    size_t length = (size_t)(scan->at - start);
-    if (scan->at >= scan->end || length == 0 || length > NUMBER_BYTES_MAX)
-        return fail(scan, "expected a number");
-    memcpy(text, start, length);
-    text[length] = '\0';
-    char *stop;
-    *out = strtod(text, &stop);
-    return (*stop == '\0' && isfinite(*out)) || fail(scan, "expected a number");
+    if (count && scan->at < scan->end && (*scan->at | 0x20) == 'e') {
+        scan->at++;
+        bool minus = scan->at < scan->end && *scan->at == '-';
+        if (scan->at < scan->end && (*scan->at == '-' || *scan->at == '+')) scan->at++;
+        uint64_t power = 0;
+        int lost = 0;
+        count = read_digits(scan, &power, &lost);
+        if (lost || power > 10000) power = 10000;
+        exponent += minus ? -(int)power : (int)power;
+    }
+    if (count == 0 || scan->at >= scan->end) return fail(scan, "expected a number");
+    double value = scale((double)digits, exponent);
+    *out = negative ? -value : value;
+    return isfinite(value) || fail(scan, "a number is too large");
 }
 
 static bool skip_string(px_json_scan *scan)

@@ -200,7 +200,7 @@ void px_normalizer_free(px_normalizer *normalizer)
 
 /* --- running: each step appends to `out`, which is empty --- */
 
-static void strip(const step *s, px_slice text, px_buf *out)
+static void strip(const step *s, px_slice text, px_buf *out, bool *first)
 {
     size_t start = 0, end = text.length;
     uint32_t rune;
@@ -216,10 +216,12 @@ static void strip(const step *s, px_slice text, px_buf *out)
         if (!px_rune_is_space(rune)) break;
         end = last;
     }
+    if (start > 0) *first = false;
     px_buf_append(out, text.data + start, end - start);
 }
 
-static px_status replace(const step *s, px_matcher *matcher, px_slice text, px_buf *out)
+static px_status replace(
+    const step *s, px_matcher *matcher, px_slice text, px_buf *out, bool *first)
 {
     size_t at = 0, last_end = SIZE_MAX;
     for (;;) {
@@ -227,6 +229,7 @@ static px_status replace(const step *s, px_matcher *matcher, px_slice text, px_b
         px_match match;
         PX_TRY(px_pattern_next(s->pattern, matcher, text, at, last_end, &found, &match));
         if (!found) break;
+        if (match.end > 0 && match.start == 0 && s->text.length == 0) *first = false;
         px_buf_append(out, text.data + at, match.start - at);
         px_buf_append(out, s->text.data, s->text.length);
         at = last_end = match.end;
@@ -267,7 +270,7 @@ static bool nmt_clean(uint32_t *rune)
     return true;
 }
 
-static void map_characters(step_kind kind, px_slice text, px_buf *out)
+static void map_characters(step_kind kind, px_slice text, px_buf *out, bool *first)
 {
     for (size_t at = 0; at < text.length;) {
         uint32_t rune;
@@ -277,6 +280,7 @@ static void map_characters(step_kind kind, px_slice text, px_buf *out)
         if (kind == STEP_BERT_ACCENTS) keep = !px_rune_is_nonspacing(rune);
         if (kind == STEP_BERT_CLEAN) keep = bert_clean(&rune);
         if (kind == STEP_NMT) keep = nmt_clean(&rune);
+        if (!keep && out->length == 0) *first = false;
         if (!keep) continue;
         bool spaced = kind == STEP_BERT_CHINESE && is_chinese(rune);
         if (spaced) px_buf_putc(out, ' ');
@@ -285,15 +289,18 @@ static void map_characters(step_kind kind, px_slice text, px_buf *out)
     }
 }
 
-static px_status run_step(const step *s, px_matcher *matcher, px_slice text, px_buf *out)
+static px_status run_step(
+    const step *s, px_matcher *matcher, px_slice text, px_buf *out, bool *first)
 {
     switch (s->kind) {
     case STEP_NORMAL_FORM: return px_unicode_normalize(text.data, text.length, s->form, out);
     case STEP_LOWERCASE: px_unicode_lower(text.data, text.length, out); break;
-    case STEP_STRIP: strip(s, text, out); break;
-    case STEP_REPLACE: return replace(s, matcher, text, out);
+    case STEP_STRIP: strip(s, text, out, first); break;
+    case STEP_REPLACE: return replace(s, matcher, text, out, first);
     case STEP_BYTE_LEVEL: px_byte_level_write(text.data, text.length, out); break;
-    case STEP_PRECOMPILED: px_charsmap_apply(s->charsmap, text, out); break;
+    case STEP_PRECOMPILED:
+        if (!px_charsmap_apply(s->charsmap, text, out)) *first = false;
+        break;
     case STEP_PREPEND:
         if (text.length) px_buf_append(out, s->text.data, s->text.length);
         px_buf_append(out, text.data, text.length);
@@ -302,19 +309,19 @@ static px_status run_step(const step *s, px_matcher *matcher, px_slice text, px_
     case STEP_NMT:
     case STEP_BERT_CLEAN:
     case STEP_BERT_CHINESE:
-    case STEP_BERT_ACCENTS: map_characters(s->kind, text, out); break;
+    case STEP_BERT_ACCENTS: map_characters(s->kind, text, out, first); break;
     }
     return px_ok();
 }
 
-px_status px_normalizer_run(
-    const px_normalizer *normalizer, px_matcher *matcher, px_buf *text, px_buf *spare)
+px_status px_normalizer_run(const px_normalizer *normalizer, px_matcher *matcher, px_buf *text,
+    px_buf *spare, bool *first)
 {
     if (!normalizer) return px_ok();
     for (int i = 0; i < normalizer->count; i++) {
         px_buf_reset(spare);
         PX_TRY(run_step(
-            &normalizer->steps[i], matcher, (px_slice){px_buf_text(text), text->length}, spare));
+            &normalizer->steps[i], matcher, (px_slice){px_buf_text(text), text->length}, spare, first));
         if (spare->overflowed)
             return px_fail(PX_RESOURCE_EXHAUSTED, "normalising the text takes too much memory");
         px_buf swap = *text;

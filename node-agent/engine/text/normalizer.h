@@ -18,9 +18,10 @@ typedef struct px_normalizer px_normalizer;
 px_status px_normalizer_create(const json_t *config, px_normalizer **out) PX_MUST_USE;
 void px_normalizer_free(px_normalizer *normalizer);
 
-/* Replaces *text (valid UTF-8) by its normal form; `spare` is work space, its contents are lost. */
-px_status px_normalizer_run(
-    const px_normalizer *normalizer, px_matcher *matcher, px_buf *text, px_buf *spare) PX_MUST_USE;
+/* Replaces *text (valid UTF-8) by its normal form; `spare` is work space, its contents are lost.
+ * *first becomes false if the start of the text was taken away: what is left begins later. */
+px_status px_normalizer_run(const px_normalizer *normalizer, px_matcher *matcher, px_buf *text,
+    px_buf *spare, bool *first) PX_MUST_USE;
 
 /* {"String": s} or {"Regex": r} (or just s) as a pattern; shared with pre-tokenizers and decoders.
  */

@@ -5,19 +5,56 @@
  * wrapped. Inside classes, \s, \w and \h become their Unicode sets, and [A&&B] becomes a lookahead
  * for B before A.
  */
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 
 #include "engine/text/pattern.h"
 #include "engine/text/unicode.h"
 
 enum { DEPTH_MAX = 64 };
 
-/* White_Space without what PCRE2's \s adds (U+180E) or misses under different versions. */
+/* Sets as they stand between brackets. Oniguruma's \\w has a few Latin-1 digits that are no Nd, its
+ * [:punct:] has all symbols; \\s is White_Space, without what PCRE2 adds to it. */
 #define SPACE_SET                                                                                  \
-    "\\t-\\r\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{"   \
-    "3000}"
-#define WORD_SET "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"
+    "\\t-\\r\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define NOT_SPACE_SET                                                                              \
+    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-"   \
+    "\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
+#define WORD_SET "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe"
 #define HEX_SET  "0-9A-Fa-f"
+#define NOT_HEX_SET "\\x00-/:-@G-`g-\\x{10ffff}"
+
+/* Names in [:x:] and in \\p{x}, by what PCRE2 calls the same set. */
+typedef struct named_set {
+    const char *name, *set;
+} named_set;
+
+static const named_set posix_sets[] = {{"alpha", "\\p{Alphabetic}"}, {"upper", "\\p{Uppercase}"},
+    {"lower", "\\p{Lowercase}"}, {"digit", "\\p{Nd}"}, {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"punct", "\\p{P}\\p{S}"}, {"space", SPACE_SET}, {"blank", "\\t\\p{Zs}"},
+    {"cntrl", "\\p{Cc}"}, {"word", "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"}, {"xdigit", HEX_SET}};
+
+static const named_set property_sets[] = {{"alpha", "\\p{Alphabetic}"}, {"upper", "\\p{Uppercase}"},
+    {"lower", "\\p{Lowercase}"}, {"digit", "\\p{Nd}"}, {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"punct", "\\p{P}"}, {"space", SPACE_SET}, {"blank", "\\t\\p{Zs}"}, {"cntrl", "\\p{Cc}"},
+    {"word", WORD_SET}, {"xdigit", HEX_SET}, {"letter", "\\p{L}"},
+    {"uppercase_letter", "\\p{Lu}"}, {"lowercase_letter", "\\p{Ll}"},
+    {"titlecase_letter", "\\p{Lt}"}, {"modifier_letter", "\\p{Lm}"}, {"other_letter", "\\p{Lo}"},
+    {"mark", "\\p{M}"}, {"nonspacing_mark", "\\p{Mn}"}, {"spacing_mark", "\\p{Mc}"},
+    {"enclosing_mark", "\\p{Me}"}, {"number", "\\p{N}"}, {"decimal_number", "\\p{Nd}"},
+    {"letter_number", "\\p{Nl}"}, {"other_number", "\\p{No}"}, {"punctuation", "\\p{P}"},
+    {"connector_punctuation", "\\p{Pc}"}, {"dash_punctuation", "\\p{Pd}"},
+    {"open_punctuation", "\\p{Ps}"}, {"close_punctuation", "\\p{Pe}"},
+    {"initial_punctuation", "\\p{Pi}"}, {"final_punctuation", "\\p{Pf}"},
+    {"other_punctuation", "\\p{Po}"}, {"symbol", "\\p{S}"}, {"math_symbol", "\\p{Sm}"},
+    {"currency_symbol", "\\p{Sc}"}, {"modifier_symbol", "\\p{Sk}"}, {"other_symbol", "\\p{So}"},
+    {"separator", "\\p{Z}"}, {"space_separator", "\\p{Zs}"}, {"line_separator", "\\p{Zl}"},
+    {"paragraph_separator", "\\p{Zp}"}, {"other", "\\p{C}"}, {"control", "\\p{Cc}"},
+    {"format", "\\p{Cf}"}, {"private_use", "\\p{Co}"}, {"unassigned", "\\p{Cn}"}};
 
 typedef struct translator {
     const char *at, *end;
@@ -33,32 +70,75 @@ static px_status too_deep(void)
         PX_INVALID_ARGUMENT, "a pattern nests more than %d groups or classes", DEPTH_MAX);
 }
 
-/* What stands between the brackets for \s, \w, \h; NULL: PCRE2 means the same. */
-static const char *escape_set(char letter)
+static const char *find_set(const named_set *sets, size_t count, px_slice name)
 {
-    switch (letter) {
+    for (size_t i = 0; i < count; i++)
+        if (strlen(sets[i].name) == name.length && strncasecmp(sets[i].name, name.data, name.length) == 0)
+            return sets[i].set;
+    return NULL;
+}
+
+/* The name in \\p{name} at t->at; length 0: it is none. */
+static px_slice property_name(const translator *t)
+{
+    px_slice none = {0};
+    if (t->end - t->at < 4 || (t->at[1] != 'p' && t->at[1] != 'P') || t->at[2] != '{') return none;
+    const char *close = memchr(t->at, '}', (size_t)(t->end - t->at));
+    if (!close) return none;
+    return (px_slice){t->at + 3, (size_t)(close - t->at) - 3};
+}
+
+/* An escape that stands for a set of ours: what to write between brackets, and its own length. */
+static const char *escape_set(const translator *t, size_t *out_length)
+{
+    *out_length = 2;
+    if (t->end - t->at < 2) return NULL;
+    switch (t->at[1]) {
     case 's':
     case 'S': return SPACE_SET;
     case 'w':
     case 'W': return WORD_SET;
     case 'h':
     case 'H': return HEX_SET;
-    default: return NULL;
+    default: break;
     }
+    px_slice name = property_name(t);
+    *out_length = name.length + 4;
+    return find_set(property_sets, sizeof property_sets / sizeof *property_sets, name);
 }
 
-static bool is_negated_escape(char letter)
+static bool is_negated_escape(char letter) { return letter >= 'A' && letter <= 'Z'; }
+
+/* \\p{Han} is the Script there, but Script_Extensions in PCRE2 unless it says "sc:". Whether a name
+ * is a script's only PCRE2 knows, so it is asked. */
+static bool is_script(px_slice name)
 {
-    return letter >= 'A' && letter <= 'Z';
+    char pattern[64];
+    int code;
+    PCRE2_SIZE offset;
+    if (name.length < 3 || name.length > 40) return false;
+    int length = snprintf(pattern, sizeof pattern, "\\p{sc:%.*s}", (int)name.length, name.data);
+    pcre2_code *compiled =
+        pcre2_compile((PCRE2_SPTR)pattern, (size_t)length, PCRE2_UTF, &code, &offset, NULL);
+    pcre2_code_free(compiled);
+    return compiled != NULL;
 }
 
-/* Copies an escape outside our sets: \p{..}, \x{..}, \u0000, \n, \\ ... */
+/* Copies an escape outside our sets: \\p{..}, \\x{..}, \\u0000, \\n, \\ ... */
 static void copy_escape(translator *t)
 {
     char letter = t->at[1];
     if (letter == 'u' && t->end - t->at >= 6) {
         px_buf_printf(t->out, "\\x{%.4s}", t->at + 2);
         t->at += 6;
+        return;
+    }
+    px_slice name = property_name(t);
+    bool negated = name.length && name.data[0] == '^';
+    px_slice bare = {name.data + negated, name.length - negated};
+    if (is_script(bare)) {
+        px_buf_printf(t->out, "\\%c{%ssc:%.*s}", letter, negated ? "^" : "", (int)bare.length, bare.data);
+        t->at += name.length + 4;
         return;
     }
     size_t length = 1 + px_rune_bytes(letter);
@@ -74,34 +154,53 @@ static void copy_escape(translator *t)
 
 static px_status translate_class(translator *t, int depth);
 
-/* One member of a class that is not a bracket. Negated sets ([^\S..]) need PCRE2's own spelling:
- * the property White_Space has no short name before PCRE2 10.43, so the complement is listed. */
-static void class_escape(translator *t)
+static void add_alternative(px_buf *nested, const char *before, const char *set)
 {
-    const char *set = t->end - t->at >= 2 ? escape_set(t->at[1]) : NULL;
+    px_buf_printf(nested, "%s%s%s]", nested->length ? "|" : "", before, set);
+}
+
+/* One escape in a class. A complement has no spelling inside a class in general, so it becomes an
+ * alternative of the class; the two that patterns do use, \\S and \\H, are listed. */
+static void class_escape(translator *t, px_buf *nested)
+{
+    size_t length;
+    const char *set = escape_set(t, &length);
     if (!set) {
         copy_escape(t);
         return;
     }
     char letter = t->at[1];
-    t->at += 2;
+    t->at += length;
     if (!is_negated_escape(letter))
         px_buf_puts(t->out, set);
     else if (letter == 'S')
-        px_buf_puts(t->out,
-            "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-"
-            "\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-"
-            "\\x{2fff}\\x{3001}-\\x{10ffff}");
+        px_buf_puts(t->out, NOT_SPACE_SET);
     else if (letter == 'H')
-        px_buf_puts(t->out, "\\x00-/:-@G-`g-\\x{10ffff}");
+        px_buf_puts(t->out, NOT_HEX_SET);
     else
-        px_buf_puts(t->out, "\\p{C}\\p{Z}\\p{S}\\p{No}\\p{Pd}\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}");
+        add_alternative(nested, "[^", set);
 }
 
 static bool at_posix_class(const translator *t)
 {
     return t->end - t->at > 3 && t->at[0] == '[' && t->at[1] == ':' &&
-           memmem(t->at, (size_t)(t->end - t->at), ":]", 2);
+        memmem(t->at, (size_t)(t->end - t->at), ":]", 2);
+}
+
+/* [:name:] or [:^name:] */
+static void posix_class(translator *t, px_buf *nested)
+{
+    const char *close = memmem(t->at, (size_t)(t->end - t->at), ":]", 2);
+    bool negated = t->at[2] == '^';
+    px_slice name = {t->at + 2 + negated, (size_t)(close - t->at) - 2 - negated};
+    const char *set = find_set(posix_sets, sizeof posix_sets / sizeof *posix_sets, name);
+    if (set && negated)
+        add_alternative(nested, "[^", set);
+    else if (set)
+        px_buf_puts(t->out, set);
+    else
+        px_buf_append(t->out, t->at, (size_t)(close + 2 - t->at));
+    t->at = close + 2;
 }
 
 /* Members up to the closing bracket or "&&", which is left for the caller. Nested classes are
@@ -114,9 +213,7 @@ static px_status class_members(translator *t, px_buf *nested, int depth)
         if (c == ']' && !first) return px_ok();
         if (c == '&' && t->end - t->at >= 2 && t->at[1] == '&') return px_ok();
         if (at_posix_class(t)) {
-            const char *close = memmem(t->at, (size_t)(t->end - t->at), ":]", 2);
-            px_buf_append(t->out, t->at, (size_t)(close + 2 - t->at));
-            t->at = close + 2;
+            posix_class(t, nested);
         } else if (c == '[') {
             px_buf *out = t->out;
             if (nested->length) px_buf_putc(nested, '|');
@@ -125,7 +222,7 @@ static px_status class_members(translator *t, px_buf *nested, int depth)
             t->out = out;
             PX_TRY(status);
         } else if (c == '\\') {
-            class_escape(t);
+            class_escape(t, nested);
         } else {
             size_t length = px_rune_bytes(c);
             if (length > (size_t)(t->end - t->at)) length = (size_t)(t->end - t->at);
@@ -165,9 +262,10 @@ static bool is_flat_class(const translator *t)
     if (at < t->end && *at == '^') at++;
     if (at < t->end && *at == ']') at++;
     for (; at < t->end && *at != ']'; at++) {
-        if (*at == '\\')
+        if (*at == '\\') {
             at++;
-        else if (*at == '[' && at + 1 < t->end && at[1] == ':') {
+            if (at < t->end && (*at == 'W' || *at == 'P')) return false;
+        } else if (*at == '[' && at + 2 < t->end && at[1] == ':' && at[2] != '^') {
             const char *close = memmem(at, (size_t)(t->end - at), ":]", 2);
             if (!close) return false;
             at = close + 1;
@@ -249,13 +347,21 @@ static px_status translate_escape(translator *t)
     if (t->end - t->at < 2)
         return px_fail(PX_INVALID_ARGUMENT, "a pattern ends with a lone backslash");
     t->atom = t->out->length;
-    const char *set = escape_set(t->at[1]);
+    if (t->at[1] == 'b' || t->at[1] == 'B') { /* by what \\w means here */
+        bool same = t->at[1] == 'B';
+        px_buf_printf(t->out, "(?:(?<=[%s])(?%c[%s])|(?<![%s])(?%c[%s]))", WORD_SET, same ? '=' : '!',
+            WORD_SET, WORD_SET, same ? '!' : '=', WORD_SET);
+        t->at += 2;
+        return px_ok();
+    }
+    size_t length;
+    const char *set = escape_set(t, &length);
     if (!set) {
         copy_escape(t);
         return px_ok();
     }
     px_buf_printf(t->out, is_negated_escape(t->at[1]) ? "[^%s]" : "[%s]", set);
-    t->at += 2;
+    t->at += length;
     return px_ok();
 }
 

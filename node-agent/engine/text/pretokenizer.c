@@ -62,6 +62,10 @@ struct px_pretokenizer {
 static const char gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
+/* What \w means to Rust's regex library, which "Whitespace" uses, unlike Split. */
+#define RUST_WORD_SET "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
+#define RUST_WORD     "[" RUST_WORD_SET "]"
+
 /* --- building --- */
 
 static px_status add_step(px_pretokenizer *pretokenizer, step_kind kind, step **out)
@@ -224,7 +228,7 @@ static px_status add_config(px_pretokenizer *p, const json_t *config, int depth)
     if (strcmp(type, "FixedLength") == 0) return add_fixed_length(p, config);
     if (strcmp(type, "WhitespaceSplit") == 0) return add_class_split(p, px_rune_is_space, REMOVED);
     if (strcmp(type, "Whitespace") == 0)
-        return add_regex_split(p, "\\w+|[^\\w\\s]+", REMOVED, true);
+        return add_regex_split(p, RUST_WORD "+|[^" RUST_WORD_SET "\\s]+", REMOVED, true);
     if (strcmp(type, "BertPreTokenizer") == 0) {
         PX_TRY(add_class_split(p, px_rune_is_space, REMOVED));
         return add_class_split(p, px_rune_is_punctuation, ISOLATED);

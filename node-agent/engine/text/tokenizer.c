@@ -118,25 +118,29 @@ static void encoder_put_back(const px_tokenizer *tokenizer, px_encoder *encoder)
     if (!keep) encoder_free(encoder);
 }
 
-px_status px_tokenizer_add_token(
-    px_tokenizer *tokenizer, px_slice text, const px_added_token *token)
+static px_status name_and_add(px_tokenizer *tokenizer, px_slice text, const px_added_token *token)
 {
     px_slice known = px_vocab_text(&tokenizer->vocab, token->id);
     bool same = known.data && known.length == text.length &&
-                memcmp(known.data, text.data, text.length) == 0;
+        memcmp(known.data, text.data, text.length) == 0;
     if (!same) PX_TRY(px_vocab_name(&tokenizer->vocab, text, token->id));
-    if (!token->normalized || !tokenizer->normalizer)
-        return px_added_add(&tokenizer->added, text, token);
+    return px_added_add(&tokenizer->added, text, token);
+}
+
+px_status px_tokenizer_add_token(
+    px_tokenizer *tokenizer, px_slice text, const px_added_token *token)
+{
+    if (!token->normalized || !tokenizer->normalizer) return name_and_add(tokenizer, text, token);
+    /* Such a token is its normalised text, when decoding too (as the reference has it). */
     px_encoder *encoder;
-    PX_TRY(encoder_take(tokenizer, &encoder));
-    px_buf_reset(&encoder->normal);
+    PX_TRY(encoder_create(tokenizer, &encoder));
     px_utf8_repair(text.data, text.length, &encoder->normal);
+    bool first = true;
     px_status status = px_normalizer_run(
-        tokenizer->normalizer, encoder->matcher, &encoder->normal, &encoder->spare);
+        tokenizer->normalizer, encoder->matcher, &encoder->normal, &encoder->spare, &first);
     if (px_is_ok(status))
-        status = px_added_add(&tokenizer->added,
+        status = name_and_add(tokenizer,
             (px_slice){px_buf_text(&encoder->normal), encoder->normal.length}, token);
-    /* Not kept for later: the model, which decides its parts, may still be missing. */
     encoder_free(encoder);
     return status;
 }
@@ -255,7 +259,7 @@ static px_status encode_stretch(encode_job *job, px_slice text, bool first)
     px_buf_reset(&encoder->normal);
     px_buf_append(&encoder->normal, text.data, text.length);
     PX_TRY(px_normalizer_run(
-        job->tokenizer->normalizer, encoder->matcher, &encoder->normal, &encoder->spare));
+        job->tokenizer->normalizer, encoder->matcher, &encoder->normal, &encoder->spare, &first));
     if (encoder->normal.overflowed) return out_of_memory();
     return cut_added(job, &job->tokenizer->added.normalized,
         (px_slice){px_buf_text(&encoder->normal), encoder->normal.length}, first, encode_plain);

@@ -149,11 +149,7 @@ static px_status read_vocab(px_tokenizer *t, const px_tokenizer_gguf *f)
         px_slice token = f->tokens[i];
         if (px_utf8_valid_prefix(token.data, token.length) != token.length)
             return px_fail(PX_INVALID_ARGUMENT, "the GGUF's token %u is not UTF-8", (unsigned)i);
-        bool first = px_vocab_find(&t->vocab, token.data, token.length) == PX_NO_TOKEN;
-        if (first)
-            PX_TRY(px_vocab_add(&t->vocab, token, i));
-        else
-            PX_TRY(px_vocab_name(&t->vocab, token, i));
+        PX_TRY(px_vocab_add(&t->vocab, token, i));
     }
     return px_ok();
 }

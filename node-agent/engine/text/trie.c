@@ -94,6 +94,6 @@ px_status px_trie_add(px_trie *trie, const char *text, size_t length, uint32_t v
         if (!next) PX_TRY(add_edge(trie, node, (unsigned char)text[i], &next));
         node = next;
     }
-    if (trie->values[node] == PX_TRIE_NONE) trie->values[node] = value;
+    trie->values[node] = value;
     return px_ok();
 }

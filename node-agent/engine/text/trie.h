@@ -27,7 +27,7 @@ typedef struct px_trie {
 
 px_status px_trie_init(px_trie *trie) PX_MUST_USE;
 void px_trie_done(px_trie *trie);
-/* The first value given to a text stays. */
+/* A text given twice keeps the later value. */
 px_status px_trie_add(px_trie *trie, const char *text, size_t length, uint32_t value) PX_MUST_USE;
 uint32_t px_trie_step_edge(const px_trie *trie, uint32_t node, unsigned char byte);
 

@@ -106,26 +106,34 @@ px_status px_vocab_name(px_vocab *vocab, px_slice token, uint32_t id)
     return px_ok();
 }
 
+/* The slot that holds this text, or the free one where it belongs. */
+static uint64_t *find_slot(const px_vocab *vocab, const char *token, size_t length, uint32_t hash)
+{
+    uint32_t at = hash & vocab->mask;
+    for (; vocab->slots[at]; at = (at + 1) & vocab->mask) {
+        if ((uint32_t)(vocab->slots[at] >> 32) != hash) continue;
+        px_vocab_token t = vocab->tokens[(uint32_t)vocab->slots[at] - 1];
+        if (t.length == length && memcmp(vocab->bytes.data + t.start, token, length) == 0) break;
+    }
+    return &vocab->slots[at];
+}
+
 px_status px_vocab_add(px_vocab *vocab, px_slice token, uint32_t id)
 {
     PX_TRY(px_vocab_name(vocab, token, id));
-    if ((uint64_t)++vocab->used * 2 > vocab->mask)
+    if ((uint64_t)(vocab->used + 1) * 2 > vocab->mask)
         PX_TRY(resize_slots(vocab, (vocab->mask + 1) * 2));
-    insert(vocab, hash_of(token.data, token.length), id);
+    uint32_t hash = hash_of(token.data, token.length);
+    uint64_t *slot = find_slot(vocab, token.data, token.length, hash);
+    vocab->used += *slot == 0;
+    *slot = (uint64_t)hash << 32 | (id + 1);
     return px_ok();
 }
 
 uint32_t px_vocab_find(const px_vocab *vocab, const char *token, size_t length)
 {
-    uint32_t hash = hash_of(token, length);
-    for (uint32_t at = hash & vocab->mask; vocab->slots[at]; at = (at + 1) & vocab->mask) {
-        if ((uint32_t)(vocab->slots[at] >> 32) != hash) continue;
-        uint32_t id = (uint32_t)vocab->slots[at] - 1;
-        px_vocab_token t = vocab->tokens[id];
-        if (t.length == length && memcmp(vocab->bytes.data + t.start, token, length) == 0)
-            return id;
-    }
-    return PX_NO_TOKEN;
+    uint64_t slot = *find_slot(vocab, token, length, hash_of(token, length));
+    return slot ? (uint32_t)slot - 1 : PX_NO_TOKEN;
 }
 
 px_slice px_vocab_text(const px_vocab *vocab, uint32_t id)

@@ -28,7 +28,7 @@ typedef struct px_vocab {
 /* `count` and `bytes` are expectations that save growing; both may be 0. */
 px_status px_vocab_init(px_vocab *vocab, size_t count, size_t bytes) PX_MUST_USE;
 void px_vocab_done(px_vocab *vocab);
-/* Gives `id` this text; a second token of the same text is not found by it. */
+/* Gives `id` this text. Of two tokens with the same text the later one is found by it. */
 px_status px_vocab_add(px_vocab *vocab, px_slice token, uint32_t id) PX_MUST_USE;
 /* Gives `id` a text that px_vocab_find() does not know: an added token's. */
 px_status px_vocab_name(px_vocab *vocab, px_slice token, uint32_t id) PX_MUST_USE;
