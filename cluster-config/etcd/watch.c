@@ -181,8 +181,9 @@ void px_etcd_watch_start(
 {
     px_etcd_watch *watch = px_alloc(sizeof *watch);
     watch->etcd = etcd;
-    PX_ASSERT(strlen(options->prefix) < sizeof watch->prefix);
-    strcpy(watch->prefix, options->prefix);
+    size_t length = strlen(options->prefix);
+    PX_ASSERT(length < sizeof watch->prefix);
+    memcpy(watch->prefix, options->prefix, length + 1);
     watch->idle_ns = options->idle_ns ? options->idle_ns : IDLE_NS;
     watch->retry_ns = RETRY_NS_MIN;
     watch->on_state = options->on_state;

@@ -63,7 +63,7 @@ px_status px_agents_put(
             return px_fail(
                 PX_RESOURCE_EXHAUSTED, "%d agents have joined, and no more can", PX_AGENTS_MAX);
         agent = px_alloc(sizeof *agent);
-        strcpy(agent->name, hello->agent); /* checked */
+        px_name_copy(agent->name, hello->agent);
         agent->joined_ns = now_ns;
         insert(agents, agent);
     }

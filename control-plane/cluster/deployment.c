@@ -201,7 +201,7 @@ px_status px_deploy_place(
     uint32_t at[PX_WORLD_MAX];
     px_status status = px_place(&request, offers, count, at);
     for (uint32_t rank = 0; rank < request.world && px_is_ok(status); rank++)
-        strcpy(out_agents[rank], offers[at[rank]].name);
+        px_name_copy(out_agents[rank], offers[at[rank]].name);
     free(offers);
     return status;
 }
@@ -210,7 +210,7 @@ static void make_secret(char out[PX_SECRET_BYTES])
 {
     unsigned char random[(PX_SECRET_BYTES - 1) / 2];
     PX_ASSERT(getrandom(random, sizeof random, 0) == (ssize_t)sizeof random);
-    for (size_t i = 0; i < sizeof random; i++) sprintf(out + 2 * i, "%02x", random[i]);
+    for (size_t i = 0; i < sizeof random; i++) snprintf(out + 2 * i, 3, "%02x", random[i]);
 }
 
 static void enter_starting(px_deployment *d)

@@ -132,7 +132,7 @@ void px_presence_put(px_presence *presence, const px_agent *agent)
     if (!*at) {
         *at = px_alloc(sizeof **at);
         (*at)->presence = presence;
-        strcpy((*at)->name, agent->name);
+        px_name_copy((*at)->name, agent->name);
         px_buf_init(&(*at)->value, VALUE_BYTES_MAX);
     }
     px_buf_reset(&(*at)->value);

@@ -119,9 +119,9 @@ static px_status start(
     PX_TRY(send_start(remote, target, request));
     remote_start *entry = &remote->starts[remote->count++];
     *entry = (remote_start){.id = request->id, .generation = request->generation};
-    strcpy(entry->launcher, launcher->name);
-    strcpy(entry->target, target);
-    strcpy(entry->group, d->spec.name);
+    px_name_copy(entry->launcher, launcher->name);
+    px_name_copy(entry->target, target);
+    px_name_copy(entry->group, d->spec.name);
     return px_ok();
 }
 

@@ -23,6 +23,13 @@ px_status px_name_check(const char *name, const char *what)
         what, PX_NAME_BYTES - 1);
 }
 
+void px_name_copy(char out[PX_NAME_BYTES], const char *name)
+{
+    size_t length = strlen(name);
+    PX_ASSERT(length < PX_NAME_BYTES);
+    memcpy(out, name, length + 1);
+}
+
 px_status px_spec_check(const px_spec *spec)
 {
     PX_TRY(px_name_check(spec->name, "the deployment's name"));
@@ -84,9 +91,9 @@ static px_status get_text(
 {
     const char *text = "";
     PX_TRY(px_json_get_str(object, key, where, &text));
-    if (strlen(text) >= room)
-        return px_fail(PX_INVALID_ARGUMENT, "%s: '%s' is too long", where, key);
-    strcpy(out, text);
+    size_t length = strlen(text);
+    if (length >= room) return px_fail(PX_INVALID_ARGUMENT, "%s: '%s' is too long", where, key);
+    memcpy(out, text, length + 1);
     return px_ok();
 }
 
@@ -122,7 +129,7 @@ static px_status get_names(
         const char *name = json_string_value(item);
         if (!name) return px_fail(PX_INVALID_ARGUMENT, "%s: an agent is not a string", where);
         PX_TRY(px_name_check(name, "an agent's name"));
-        strcpy(names[index], name);
+        px_name_copy(names[index], name);
     }
     *out_count = (uint32_t)json_array_size(array);
     return px_ok();

@@ -46,6 +46,8 @@ typedef struct px_group_record {
 /* 1 to 63 of a-z A-Z 0-9 . _ -, starting with a letter or digit. `what` names it in the sentence.
  */
 px_status px_name_check(const char *name, const char *what) PX_MUST_USE;
+/* A name that was checked, or came from a record. */
+void px_name_copy(char out[PX_NAME_BYTES], const char *name);
 /* tp, pp and the world within bounds, names and path well formed. */
 px_status px_spec_check(const px_spec *spec) PX_MUST_USE;
 

@@ -171,7 +171,7 @@ static void on_deploy(void *service, px_rpc_call *call, const ProtobufCMessage *
         return;
     }
     wait *w = wait_add(admin, call, WAIT_DEPLOY);
-    strcpy(w->name, spec.name);
+    px_name_copy(w->name, spec.name);
     tell_deploy(w, d);
     if (request->detach) wait_finish(w, px_ok());
 }
@@ -187,7 +187,7 @@ static void on_undeploy(void *service, px_rpc_call *call, const ProtobufCMessage
         return;
     }
     wait *w = wait_add(admin, call, WAIT_UNDEPLOY);
-    strcpy(w->name, request->name); /* it names a deployment, so it fits */
+    px_name_copy(w->name, request->name);
 }
 
 /* ------------------------------------------------------------------------------ events */

@@ -72,7 +72,7 @@ static void write_keys(
         .acting = acting, .next = acting->writes, .link = &acting->writes, .ticket = ticket};
     if (write->next) write->next->link = &write->next;
     acting->writes = write;
-    strcpy(write->name, d->spec.name);
+    px_name_copy(write->name, d->spec.name);
     px_leader_write(acting->leader, ops, count, on_written, write);
 }
 

@@ -59,7 +59,7 @@ static void fake_write_keys(
     void *arg, px_deployment *d, uint64_t ticket, const px_etcd_op *ops, size_t count)
 {
     PX_CHECK(write_count < 16);
-    strcpy(writes[write_count].name, d->spec.name);
+    px_name_copy(writes[write_count].name, d->spec.name);
     writes[write_count++].ticket = ticket;
     for (size_t i = 0; i < count; i++)
         snprintf(stored + strlen(stored), sizeof stored - strlen(stored), "%c%s ",
@@ -159,9 +159,8 @@ static void lose(const char *name)
 
 static px_spec spec_of(const char *name, uint32_t tp)
 {
-    px_spec spec = {.tp = tp, .pp = 1};
-    strcpy(spec.name, name);
-    strcpy(spec.model_path, "/m");
+    px_spec spec = {.tp = tp, .pp = 1, .model_path = "/m"};
+    px_name_copy(spec.name, name);
     return spec;
 }
 
@@ -301,8 +300,8 @@ PX_TEST(named_agents_are_waited_for_once)
 {
     begin();
     px_spec spec = spec_of("m", 2);
-    strcpy(spec.agents[0], "a");
-    strcpy(spec.agents[1], "b");
+    px_name_copy(spec.agents[0], "a");
+    px_name_copy(spec.agents[1], "b");
     spec.agent_count = 2;
     const px_deployment *d;
     PX_CHECK_OK(px_deployer_deploy(deployer, &spec, false, now_ns, &d));
@@ -552,7 +551,7 @@ PX_TEST(asking_again_and_asking_otherwise)
     PX_CHECK(again == d);
     spec.tp = 2;
     PX_CHECK(px_deployer_deploy(deployer, &spec, false, now_ns, &again).code == PX_ALREADY_EXISTS);
-    strcpy(spec.name, "no spaces");
+    px_name_copy(spec.name, "no spaces");
     PX_CHECK(
         px_deployer_deploy(deployer, &spec, false, now_ns, &again).code == PX_INVALID_ARGUMENT);
     spec = spec_of("x", 65);

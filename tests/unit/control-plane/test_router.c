@@ -458,7 +458,7 @@ static bool refused(const char *model, const char *prompt, px_code code, const c
 static px_deployment *deployed(const char *name, px_deploy_state state)
 {
     px_spec spec = {.tp = 1, .pp = 1, .model_path = "/m"};
-    strcpy(spec.name, name);
+    px_name_copy(spec.name, name);
     const px_deployment *d = NULL;
     PX_CHECK_OK(px_deployer_deploy(deployer, &spec, true, px_now_ns(), &d));
     ((px_deployment *)d)->state = state;
@@ -489,7 +489,7 @@ PX_TEST(the_front_says_which_models_there_are)
     PX_CHECK(refused("", "hi", PX_INVALID_ARGUMENT, "name one of: m, slow"));
     PX_CHECK(refused("slow", "hi", PX_UNAVAILABLE, "is loading (0 %)"));
     slow->state = PX_DEPLOY_FAILED;
-    strcpy(slow->message, "no such file");
+    snprintf(slow->message, sizeof slow->message, "no such file");
     PX_CHECK(refused("slow", "hi", PX_UNAVAILABLE, "failed to start: no such file"));
     PX_CHECK(refused("m", "", PX_INVALID_ARGUMENT, "empty"));
     PX_CHECK(refused("m", "\xff", PX_INVALID_ARGUMENT, "UTF-8"));

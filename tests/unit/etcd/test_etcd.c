@@ -1,7 +1,10 @@
 /* The client against a real etcd that the test starts on loopback; skipped where etcd is missing.
  */
 #include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "etcd/etcd.h"
@@ -95,9 +98,11 @@ static answer lease(void (*call)(px_etcd *, int64_t, px_etcd_fn, void *), int64_
 
 static bool remove_folder(void)
 {
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    return system(command) == 0;
+    char *const argv[] = {"rm", "-r", folder, NULL};
+    pid_t pid;
+    int status;
+    return posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0 &&
+           waitpid(pid, &status, 0) == pid && status == 0;
 }
 
 static void on_ready(void *arg, px_status status, const char *url)
