@@ -83,11 +83,14 @@ def bad_requests_fail_alone(control):
         ids = next(e.tokenized.response.ids for e in stream.events if e.WhichOneof("kind") == "tokenized")
         assert len(ids) > 0
         # Cancel: the engine lets go within a step and says so.
-        stream.submit(5, max_tokens=0)
-        stream.cancel(5)
-        assert stream.answers([5])[5][2].code == 1
-        stream.submit(6)
-        stream.submit(6)  # breaks the protocol: this stream ends, no other
+        many = range(20, 84)  # so many that the last cannot have ended by itself
+        for id in many:
+            stream.submit(id, max_tokens=0)
+        for id in many:
+            stream.cancel(id)
+        assert stream.answers(many)[many[-1]][2].code == 1
+        for id in [*range(100, 164), 163]:  # the last one breaks the protocol: this stream ends, no other
+            stream.submit(id, max_tokens=0)
         try:
             for _ in stream.events:
                 pass
