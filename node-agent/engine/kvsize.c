@@ -1,6 +1,7 @@
 /* kvsize.c - see kvsize.h. */
 #include "engine/kvsize.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,15 +110,49 @@ static uint64_t read_number(const char *path, const char *key)
     return value;
 }
 
+/* What the control group at `folder` leaves; file cache that it would give up counts as free. */
+static uint64_t left_in_group(const char *folder)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/memory.max", folder);
+    uint64_t limit = read_number(path, NULL); /* "max" and the root's missing file: none */
+    if (limit == UINT64_MAX) return UINT64_MAX;
+    snprintf(path, sizeof path, "%s/memory.current", folder);
+    uint64_t used = read_number(path, NULL);
+    if (used == UINT64_MAX) return limit;
+    snprintf(path, sizeof path, "%s/memory.stat", folder);
+    uint64_t cache = read_number(path, "inactive_file ");
+    used -= cache == UINT64_MAX ? 0 : at_most(cache, used);
+    return limit - at_most(used, limit);
+}
+
+static const char cgroup_root[] = "/sys/fs/cgroup";
+
+/* Our group's folder under version 2's one hierarchy; false: there is none. */
+static bool find_group(char out_folder[PATH_MAX])
+{
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    if (!file) return false;
+    char line[PATH_MAX - sizeof cgroup_root];
+    bool found = false;
+    while (!found && fgets(line, sizeof line, file)) found = strncmp(line, "0::/", 4) == 0;
+    fclose(file);
+    if (!found) return false;
+    line[strcspn(line, "\n")] = '\0';
+    snprintf(out_folder, PATH_MAX, "%s%s", cgroup_root, line + 3);
+    return true;
+}
+
 uint64_t px_memory_available(void)
 {
     uint64_t kib = read_number("/proc/meminfo", "MemAvailable:");
     uint64_t available = kib == UINT64_MAX ? UINT64_MAX : kib * 1024;
-    uint64_t limit = read_number("/sys/fs/cgroup/memory.max", NULL); /* "max": no number */
-    if (limit == UINT64_MAX) return available;
-    uint64_t used = read_number("/sys/fs/cgroup/memory.current", NULL);
-    uint64_t cache = read_number("/sys/fs/cgroup/memory.stat", "inactive_file ");
-    if (used == UINT64_MAX) return at_most(available, limit);
-    used -= cache == UINT64_MAX ? 0 : at_most(cache, used);
-    return at_most(available, limit - at_most(used, limit));
+    char folder[PATH_MAX];
+    if (!find_group(folder)) return available;
+    for (;;) { /* every group above ours limits us too */
+        available = at_most(available, left_in_group(folder));
+        char *slash = strrchr(folder, '/');
+        if ((size_t)(slash - folder) < sizeof cgroup_root - 1) return available;
+        *slash = '\0';
+    }
 }
