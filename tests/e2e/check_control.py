@@ -183,6 +183,18 @@ def several_models_are_served_side_by_side(cluster):
     cluster.cli("undeploy", "second")
 
 
+@check
+def a_second_agent_of_the_same_name_is_refused(cluster):
+    cluster.start_process("impostor", [BIN + "/node-agent", "join", "--server", cluster.server, "--name", "agent0",
+                                       "--data", cluster.dir + "/impostor"])
+    try:
+        wait_for("the refusal", 20, lambda: "choose another name" in cluster.log("impostor"))
+        assert len(cluster.nodes()) == 2 and model(cluster)["state"] == "READY"
+    finally:
+        if cluster.processes["impostor"].poll() is None:
+            cluster.kill("impostor")
+
+
 # --- losing parts ---
 
 
