@@ -103,7 +103,6 @@ typedef enum px_role {
 typedef struct px_role_traits {
     const char *what; /* for sentences: "query projection" */
     px_axis rows, cols;
-    bool in_layer;
 } px_role_traits;
 
 const px_role_traits *px_role_of(px_role role);

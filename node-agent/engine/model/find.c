@@ -1,0 +1,180 @@
+/* find.c - where a weight lies in the file: its tensor's name, the shape that must have, its rows.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/model/family.h"
+
+enum { TENSOR_NAME_MAX = 128 };
+
+/* The pattern with layer and expert put in for its first and second "%u". */
+static void fill_pattern(const char *pattern, px_weight_id id, char out[TENSOR_NAME_MAX])
+{
+    const char *first = strstr(pattern, "%u"), *second = first ? strstr(first + 2, "%u") : NULL;
+    if (second)
+        snprintf(out, TENSOR_NAME_MAX, "%.*s%u%.*s%u%s", (int)(first - pattern), pattern, id.layer,
+            (int)(second - first - 2), first + 2, id.expert, second + 2);
+    else if (first)
+        snprintf(
+            out, TENSOR_NAME_MAX, "%.*s%u%s", (int)(first - pattern), pattern, id.layer, first + 2);
+    else
+        snprintf(out, TENSOR_NAME_MAX, "%s", pattern);
+}
+
+/* The tensor that holds a weight, by the first of its names that the file has. */
+static px_status find_tensor(const px_arch *arch, const px_model_file *file, px_weight_id id,
+    const px_tensor **out, px_take *out_take)
+{
+    char name[TENSOR_NAME_MAX], first_name[TENSOR_NAME_MAX] = "";
+    const px_name *known;
+    for (uint32_t i = 0; (known = px_family_name(arch->family, arch->from_gguf, id.role, i)); i++) {
+        fill_pattern(known->pattern, id, name);
+        if (i == 0) memcpy(first_name, name, sizeof name);
+        *out = px_model_file_tensor(file, name);
+        *out_take = known->take;
+        if (*out) return px_ok();
+    }
+    if (*first_name)
+        return px_fail(
+            PX_NOT_FOUND, "tensor '%s' (%s) is missing", first_name, px_role_of(id.role)->what);
+    return px_fail(PX_UNIMPLEMENTED, "%s models have no tensor for the %s in this format",
+        arch->family->name, px_role_of(id.role)->what);
+}
+
+static void print_shape(const px_tensor *tensor, char out[96])
+{
+    int used = 0;
+    for (uint32_t i = 0; i < tensor->dims; i++)
+        used += snprintf(out + used, 96 - (size_t)used, i ? " x %llu" : "%llu",
+            (unsigned long long)tensor->shape[i]);
+}
+
+static px_status check_shape(const px_tensor *tensor, const px_tensor *wanted, const char *what)
+{
+    const uint64_t *shape = tensor->shape;
+    uint32_t dims = tensor->dims;
+    while (dims > wanted->dims && *shape == 1) shape++, dims--; /* [1, n] is as good as [n] */
+    if (dims == wanted->dims && memcmp(shape, wanted->shape, dims * sizeof *shape) == 0)
+        return px_ok();
+    char is[96], should[96];
+    print_shape(tensor, is);
+    print_shape(wanted, should);
+    return px_fail(PX_INVALID_ARGUMENT, "tensor '%s' (%s) is %s, but the model's settings need %s",
+        tensor->name, what, is, should);
+}
+
+/* How a weight's rows lie among all rows of its tensor. */
+typedef struct placing {
+    uint32_t begin, step, total; /* our row i is row begin + i * step of total */
+    bool stacked;                /* [experts, ...] */
+    bool turned;                 /* [..., cols, rows] */
+} placing;
+
+static placing place_rows(const px_arch *arch, px_role role, px_take take, uint32_t rows)
+{
+    uint32_t q = px_axis_size(arch, PX_AXIS_Q), k = px_axis_size(arch, PX_AXIS_K),
+             v = px_axis_size(arch, PX_AXIS_V);
+    switch (take) {
+    case PX_TAKE_ALL: break;
+    case PX_TAKE_QKV:
+        if (role == PX_ROLE_K) return (placing){.begin = q, .step = 1, .total = q + k + v};
+        if (role == PX_ROLE_V) return (placing){.begin = q + k, .step = 1, .total = q + k + v};
+        return (placing){.step = 1, .total = q + k + v};
+    case PX_TAKE_FIRST_HALF: return (placing){.step = 1, .total = 2 * rows};
+    case PX_TAKE_SECOND_HALF: return (placing){.begin = rows, .step = 1, .total = 2 * rows};
+    case PX_TAKE_EXPERT:
+    case PX_TAKE_EXPERT_MXFP4: return (placing){.step = 1, .total = rows, .stacked = true};
+    case PX_TAKE_EXPERT_EVEN:
+    case PX_TAKE_EXPERT_MXFP4_EVEN: return (placing){.step = 2, .total = 2 * rows, .stacked = true};
+    case PX_TAKE_EXPERT_ODD:
+    case PX_TAKE_EXPERT_MXFP4_ODD:
+        return (placing){.begin = 1, .step = 2, .total = 2 * rows, .stacked = true};
+    case PX_TAKE_EXPERT_TURNED:
+        return (placing){.step = 1, .total = rows, .stacked = true, .turned = true};
+    case PX_TAKE_EXPERT_TURNED_EVEN:
+        return (placing){.step = 2, .total = 2 * rows, .stacked = true, .turned = true};
+    case PX_TAKE_EXPERT_TURNED_ODD:
+        return (placing){.begin = 1, .step = 2, .total = 2 * rows, .stacked = true, .turned = true};
+    }
+    return (placing){.step = 1, .total = rows};
+}
+
+static bool is_mxfp4_parts(px_take take)
+{
+    return take == PX_TAKE_EXPERT_MXFP4 || take == PX_TAKE_EXPERT_MXFP4_EVEN ||
+           take == PX_TAKE_EXPERT_MXFP4_ODD;
+}
+
+static px_tensor wanted_shape(
+    const px_arch *arch, const px_role_traits *traits, placing place, uint32_t cols)
+{
+    px_tensor wanted = {.dims = 0};
+    if (place.stacked) wanted.shape[wanted.dims++] = arch->experts.count;
+    if (place.turned) wanted.shape[wanted.dims++] = cols;
+    if (traits->rows != PX_AXIS_ONE) wanted.shape[wanted.dims++] = place.total;
+    if (!place.turned && traits->cols != PX_AXIS_ONE) wanted.shape[wanted.dims++] = cols;
+    return wanted;
+}
+
+/* MXFP4 as safetensors files have it: codes in one tensor, exponents in another. */
+static px_status find_mxfp4_parts(const px_model_file *file, const px_tensor *blocks, placing place,
+    px_weight_id id, px_weight_view *view)
+{
+    enum { BLOCK = 32, CODE_BYTES = 16 };
+    const char *what = px_role_of(id.role)->what;
+    char name[TENSOR_NAME_MAX];
+    snprintf(name, sizeof name, "%.*s_scales", (int)(strlen(blocks->name) - strlen("_blocks")),
+        blocks->name);
+    const px_tensor *scales = px_model_file_tensor(file, name);
+    if (!scales) return px_fail(PX_NOT_FOUND, "tensor '%s' (%s) is missing", name, what);
+    px_tensor wanted = {
+        .dims = 4, .shape = {blocks->shape[0], place.total, view->cols / BLOCK, CODE_BYTES}};
+    PX_TRY(check_shape(blocks, &wanted, what));
+    wanted.dims = 3;
+    PX_TRY(check_shape(scales, &wanted, what));
+    if (blocks->dtype != PX_U8 || scales->dtype != PX_U8 || view->cols % BLOCK)
+        return px_fail(
+            PX_INVALID_ARGUMENT, "tensor '%s' (%s) does not hold MXFP4 bytes", blocks->name, what);
+    size_t row = (size_t)id.expert * place.total + place.begin, scale_bytes = view->cols / BLOCK;
+    view->dtype = PX_MXFP4;
+    view->data = (const unsigned char *)blocks->data + row * scale_bytes * CODE_BYTES;
+    view->row_bytes = place.step * scale_bytes * CODE_BYTES;
+    view->scales = (const unsigned char *)scales->data + row * scale_bytes;
+    view->scale_row_bytes = place.step * scale_bytes;
+    return px_ok();
+}
+
+px_status px_arch_find(
+    const px_arch *arch, const px_model_file *file, px_weight_id id, px_weight_view *out)
+{
+    const px_role_traits *traits = px_role_of(id.role);
+    const px_tensor *tensor = NULL;
+    px_take take = PX_TAKE_ALL;
+    PX_TRY(find_tensor(arch, file, id, &tensor, &take));
+    uint32_t rows = px_axis_size(arch, traits->rows), cols = px_axis_size(arch, traits->cols);
+    placing place = place_rows(arch, id.role, take, rows);
+    *out = (px_weight_view){.tensor = tensor, .dtype = tensor->dtype, .rows = rows, .cols = cols};
+    if (is_mxfp4_parts(take)) {
+        if (tensor->shape[0] != arch->experts.count)
+            return px_fail(PX_INVALID_ARGUMENT, "tensor '%s' is not of %u experts", tensor->name,
+                arch->experts.count);
+        return find_mxfp4_parts(file, tensor, place, id, out);
+    }
+    px_tensor wanted = wanted_shape(arch, traits, place, cols);
+    PX_TRY(check_shape(tensor, &wanted, traits->what));
+    const px_dtype_traits *dtype = px_dtype_of(tensor->dtype);
+    bool plain = dtype->block_elements == 1 && tensor->dtype < PX_I32;
+    bool must_be_plain = traits->cols == PX_AXIS_ONE || place.turned;
+    if (tensor->dtype >= PX_I32 || (must_be_plain && !plain))
+        return px_fail(PX_UNIMPLEMENTED, "tensor '%s' (%s) has type %s, which cannot be used there",
+            tensor->name, traits->what, dtype->name);
+
+    size_t line_bytes = px_dtype_bytes(tensor->dtype, place.turned ? place.total : cols);
+    size_t slab_bytes = line_bytes * (place.turned ? cols : place.total);
+    size_t next_bytes = place.turned ? dtype->block_bytes : line_bytes; /* from row to row */
+    out->data = (const unsigned char *)tensor->data + (place.stacked ? id.expert * slab_bytes : 0) +
+                place.begin * next_bytes;
+    out->row_bytes = place.step * next_bytes;
+    out->col_bytes = place.turned ? line_bytes : 0;
+    return px_ok();
+}
