@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "offline/commands.h"
 #include "offline/session.h"
+#include "offline/token_file.h"
 
 enum {
     INPUT_BYTES_MAX = 64 << 20,
@@ -61,24 +62,6 @@ typedef struct run_job {
 
 /* --- the request -------------------------------------------------------------------------- */
 
-static px_status parse_tokens(run_job *job, const char *path)
-{
-    const char *at = px_buf_text(&job->input), *const spaces = " \t\r\n";
-    size_t count = 0;
-    job->tokens = px_alloc_array(job->input.length / 2 + 1, sizeof *job->tokens);
-    while (at += strspn(at, spaces), *at) {
-        char *end;
-        unsigned long id = strtoul(at, &end, 10);
-        if (*at < '0' || *at > '9' || id > UINT32_MAX || (*end && !strchr(spaces, *end)))
-            return px_fail(PX_INVALID_ARGUMENT, "%s: '%.20s' is not a token id", path, at);
-        job->tokens[count++] = (uint32_t)id;
-        at = end;
-    }
-    job->request.tokens = job->tokens;
-    job->request.token_count = count;
-    return px_ok();
-}
-
 static px_status parse_messages(run_job *job, const char *path)
 {
     px_request *request = &job->request;
@@ -107,14 +90,15 @@ static px_status read_prompt(run_job *job, uint64_t *out_tokens_max)
         *out_tokens_max = 2 * (uint64_t)strlen(text) + SPECIAL_TOKENS;
         return px_ok();
     }
-    PX_TRY(px_fs_read(tokens ? tokens : messages, &job->input));
     if (tokens) {
-        PX_TRY(parse_tokens(job, tokens));
+        PX_TRY(px_token_file_read(tokens, &job->tokens, &job->request.token_count));
+        job->request.tokens = job->tokens;
         *out_tokens_max = job->request.token_count;
-    } else {
-        PX_TRY(parse_messages(job, messages));
-        *out_tokens_max = 2 * (uint64_t)job->input.length + TEMPLATE_TOKENS;
+        return px_ok();
     }
+    PX_TRY(px_fs_read(messages, &job->input));
+    PX_TRY(parse_messages(job, messages));
+    *out_tokens_max = 2 * (uint64_t)job->input.length + TEMPLATE_TOKENS;
     return px_ok();
 }
 
