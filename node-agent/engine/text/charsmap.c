@@ -134,9 +134,9 @@ bool px_charsmap_apply(const px_charsmap *map, px_slice text, px_buf *out)
     for (size_t at = 0; at <= text.length;) {
         uint32_t rune = 0;
         size_t bytes = at < text.length ? px_rune_decode(text.data + at, &rune) : 1;
-        bool ends = at == text.length ||
-            (at > 0 &&
-                utf8proc_grapheme_break_stateful((utf8proc_int32_t)last, (utf8proc_int32_t)rune, &state));
+        bool ends =
+            at == text.length || (at > 0 && utf8proc_grapheme_break_stateful((utf8proc_int32_t)last,
+                                                (utf8proc_int32_t)rune, &state));
         if (ends) {
             apply_grapheme(map, (px_slice){text.data + start, at - start}, out);
             if (start == 0 && at > 0) keeps_start = out->length > before;

@@ -13,9 +13,10 @@
 #include "engine/text/jinja_call.h"
 #include "engine/text/jinja_json.h"
 
-/* Bounds of one render. A long conversation of a megabyte takes some ten million steps. */
-static const uint64_t STEPS_MAX = 200u * 1000 * 1000;
-static const size_t MEMORY_BYTES_MAX = 512u << 20;
+/* Bounds of one render: a second or two of work. A conversation of ten thousand messages takes some
+ * two million steps. */
+static const uint64_t STEPS_MAX = 30u * 1000 * 1000;
+static const size_t MEMORY_BYTES_MAX = 256u << 20;
 
 struct px_chat_template {
     px_jtree tree;

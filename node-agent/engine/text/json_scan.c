@@ -170,7 +170,10 @@ bool px_json_scan_string(px_json_scan *scan, px_slice *out)
     return true;
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
 
 /* Digits into *value until 64 bits are full; the others only count. */
 static int read_digits(px_json_scan *scan, uint64_t *value, int *dropped)

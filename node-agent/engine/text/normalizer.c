@@ -314,14 +314,14 @@ static px_status run_step(
     return px_ok();
 }
 
-px_status px_normalizer_run(const px_normalizer *normalizer, px_matcher *matcher, px_buf *text,
-    px_buf *spare, bool *first)
+px_status px_normalizer_run(
+    const px_normalizer *normalizer, px_matcher *matcher, px_buf *text, px_buf *spare, bool *first)
 {
     if (!normalizer) return px_ok();
     for (int i = 0; i < normalizer->count; i++) {
         px_buf_reset(spare);
-        PX_TRY(run_step(
-            &normalizer->steps[i], matcher, (px_slice){px_buf_text(text), text->length}, spare, first));
+        PX_TRY(run_step(&normalizer->steps[i], matcher, (px_slice){px_buf_text(text), text->length},
+            spare, first));
         if (spare->overflowed)
             return px_fail(PX_RESOURCE_EXHAUSTED, "normalising the text takes too much memory");
         px_buf swap = *text;

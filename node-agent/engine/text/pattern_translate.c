@@ -20,12 +20,14 @@ enum { DEPTH_MAX = 64 };
 /* Sets as they stand between brackets. Oniguruma's \\w has a few Latin-1 digits that are no Nd, its
  * [:punct:] has all symbols; \\s is White_Space, without what PCRE2 adds to it. */
 #define SPACE_SET                                                                                  \
-    "\\t-\\r\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+    "\\t-\\r\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{"   \
+    "3000}"
 #define NOT_SPACE_SET                                                                              \
-    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-"   \
+    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{"   \
+    "200b}-"                                                                                       \
     "\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-#define WORD_SET "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe"
-#define HEX_SET  "0-9A-Fa-f"
+#define WORD_SET    "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe"
+#define HEX_SET     "0-9A-Fa-f"
 #define NOT_HEX_SET "\\x00-/:-@G-`g-\\x{10ffff}"
 
 /* Names in [:x:] and in \\p{x}, by what PCRE2 calls the same set. */
@@ -35,26 +37,26 @@ typedef struct named_set {
 
 static const named_set posix_sets[] = {{"alpha", "\\p{Alphabetic}"}, {"upper", "\\p{Uppercase}"},
     {"lower", "\\p{Lowercase}"}, {"digit", "\\p{Nd}"}, {"alnum", "\\p{Alphabetic}\\p{Nd}"},
-    {"punct", "\\p{P}\\p{S}"}, {"space", SPACE_SET}, {"blank", "\\t\\p{Zs}"},
-    {"cntrl", "\\p{Cc}"}, {"word", "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"}, {"xdigit", HEX_SET}};
+    {"punct", "\\p{P}\\p{S}"}, {"space", SPACE_SET}, {"blank", "\\t\\p{Zs}"}, {"cntrl", "\\p{Cc}"},
+    {"word", "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"}, {"xdigit", HEX_SET}};
 
 static const named_set property_sets[] = {{"alpha", "\\p{Alphabetic}"}, {"upper", "\\p{Uppercase}"},
     {"lower", "\\p{Lowercase}"}, {"digit", "\\p{Nd}"}, {"alnum", "\\p{Alphabetic}\\p{Nd}"},
     {"punct", "\\p{P}"}, {"space", SPACE_SET}, {"blank", "\\t\\p{Zs}"}, {"cntrl", "\\p{Cc}"},
-    {"word", WORD_SET}, {"xdigit", HEX_SET}, {"letter", "\\p{L}"},
-    {"uppercase_letter", "\\p{Lu}"}, {"lowercase_letter", "\\p{Ll}"},
-    {"titlecase_letter", "\\p{Lt}"}, {"modifier_letter", "\\p{Lm}"}, {"other_letter", "\\p{Lo}"},
-    {"mark", "\\p{M}"}, {"nonspacing_mark", "\\p{Mn}"}, {"spacing_mark", "\\p{Mc}"},
-    {"enclosing_mark", "\\p{Me}"}, {"number", "\\p{N}"}, {"decimal_number", "\\p{Nd}"},
-    {"letter_number", "\\p{Nl}"}, {"other_number", "\\p{No}"}, {"punctuation", "\\p{P}"},
-    {"connector_punctuation", "\\p{Pc}"}, {"dash_punctuation", "\\p{Pd}"},
-    {"open_punctuation", "\\p{Ps}"}, {"close_punctuation", "\\p{Pe}"},
-    {"initial_punctuation", "\\p{Pi}"}, {"final_punctuation", "\\p{Pf}"},
-    {"other_punctuation", "\\p{Po}"}, {"symbol", "\\p{S}"}, {"math_symbol", "\\p{Sm}"},
-    {"currency_symbol", "\\p{Sc}"}, {"modifier_symbol", "\\p{Sk}"}, {"other_symbol", "\\p{So}"},
-    {"separator", "\\p{Z}"}, {"space_separator", "\\p{Zs}"}, {"line_separator", "\\p{Zl}"},
-    {"paragraph_separator", "\\p{Zp}"}, {"other", "\\p{C}"}, {"control", "\\p{Cc}"},
-    {"format", "\\p{Cf}"}, {"private_use", "\\p{Co}"}, {"unassigned", "\\p{Cn}"}};
+    {"word", WORD_SET}, {"xdigit", HEX_SET}, {"letter", "\\p{L}"}, {"uppercase_letter", "\\p{Lu}"},
+    {"lowercase_letter", "\\p{Ll}"}, {"titlecase_letter", "\\p{Lt}"},
+    {"modifier_letter", "\\p{Lm}"}, {"other_letter", "\\p{Lo}"}, {"mark", "\\p{M}"},
+    {"nonspacing_mark", "\\p{Mn}"}, {"spacing_mark", "\\p{Mc}"}, {"enclosing_mark", "\\p{Me}"},
+    {"number", "\\p{N}"}, {"decimal_number", "\\p{Nd}"}, {"letter_number", "\\p{Nl}"},
+    {"other_number", "\\p{No}"}, {"punctuation", "\\p{P}"}, {"connector_punctuation", "\\p{Pc}"},
+    {"dash_punctuation", "\\p{Pd}"}, {"open_punctuation", "\\p{Ps}"},
+    {"close_punctuation", "\\p{Pe}"}, {"initial_punctuation", "\\p{Pi}"},
+    {"final_punctuation", "\\p{Pf}"}, {"other_punctuation", "\\p{Po}"}, {"symbol", "\\p{S}"},
+    {"math_symbol", "\\p{Sm}"}, {"currency_symbol", "\\p{Sc}"}, {"modifier_symbol", "\\p{Sk}"},
+    {"other_symbol", "\\p{So}"}, {"separator", "\\p{Z}"}, {"space_separator", "\\p{Zs}"},
+    {"line_separator", "\\p{Zl}"}, {"paragraph_separator", "\\p{Zp}"}, {"other", "\\p{C}"},
+    {"control", "\\p{Cc}"}, {"format", "\\p{Cf}"}, {"private_use", "\\p{Co}"},
+    {"unassigned", "\\p{Cn}"}};
 
 typedef struct translator {
     const char *at, *end;
@@ -73,7 +75,8 @@ static px_status too_deep(void)
 static const char *find_set(const named_set *sets, size_t count, px_slice name)
 {
     for (size_t i = 0; i < count; i++)
-        if (strlen(sets[i].name) == name.length && strncasecmp(sets[i].name, name.data, name.length) == 0)
+        if (strlen(sets[i].name) == name.length &&
+            strncasecmp(sets[i].name, name.data, name.length) == 0)
             return sets[i].set;
     return NULL;
 }
@@ -107,7 +110,10 @@ static const char *escape_set(const translator *t, size_t *out_length)
     return find_set(property_sets, sizeof property_sets / sizeof *property_sets, name);
 }
 
-static bool is_negated_escape(char letter) { return letter >= 'A' && letter <= 'Z'; }
+static bool is_negated_escape(char letter)
+{
+    return letter >= 'A' && letter <= 'Z';
+}
 
 /* \\p{Han} is the Script there, but Script_Extensions in PCRE2 unless it says "sc:". Whether a name
  * is a script's only PCRE2 knows, so it is asked. */
@@ -137,7 +143,8 @@ static void copy_escape(translator *t)
     bool negated = name.length && name.data[0] == '^';
     px_slice bare = {name.data + negated, name.length - negated};
     if (is_script(bare)) {
-        px_buf_printf(t->out, "\\%c{%ssc:%.*s}", letter, negated ? "^" : "", (int)bare.length, bare.data);
+        px_buf_printf(
+            t->out, "\\%c{%ssc:%.*s}", letter, negated ? "^" : "", (int)bare.length, bare.data);
         t->at += name.length + 4;
         return;
     }
@@ -184,7 +191,7 @@ static void class_escape(translator *t, px_buf *nested)
 static bool at_posix_class(const translator *t)
 {
     return t->end - t->at > 3 && t->at[0] == '[' && t->at[1] == ':' &&
-        memmem(t->at, (size_t)(t->end - t->at), ":]", 2);
+           memmem(t->at, (size_t)(t->end - t->at), ":]", 2);
 }
 
 /* [:name:] or [:^name:] */
@@ -349,8 +356,8 @@ static px_status translate_escape(translator *t)
     t->atom = t->out->length;
     if (t->at[1] == 'b' || t->at[1] == 'B') { /* by what \\w means here */
         bool same = t->at[1] == 'B';
-        px_buf_printf(t->out, "(?:(?<=[%s])(?%c[%s])|(?<![%s])(?%c[%s]))", WORD_SET, same ? '=' : '!',
-            WORD_SET, WORD_SET, same ? '!' : '=', WORD_SET);
+        px_buf_printf(t->out, "(?:(?<=[%s])(?%c[%s])|(?<![%s])(?%c[%s]))", WORD_SET,
+            same ? '=' : '!', WORD_SET, WORD_SET, same ? '!' : '=', WORD_SET);
         t->at += 2;
         return px_ok();
     }

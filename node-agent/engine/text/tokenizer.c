@@ -122,7 +122,7 @@ static px_status name_and_add(px_tokenizer *tokenizer, px_slice text, const px_a
 {
     px_slice known = px_vocab_text(&tokenizer->vocab, token->id);
     bool same = known.data && known.length == text.length &&
-        memcmp(known.data, text.data, text.length) == 0;
+                memcmp(known.data, text.data, text.length) == 0;
     if (!same) PX_TRY(px_vocab_name(&tokenizer->vocab, text, token->id));
     return px_added_add(&tokenizer->added, text, token);
 }
@@ -139,8 +139,8 @@ px_status px_tokenizer_add_token(
     px_status status = px_normalizer_run(
         tokenizer->normalizer, encoder->matcher, &encoder->normal, &encoder->spare, &first);
     if (px_is_ok(status))
-        status = name_and_add(tokenizer,
-            (px_slice){px_buf_text(&encoder->normal), encoder->normal.length}, token);
+        status = name_and_add(
+            tokenizer, (px_slice){px_buf_text(&encoder->normal), encoder->normal.length}, token);
     encoder_free(encoder);
     return status;
 }

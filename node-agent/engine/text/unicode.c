@@ -120,9 +120,10 @@ bool px_rune_is_word(uint32_t rune)
 {
     utf8proc_category_t c = category(rune);
     return px_rune_is_letter(rune) || px_rune_is_mark(rune) || c == UTF8PROC_CATEGORY_ND ||
-        c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_PC || rune == 0x200c || rune == 0x200d ||
-        (rune >= 0x24b6 && rune <= 0x24e9) || (rune >= 0x1f130 && rune <= 0x1f149) ||
-        (rune >= 0x1f150 && rune <= 0x1f169) || (rune >= 0x1f170 && rune <= 0x1f189);
+           c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_PC || rune == 0x200c ||
+           rune == 0x200d || (rune >= 0x24b6 && rune <= 0x24e9) ||
+           (rune >= 0x1f130 && rune <= 0x1f149) || (rune >= 0x1f150 && rune <= 0x1f169) ||
+           (rune >= 0x1f170 && rune <= 0x1f189);
 }
 
 /* --- normal forms --- */

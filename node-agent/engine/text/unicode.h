@@ -56,7 +56,7 @@ bool px_rune_is_nonspacing(uint32_t rune);  /* Mn */
 bool px_rune_is_control(uint32_t rune);     /* Cc, Cf, Co */
 bool px_rune_is_unassigned(uint32_t rune);  /* Cn, Cs */
 bool px_rune_is_letter(uint32_t rune);      /* L* */
-bool px_rune_is_word(uint32_t rune);        /* Rust's \w: letters, marks, digits, "_", enclosed letters */
+bool px_rune_is_word(uint32_t rune); /* Rust's \w: letters, marks, digits, "_", enclosed letters */
 
 typedef enum px_norm_form { PX_NFC, PX_NFD, PX_NFKC, PX_NFKD } px_norm_form;
 
