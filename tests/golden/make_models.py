@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make tests/golden/data/models: tiny random llama models and the logits they must give.
+"""Make tests/golden/data/models: tiny random models and the logits they must give.
 
 usage: make_models.py OUT_FOLDER
 
@@ -160,9 +160,14 @@ def forward(c, t, ids):
         for position, x in enumerate(rows):
             h = norm(w['attn_norm'], x, c['rms_norm_eps'])
             q, k, v = project('q', h), project('k', h), project('v', h)
-            q = [rotate(q[i * d:(i + 1) * d], position, freqs, magnitude) for i in range(heads)]
-            keys.append([rotate(k[i * d:(i + 1) * d], position, freqs, magnitude)
-                         for i in range(kv_heads)])
+
+            def turn(name, values, i):
+                head = values[i * d:(i + 1) * d]
+                if name in w:
+                    head = norm(w[name], head, c['rms_norm_eps'])
+                return rotate(head, position, freqs, magnitude)
+            q = [turn('q_norm', q, i) for i in range(heads)]
+            keys.append([turn('k_norm', k, i) for i in range(kv_heads)])
             values.append([v[i * d:(i + 1) * d] for i in range(kv_heads)])
             out = []
             for i in range(heads):
@@ -170,9 +175,20 @@ def forward(c, t, ids):
                 out += attend(q[i], [r[g] for r in keys], [r[g] for r in values])
             x = plus(x, project('o', out))
             h = norm(w['ffn_norm'], x, c['rms_norm_eps'])
-            gate, up = project('gate', h), project('up', h)
-            rows[position] = plus(x, project('down', [a / (1 + math.exp(-a)) * b
-                                                      for a, b in zip(gate, up)]))
+
+            def mlp(prefix):
+                gate, up = project(prefix + 'gate', h), project(prefix + 'up', h)
+                return project(prefix + 'down', [a / (1 + math.exp(-a)) * b
+                                                 for a, b in zip(gate, up)])
+            if 'num_experts' not in c:
+                rows[position] = plus(x, mlp(''))
+                continue
+            scores = times(w['router'], h)
+            best = sorted(range(len(scores)), key=lambda e: -scores[e])[:c['num_experts_per_tok']]
+            weights = [math.exp(scores[e] - scores[best[0]]) for e in best]
+            for e, weight in zip(best, weights):
+                x = plus(x, [v * weight / sum(weights) for v in mlp(f'expert{e}.')])
+            rows[position] = x
     output = t.get('output', t['embed'])
     return [times(output, norm(t['final_norm'], x, c['rms_norm_eps'])) for x in rows]
 
@@ -190,11 +206,19 @@ def make_tensors(c, kinds, seed):
     for i in range(c['num_hidden_layers']):
         for name in ('attn_norm', 'ffn_norm'):
             t[f'{i}.{name}'] = Tensor(rng, (hidden,), plain, 0.2, 1)
-        shapes = {'q': (q, hidden), 'k': (kv, hidden), 'v': (kv, hidden), 'o': (hidden, q),
-                  'gate': (ffn, hidden), 'up': (ffn, hidden), 'down': (hidden, ffn)}
+        shapes = {'q': (q, hidden), 'k': (kv, hidden), 'v': (kv, hidden), 'o': (hidden, q)}
+        mlp = {'gate': (ffn, hidden), 'up': (ffn, hidden), 'down': (hidden, ffn)}
+        if 'num_experts' in c:
+            t[f'{i}.q_norm'] = Tensor(rng, (d,), plain, 0.2, 1)
+            t[f'{i}.k_norm'] = Tensor(rng, (d,), plain, 0.2, 1)
+            shapes['router'] = (c['num_experts'], hidden)
+            for e in range(c['num_experts']):
+                shapes.update({f'expert{e}.{name}': shape for name, shape in mlp.items()})
+        else:
+            shapes.update(mlp)
         for name, shape in shapes.items():
             t[f'{i}.{name}'] = Tensor(rng, shape, kind(name))
-            biased = c.get('attention_bias') if name in 'qkvo' else c.get('mlp_bias')
+            biased = c.get('attention_bias') if len(name) == 1 else c.get('mlp_bias')
             if biased:
                 t[f'{i}.{name}_bias'] = Tensor(rng, shape[:1], plain, 0.1)
     return t
@@ -205,7 +229,8 @@ def make_tensors(c, kinds, seed):
 HF_NAMES = {'attn_norm': 'input_layernorm', 'ffn_norm': 'post_attention_layernorm',
             'q': 'self_attn.q_proj', 'k': 'self_attn.k_proj', 'v': 'self_attn.v_proj',
             'o': 'self_attn.o_proj', 'gate': 'mlp.gate_proj', 'up': 'mlp.up_proj',
-            'down': 'mlp.down_proj'}
+            'down': 'mlp.down_proj', 'q_norm': 'self_attn.q_norm', 'k_norm': 'self_attn.k_norm',
+            'router': 'mlp.gate'}
 GGUF_NAMES = {'attn_norm': 'attn_norm', 'ffn_norm': 'ffn_norm', 'q': 'attn_q', 'k': 'attn_k',
               'v': 'attn_v', 'o': 'attn_output', 'gate': 'ffn_gate', 'up': 'ffn_up',
               'down': 'ffn_down'}
@@ -214,8 +239,11 @@ GGUF_NAMES = {'attn_norm': 'attn_norm', 'ffn_norm': 'ffn_norm', 'q': 'attn_q', '
 def file_name(name, layer_names, layer_prefix, top):
     if name in top:
         return top[name]
-    layer, part = name.split('.')
+    layer, part = name.split('.', 1)
     base = part.removesuffix('_bias')
+    if base.startswith('expert'):
+        expert, what = base.removeprefix('expert').split('.')
+        return f'{layer_prefix}.{layer}.mlp.experts.{expert}.{what}_proj.weight'
     return f'{layer_prefix}.{layer}.{layer_names[base]}.{"bias" if part != base else "weight"}'
 
 
@@ -236,8 +264,7 @@ def write_folder(folder, c, tensors, shards):
     top = {'embed': 'model.embed_tokens.weight', 'final_norm': 'model.norm.weight',
            'output': 'lm_head.weight'}
     named = [(file_name(n, HF_NAMES, 'model.layers', top), t) for n, t in tensors.items()]
-    config = {'architectures': ['LlamaForCausalLM'], 'model_type': 'llama', 'hidden_act': 'silu',
-              'vocab_size': VOCABULARY, 'max_position_embeddings': 1024, 'bos_token_id': 1,
+    config = {'architectures': ['LlamaForCausalLM'], 'hidden_act': 'silu', 'vocab_size': VOCABULARY, 'max_position_embeddings': 1024, 'bos_token_id': 1,
               'eos_token_id': [2, 3], **c}
     with open(f'{folder}/config.json', 'w') as f:
         json.dump(config, f, indent=1)
@@ -331,6 +358,12 @@ MODELS = {
                        'rope_scaling': {'rope_type': 'yarn', 'factor': 4.0,
                                         'original_max_position_embeddings': 16}},
                       {'default': 'BF16', 'o': 'F16', 'down': 'F32'}, 3),
+    'mixture': ({'architectures': ['Qwen3MoeForCausalLM'], 'hidden_size': 48,
+                 'intermediate_size': 32, 'moe_intermediate_size': 32, 'num_hidden_layers': 2,
+                 'num_attention_heads': 4, 'num_key_value_heads': 2, 'head_dim': 16,
+                 'rms_norm_eps': 1e-6, 'rope_theta': 10000.0, 'tie_word_embeddings': False,
+                 'num_experts': 5, 'num_experts_per_tok': 2, 'norm_topk_prob': True},
+                {'default': 'F32'}, 1),
     'mixed_blocks': ({'hidden_size': 64, 'intermediate_size': 96, 'num_hidden_layers': 2,
                       'num_attention_heads': 4, 'num_key_value_heads': 2, 'head_dim': 16,
                       'rms_norm_eps': 1e-5, 'rope_theta': 10000.0, 'tie_word_embeddings': False,

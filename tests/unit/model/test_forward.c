@@ -142,6 +142,7 @@ PX_TEST(a_prompt_gives_the_same_bits_however_it_is_chunked)
     with_one_rank("odd_heads", 1, check_chunks);
     with_one_rank("odd_heads", 3, check_chunks);
     with_one_rank("mixed_blocks.gguf", 2, check_chunks);
+    with_one_rank("mixture", 2, check_chunks);
 }
 
 static void check_company(rig *r)
@@ -166,6 +167,7 @@ PX_TEST(a_row_gives_the_same_bits_in_any_company)
 {
     with_one_rank("biased_shards", 2, check_company);
     with_one_rank("mixed_blocks.gguf", 2, check_company);
+    with_one_rank("mixture", 3, check_company);
 }
 
 static void check_no_allocation(rig *r)
@@ -188,6 +190,7 @@ static void check_no_allocation(rig *r)
 PX_TEST(steps_leave_the_heap_alone)
 {
     with_one_rank("odd_heads", 2, check_no_allocation);
+    with_one_rank("mixture", 2, check_no_allocation);
 }
 
 /* --- several ranks ------------------------------------------------------------------------ */
@@ -247,6 +250,7 @@ PX_TEST(any_number_of_ranks_gives_the_same_logits)
     compare_ranks("odd_heads", 1, 3);
     compare_ranks("odd_heads", 2, 2);
     compare_ranks("biased_shards", 3, 2);
+    compare_ranks("mixture", 3, 2);
 }
 
 /* --- what is wrong is said ---------------------------------------------------------------- */
