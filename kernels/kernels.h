@@ -21,7 +21,7 @@ typedef struct px_part {
     void *stream;          /* device backends: where to enqueue; NULL on CPU */
 } px_part;
 
-/* --- weights ------------------------------------------------------------------------------ */
+/* --- weights ---------------------------------------------------------------------------------- */
 
 /* A weight matrix W [rows, cols] in the layout its backend reads. */
 typedef struct px_matrix {
@@ -41,7 +41,7 @@ typedef struct px_pack {
     px_matrix *out;        /* described by part 0; data = `to` */
 } px_pack;
 
-/* --- activations -------------------------------------------------------------------------- */
+/* --- activations ------------------------------------------------------------------------------ */
 
 /* How a backend wants x for a matmul. Prepared once, shared by all matrices of the same kind. */
 typedef enum px_act_kind { PX_ACT_F32, PX_ACT_BF16, PX_ACT_Q8, PX_ACT_KIND_COUNT } px_act_kind;
@@ -68,7 +68,7 @@ typedef struct px_matmul { /* y = x W^T (+ bias) (+ y) */
     bool accumulate;       /* add to y instead of setting it */
 } px_matmul;
 
-/* --- the rest of a layer ------------------------------------------------------------------ */
+/* --- the rest of a layer ---------------------------------------------------------------------- */
 
 typedef struct px_embed {   /* y[i] = scale * table[ids[i]] */
     const px_matrix *table; /* layout 0 */
@@ -114,7 +114,7 @@ typedef struct px_rope {    /* rotate the first `dims` of every head in place */
     bool interleaved; /* pairs (2i, 2i+1); else (i, i + dims/2) */
 } px_rope;
 
-/* --- paged KV ----------------------------------------------------------------------------- */
+/* --- paged KV --------------------------------------------------------------------------------- */
 
 enum { PX_KV_BLOCK_TOKENS = 16 };
 

@@ -4,17 +4,20 @@
  * lane is an output row. A group is its columns in order, in units of 1, 32 or 256:
  *
  *   F32, F16, BF16  unit of 1:   { value[lanes] }
- *   U4, U4_MIN      unit of 32:  { f16 scale[lanes]; f16 min[lanes] in _MIN; s16 sum[lanes];
- * nibbles } S8, S8_MIN      unit of 32:  { f16 scale[lanes]; f16 min[lanes] in _MIN; s16
- * sum[lanes]; bytes } S8_F32          unit of 32:  { f32 scale[lanes]; s16 sum[lanes]; bytes } U4_K
- * unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 x { u8 scale[lanes]; u8 min[lanes]; s16
- * sum[lanes]; nibbles } } S8_K            unit of 256: { f16 d[lanes]; 8 x { s8 scale[2][lanes];
- * s32 sum[lanes]; bytes } } S8_K_MIN        unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 x { s8
- * scale[2][lanes]; u8 min[2][lanes]; s32 sum[lanes]; bytes } }
+ *   U4, S8          unit of 32:  { f16 scale[lanes]; s16 sum[lanes]; quants }
+ *   U4_MIN, S8_MIN  unit of 32:  { f16 scale[lanes]; f16 min[lanes]; s16 sum[lanes]; quants }
+ *   S8_F32          unit of 32:  { f32 scale[lanes]; s16 sum[lanes]; quants }
+ *   U4_K            unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 of
+ *                                  { u8 scale[lanes]; u8 min[lanes]; s16 sum[lanes]; quants } }
+ *   S8_K            unit of 256: { f16 d[lanes]; 8 of
+ *                                  { s8 scale[2][lanes]; s32 sum[lanes]; quants } }
+ *   S8_K_MIN        unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 of
+ *                                  { s8 scale[2][lanes]; u8 min[2][lanes];
+ *                                    s32 sum[lanes]; quants } }
  *
- *   bytes:   8 x { s8 quant[lanes][4] }: step s holds columns 4 s .. 4 s + 3 of the 32
- *   nibbles: 4 x { u8 pair[lanes][4] }: low nibbles are step 2 j, high nibbles step 2 j + 1
- *   sum:     of the 32 quants, in K each times its scale
+ *   quants of S8: { s8 quant[8][lanes][4] }: step s holds columns 4 s .. 4 s + 3 of the 32
+ *   quants of U4: { u8 pair[4][lanes][4] }: low nibbles are step 2 j, high nibbles step 2 j + 1
+ *   sum:          of the 32 quants, in K each times its scale
  *
  *   value = scale * quant + min                       U4_MIN, S8_MIN
  *   value = scale * quant, in U4 scale * (quant - 8)  U4, S8, S8_F32
@@ -72,8 +75,7 @@ typedef struct px_q8_block {
     uint8_t pad[8];              /* one cache line */
 } px_q8_block;
 
-/* --- products
- * ------------------------------------------------------------------------------------- */
+/* --- products --------------------------------------------------------------------------------- */
 
 /* One or more weight groups by some rows of x, written to y as px_matmul says. */
 typedef struct px_tile {

@@ -101,8 +101,7 @@ PX_INLINE void score_tile(const px_dtype dtype, const int count, const int block
     }
 }
 
-/* --- weighted sums of V: query vectors by dims
- * ---------------------------------------------------- */
+/* --- weighted sums of V: query vectors by dims ------------------------------------------------ */
 
 /* Bytes of one token's V row. */
 PX_INLINE size_t v_row_bytes(const px_dtype dtype, uint32_t dims)
@@ -186,8 +185,7 @@ static void value_tail(px_dtype dtype, int count, const query *queries, const ch
     }
 }
 
-/* --- one type of cache: all register tiles
- * -------------------------------------------------------- */
+/* --- one type of cache: all register tiles ---------------------------------------------------- */
 
 #define EACH_COUNT(count, call)                                                                    \
     switch (count) {                                                                               \
@@ -290,8 +288,7 @@ static void values_of(
     }
 }
 
-/* --- the running softmax
- * -------------------------------------------------------------------------- */
+/* --- the running softmax ---------------------------------------------------------------------- */
 
 /* softcap * tanh(s / softcap), with tanh(u) = 1 - 2 / (e^2u + 1) */
 PX_INLINE __m256 cap(__m256 s, float softcap)
@@ -403,8 +400,7 @@ static void attend(
     }
 }
 
-/* --- sharing the work
- * ------------------------------------------------------------------------------ */
+/* --- sharing the work ------------------------------------------------------------------------- */
 
 /* Rows [row, row + rows) of one sequence by heads [head, head + heads) of one KV head. */
 typedef struct patch {

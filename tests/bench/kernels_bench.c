@@ -221,8 +221,7 @@ static void bench_matmul(px_dtype dtype, uint32_t rows, uint32_t cols)
     munmap(act.data, act.row_bytes * BATCH);
 }
 
-/* --- attention
- * ------------------------------------------------------------------------------------ */
+/* --- attention -------------------------------------------------------------------------------- */
 
 static void attention(void *arg, px_part part)
 {
@@ -278,8 +277,7 @@ static void bench_attention(px_dtype dtype, uint32_t rows, uint32_t context)
     free(at);
 }
 
-/* --- the rest of a layer
- * -------------------------------------------------------------------------- */
+/* --- the rest of a layer ---------------------------------------------------------------------- */
 
 typedef struct rest {
     float *x, *y, *weight, *cosine;
