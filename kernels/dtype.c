@@ -119,8 +119,7 @@ static float f8_e4m3_to_f32(uint8_t byte)
     return f32_of_bits(sign | (exponent + 120) << 23 | fraction << 20);
 }
 
-/* --- rows ---------------------------------------------------------------------------------------
- */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 static uint16_t u16_at(const void *from, size_t index) /* files give no alignment */
 {

@@ -97,8 +97,7 @@ static void mxfp4_unpack(const uint8_t *block, px_block *out)
     look_up(mxfp4_values, block + 1, out->quants);
 }
 
-/* --- 256-element super-blocks -------------------------------------------------------------------
- */
+/* --- 256-element super-blocks ----------------------------------------------------------------- */
 
 /* { scales[16]: low nibble scale, high nibble min; quants[64]; d; dmin }. Each 128 elements take 32
  * bytes, two bits of each byte at a time. */

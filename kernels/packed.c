@@ -60,8 +60,7 @@ size_t px_packed_bytes(px_dtype dtype, uint32_t lanes, uint32_t rows, uint32_t c
     return groups * px_packed_group_bytes(px_packing_of(dtype), lanes, cols);
 }
 
-/* --- one row of a unit into its lane ------------------------------------------------------------
- */
+/* --- one row of a unit into its lane ---------------------------------------------------------- */
 
 static void put_u16(uint8_t *to, uint32_t lane, const uint8_t *from)
 {
@@ -257,8 +256,7 @@ static void put_block(uint8_t *to, uint32_t lanes, uint32_t lane, px_packing pac
     }
 }
 
-/* --- whole groups --------------------------------------------------------------------------------
- */
+/* --- whole groups ----------------------------------------------------------------------------- */
 
 static void put_floats(
     uint8_t *to, uint32_t lanes, uint32_t lane, const px_pack *op, const uint8_t *from)

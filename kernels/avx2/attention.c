@@ -38,8 +38,7 @@ typedef struct chunk {
     uint32_t token_begin, token_end; /* within the chunk */
 } chunk;
 
-/* --- scores: query vectors by blocks of 16 tokens ------------------------------------------------
- */
+/* --- scores: query vectors by blocks of 16 tokens --------------------------------------------- */
 
 /* Dim d of 16 tokens as floats. `scales` are those of Q8_0's 32 dims. */
 PX_INLINE void load_k(
@@ -450,8 +449,7 @@ static uint64_t row_cost(const px_attention *op, uint32_t row)
     return (op->window && seen > op->window ? op->window : seen) + (uint64_t)T;
 }
 
-/* The first (row, head) pair, counted row by row, at which `share` / `shares` of the cost is past.
- */
+/* The first (row, head) pair, counted row by row, with `share` / `shares` of the cost before it. */
 static uint32_t cut_at(const px_attention *op, uint32_t share, uint32_t shares)
 {
     uint64_t total = 0, past = 0;

@@ -179,23 +179,16 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
     for (int r = 0; r < rows; r++) px_avx2_put(op, 0, r, acc[r]);
 }
 
-#define TILES(name, packing)                                                                       \
-    static void name##_1(const px_tile *op)                                                        \
+#define TILE(name, packing, rows)                                                                  \
+    static void name##_##rows(const px_tile *op)                                                   \
     {                                                                                              \
-        tile(packing, 1, op);                                                                      \
-    }                                                                                              \
-    static void name##_2(const px_tile *op)                                                        \
-    {                                                                                              \
-        tile(packing, 2, op);                                                                      \
-    }                                                                                              \
-    static void name##_3(const px_tile *op)                                                        \
-    {                                                                                              \
-        tile(packing, 3, op);                                                                      \
-    }                                                                                              \
-    static void name##_4(const px_tile *op)                                                        \
-    {                                                                                              \
-        tile(packing, 4, op);                                                                      \
+        tile(packing, rows, op);                                                                   \
     }
+#define TILES(name, packing)                                                                       \
+    TILE(name, packing, 1)                                                                         \
+    TILE(name, packing, 2)                                                                         \
+    TILE(name, packing, 3)                                                                         \
+    TILE(name, packing, 4)
 #define ROW(name)                                                                                  \
     {                                                                                              \
         name##_1, name##_2, name##_3, name##_4                                                     \

@@ -41,8 +41,7 @@ static void *allocate(size_t bytes)
     return memory;
 }
 
-/* --- running one function on all threads --------------------------------------------------------
- */
+/* --- running one function on all threads ------------------------------------------------------ */
 
 typedef void (*work_fn)(void *arg, px_part part);
 
@@ -95,8 +94,7 @@ static double measure(work_fn fn, void *arg)
     return slowest;
 }
 
-/* --- the machine ---------------------------------------------------------------------------------
- */
+/* --- the machine ------------------------------------------------------------------------------ */
 
 enum { PEAK_STEPS = 1 << 20, READ_BYTES = 512 << 20 };
 
@@ -155,8 +153,7 @@ static void machine(void)
     printf("\n");
 }
 
-/* --- matmul --------------------------------------------------------------------------------------
- */
+/* --- matmul ----------------------------------------------------------------------------------- */
 
 static void matmul(void *arg, px_part part)
 {

@@ -8,8 +8,7 @@
 
 #include "kernels/kernels.h"
 
-/* --- tolerances against scalar, all of them ----------------------------------------------------
- */
+/* --- tolerances against scalar, all of them --------------------------------------------------- */
 
 /* Products: |difference| / (|w| |x|), both vector norms. Float chains and block sums round at
  * 2^-24 a step; activations of 8 bits are off by half a step of 1/127 of a block's largest. */
