@@ -50,28 +50,34 @@ static px_status gone(room_comm *c, int peer)
     return px_fail(PX_UNAVAILABLE, "rank %d of the group has ended", peer);
 }
 
-/* Waits until `peer` has raised its gate to `value`; without limit if `forever`. */
-static px_status await_slowly(room_comm *c, int peer, px_gate *gate, uint32_t value, bool forever)
+/* Waits until `peer` has raised its gate to `value`. In slices, to look in between whether the peer
+ * still lives; only the first is spent awake. */
+static px_status await_patiently(
+    room_comm *c, int peer, px_gate *gate, uint32_t value, px_patience patience)
 {
-    int64_t now_ns = px_now_ns(), until_ns = forever ? INT64_MAX : now_ns + c->base.deadline_ns;
     for (;;) {
-        int64_t slice_ns = until_ns - now_ns < SLICE_NS ? until_ns : now_ns + SLICE_NS;
-        if (px_gate_wait(gate, value, slice_ns)) return px_ok();
+        int64_t now_ns = px_now_ns();
+        px_patience slice = patience;
+        if (patience.until_ns - now_ns > SLICE_NS) slice.until_ns = now_ns + SLICE_NS;
+        if (px_gate_wait(gate, value, slice)) return px_ok();
         /* It may have raised the gate and then left: look again, in this order. */
         bool is_gone = px_room_is_gone(c->room, peer);
         if (px_gate_reached(gate, value)) return px_ok();
         if (is_gone) return gone(c, peer);
-        now_ns = px_now_ns();
-        if (now_ns >= until_ns)
+        if (px_now_ns() >= patience.until_ns)
             return px_fail(PX_UNAVAILABLE, "rank %d of the group did not answer within %.1f s",
                 peer, (double)c->base.deadline_ns / PX_SEC);
+        patience.awake_ns = 0;
     }
 }
 
+/* For a peer that is about to do its part in what this rank does. */
 static inline px_status await(room_comm *c, int peer, px_gate *gate, uint32_t value)
 {
     if (px_gate_reached(gate, value)) return px_ok();
-    return await_slowly(c, peer, gate, value, false);
+    return await_patiently(c, peer, gate, value,
+        (px_patience){
+            .awake_ns = PX_GATE_AWAKE_MEETING_NS, .until_ns = px_now_ns() + c->base.deadline_ns});
 }
 
 static px_status await_post(room_comm *c, int member, uint32_t post)
@@ -341,7 +347,8 @@ static px_status room_plan_wait(px_comm *comm, void *message, size_t capacity, s
     int reader = comm->rank - 1;
     uint64_t length = 0;
     uint32_t read = px_gate_value(&plan.stream.read[reader]);
-    PX_TRY(await_slowly(c, 0, plan.stream.written, read + 1, true));
+    px_patience idle = {.awake_ns = PX_GATE_AWAKE_IDLE_NS, .until_ns = INT64_MAX};
+    PX_TRY(await_patiently(c, 0, plan.stream.written, read + 1, idle));
     PX_TRY(stream_read(c, &plan, reader, &length, sizeof length));
     if (length > capacity)
         return px_fail(PX_RESOURCE_EXHAUSTED,

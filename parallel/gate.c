@@ -10,9 +10,8 @@
 #include "base/clock.h"
 
 enum {
-    SPINS = 30,            /* half a microsecond; more is lost if the peer waits for this core */
-    YIELD_NS = 200 * 1000, /* bridges the gaps between the steps of a busy engine */
-    YIELDS_PER_LOOK = 8    /* yields between two looks at the clock */
+    SPINS = 30,         /* half a microsecond; more is lost if the peer waits for this core */
+    YIELDS_PER_LOOK = 8 /* yields between two looks at the clock */
 };
 
 static inline void cpu_relax(void)
@@ -57,25 +56,32 @@ static bool wait_asleep(px_gate *gate, uint32_t value, int64_t until_ns)
     return reached;
 }
 
-bool px_gate_wait(px_gate *gate, uint32_t value, int64_t until_ns)
+/* Lets others run on this core between looks. */
+static bool wait_awake(px_gate *gate, uint32_t value, px_patience patience)
 {
-    for (int i = 0; i < SPINS; i++) {
-        if (px_gate_reached(gate, value)) return true;
-        cpu_relax();
-    }
-    int64_t now_ns = px_now_ns(), sleep_from_ns = now_ns + YIELD_NS;
-    while (now_ns < sleep_from_ns && now_ns < until_ns) {
+    int64_t now_ns = px_now_ns(), sleep_from_ns = now_ns + patience.awake_ns;
+    while (now_ns < sleep_from_ns && now_ns < patience.until_ns) {
         for (int i = 0; i < YIELDS_PER_LOOK; i++) {
             if (px_gate_reached(gate, value)) return true;
             sched_yield();
         }
         now_ns = px_now_ns();
     }
+    return false;
+}
+
+bool px_gate_wait(px_gate *gate, uint32_t value, px_patience patience)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (px_gate_reached(gate, value)) return true;
+        cpu_relax();
+    }
+    if (wait_awake(gate, value, patience)) return true;
     /* A sleep ends at a raise that is still short of `value`, at a nudge, or for no reason. */
     uint32_t before;
     do {
         before = px_gate_value(gate);
-        if (wait_asleep(gate, value, until_ns)) return true;
-    } while (px_gate_value(gate) != before && px_now_ns() < until_ns);
+        if (wait_asleep(gate, value, patience.until_ns)) return true;
+    } while (px_gate_value(gate) != before && px_now_ns() < patience.until_ns);
     return false;
 }

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
+
 typedef struct px_gate { /* zeroed memory is a gate at 0; a cache line of its own */
     _Alignas(64) _Atomic uint32_t value;
     _Atomic uint32_t sleepers;
@@ -34,8 +36,18 @@ static inline bool px_gate_reached(px_gate *gate, uint32_t value)
     return (int32_t)(px_gate_value(gate) - value) >= 0;
 }
 
-/* Waits until the gate reaches `value`, and at most until `until_ns` (px_now_ns() scale; INT64_MAX:
- * no limit). Whether it was reached; a nudge ends the wait early with false. */
-bool px_gate_wait(px_gate *gate, uint32_t value, int64_t until_ns);
+typedef struct px_patience {
+    int64_t awake_ns; /* stay on the core this long (others may run on it), then sleep */
+    int64_t until_ns; /* give up then (px_now_ns() scale); INT64_MAX: never */
+} px_patience;
+
+/* For peers that are at work on the same thing, and for more work that may come. Waking a sleeper
+ * takes some 50 us, which a meeting in every layer does not have to spare. */
+#define PX_GATE_AWAKE_MEETING_NS (5 * PX_MS)
+#define PX_GATE_AWAKE_IDLE_NS    (1 * PX_MS)
+
+/* Waits until the gate reaches `value`, or patience ends. Whether it was reached; a nudge ends the
+ * sleep early with false. */
+bool px_gate_wait(px_gate *gate, uint32_t value, px_patience patience);
 
 #endif

@@ -37,13 +37,18 @@ struct px_team {
     _Alignas(64) _Atomic uint32_t arrived;
 };
 
+static void wait_for(px_gate *gate, uint32_t value, int64_t awake_ns)
+{
+    px_patience patience = {.awake_ns = awake_ns, .until_ns = INT64_MAX};
+    while (!px_gate_wait(gate, value, patience)) patience.awake_ns = 0;
+}
+
 static void *worker_main(void *arg)
 {
     worker *self = arg;
     px_team *team = self->team;
     for (uint32_t turn = 1;; turn++) {
-        while (!px_gate_wait(&team->start, turn, INT64_MAX)) {
-        }
+        wait_for(&team->start, turn, PX_GATE_AWAKE_IDLE_NS);
         if (!team->fn) return NULL;
         team->fn(team->arg, self->index, team->count);
         px_team_barrier(team);
@@ -139,6 +144,5 @@ void px_team_barrier(px_team *team)
         px_gate_raise(&team->passed, turn);
         return;
     }
-    while (!px_gate_wait(&team->passed, turn, INT64_MAX)) {
-    }
+    wait_for(&team->passed, turn, PX_GATE_AWAKE_MEETING_NS);
 }
