@@ -144,7 +144,8 @@ static double worst_error(
     return worst;
 }
 
-/* Integers that 8-bit activations hold exactly: each block of 32 reaches from -127 to 127. */
+/* Integers that 8-bit activations hold exactly: each block of 32 reaches from -127 to 127, moved by
+ * a whole number of its own. */
 static float *exact_activations(uint32_t rows, uint32_t cols)
 {
     float *x = random_floats((size_t)rows * cols, 5);
@@ -152,6 +153,7 @@ static float *exact_activations(uint32_t rows, uint32_t cols)
         x[i] = rintf(x[i] * 127);
         if (i % 32 == (i / 32) % 31) x[i] = 127;
         if (i % 32 == (i / 32) % 31 + 1) x[i] = -127;
+        x[i] += (float)(i / 32 % 5) * 40 - 70;
     }
     return x;
 }
