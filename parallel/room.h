@@ -20,7 +20,7 @@
 #include "base/status.h"
 #include "parallel/gate.h"
 
-enum { PX_ROOM_MEMBERS_MAX = 256, PX_ROOM_SLOT_BYTES = 128 * 1024, PX_ROOM_NAME_MAX = 64 };
+enum { PX_ROOM_MEMBERS_MAX = 256, PX_ROOM_SLOT_BYTES = 256 * 1024, PX_ROOM_NAME_MAX = 64 };
 
 typedef struct px_room_member {
     px_gate posted;

@@ -75,7 +75,7 @@ static unsigned char pattern(int rank, size_t i)
 static const char *gather_is_ragged(px_comm *comm)
 {
     int rank = px_comm_rank(comm), size = px_comm_size(comm);
-    static const size_t lengths[] = {300000, 0, 5, 131072, 131073, 1};
+    static const size_t lengths[] = {300000, 0, 5, 262144, 262145, 1};
     for (size_t turn = 0; turn < 6; turn++) {
         size_t *bytes = calloc((size_t)size, sizeof *bytes), total = 0;
         for (int r = 0; r < size; r++) total += bytes[r] = lengths[(turn + (size_t)r) % 6];
@@ -112,7 +112,7 @@ static const char *send_and_recv_keep_order(px_comm *comm)
 
 static const char *broadcast_reaches_all(px_comm *comm)
 {
-    static const size_t lengths[] = {1, 0, 131072, 131073, 400000};
+    static const size_t lengths[] = {1, 0, 262144, 262145, 400000};
     unsigned char *data = malloc(400000);
     for (size_t turn = 0; turn < 5; turn++) {
         for (size_t i = 0; i < lengths[turn]; i++)
