@@ -36,7 +36,7 @@ typedef struct px_engine_options {
     uint32_t queue_max;   /* requests waiting beyond that; 0: 1024 */
     uint64_t kv_tokens;   /* pool size; 0: chosen from memory, context_max and seqs_max */
     uint32_t batch_size;  /* token budget of a step; 0: 512 */
-    bool pin; /* bind workers to cores, if this rank is alone on its host */
+    bool pin;             /* bind workers to cores, if this rank is alone on its host */
     px_progress_fn on_progress; /* while loading */
     void (*on_wake)(void *arg); /* events are waiting (coalesced) */
     void *arg;

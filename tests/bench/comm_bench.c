@@ -153,7 +153,7 @@ int main(int argc, char **argv)
         px_comm_mpi_end(true);
         return 0;
     }
-    int count = argc == 3 ? atoi(argv[2]) : 0;
+    long count = argc == 3 ? strtol(argv[2], NULL, 10) : 0;
     if (count < 1 || count > 1024 || (strcmp(argv[1], "team") && strcmp(argv[1], "threads"))) {
         fprintf(stderr, "usage: comm_bench team|threads N, or mpirun -n N comm_bench\n");
         return 2;
@@ -161,6 +161,6 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "team") == 0)
         bench_team((uint32_t)count);
     else
-        bench_threads(count);
+        bench_threads((int)count);
     return 0;
 }

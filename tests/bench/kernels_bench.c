@@ -358,17 +358,19 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "--kernels") == 0)
             name = argv[i + 1];
         else if (strcmp(argv[i], "--threads") == 0)
-            threads = (uint32_t)atoi(argv[i + 1]);
+            threads = (uint32_t)strtoul(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--cols") == 0)
-            cols = (uint32_t)atoi(argv[i + 1]);
+            cols = (uint32_t)strtoul(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--rows") == 0)
-            rows = (uint32_t)atoi(argv[i + 1]);
+            rows = (uint32_t)strtoul(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--only") == 0)
             only = argv[i + 1];
     }
     kernels = px_kernels_find(name);
-    if (!kernels || threads < 1 || threads > THREADS_MAX || cols % 256 != 0) {
-        fprintf(stderr, "this CPU lacks '%s', or --threads (1..%d) or --cols (of 256) is wrong\n",
+    if (!kernels || threads < 1 || threads > THREADS_MAX || cols == 0 || cols % 256 != 0 ||
+        rows == 0) {
+        fprintf(stderr,
+            "this CPU lacks '%s', or --threads (1..%d), --cols (of 256) or --rows is wrong\n",
             name ? name : "auto", THREADS_MAX);
         return 2;
     }

@@ -5,6 +5,7 @@
  * one allocation, then the items are packed one after the other by the whole team. File pages are
  * given back as soon as their weight is packed, so weights are resident about once.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,7 +100,7 @@ static void make_info(const px_arch *arch, const px_model_file *file, px_model_i
         .eos_count = arch->eos_count,
         .bos_id = arch->bos_id,
         .weight_bytes = px_model_file_bytes(file)};
-    strncpy(out->arch, px_arch_name(arch), sizeof out->arch - 1);
+    snprintf(out->arch, sizeof out->arch, "%s", px_arch_name(arch));
     memcpy(out->name, arch->title, sizeof out->name);
     memcpy(out->eos_ids, arch->eos_ids, sizeof out->eos_ids);
     for (uint32_t i = 0; i < px_model_file_tensor_count(file); i++) {

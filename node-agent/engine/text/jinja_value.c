@@ -338,7 +338,7 @@ void px_jprint_real(double value, px_buf *out)
         if (strtod(text, NULL) == value) break;
     }
     char *e = strchr(text, 'e');
-    int exponent = atoi(e + 1);
+    int exponent = (int)strtol(e + 1, NULL, 10);
     size_t digits = 0;
     char plain[24];
     for (const char *p = text; p < e; p++)

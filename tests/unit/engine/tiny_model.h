@@ -27,6 +27,7 @@ typedef struct tiny_writer {
     uint64_t tensors; /* written: each has its own numbers */
 } tiny_writer;
 
+PX_PRINTF(4, 5)
 static void tiny_tensor(tiny_writer *w, uint32_t rows, uint32_t cols, const char *format, ...)
 {
     char name[96];

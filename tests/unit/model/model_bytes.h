@@ -105,7 +105,7 @@ static inline void remove_test_folder(void)
 static inline const char *test_folder(void)
 {
     if (!*test_folder_path) {
-        strcpy(test_folder_path, "/tmp/px_model_XXXXXX");
+        snprintf(test_folder_path, sizeof test_folder_path, "/tmp/px_model_XXXXXX");
         if (!mkdtemp(test_folder_path)) abort();
         atexit(remove_test_folder);
     }

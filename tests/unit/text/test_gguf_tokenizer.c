@@ -50,10 +50,7 @@ static void make_llama(tiny_vocab *v)
         snprintf(v->bytes[b], sizeof v->bytes[b], "<0x%02X>", b);
         add(v, v->bytes[b], 0, BYTE);
     }
-    const char *const words[] = {"\xe2\x96\x81", "a", "b", "ab",
-        "\xe2\x96\x81"
-        "a",
-        "ba", "aba"};
+    const char *const words[] = {"▁", "a", "b", "ab", "▁a", "ba", "aba"};
     const float scores[] = {-10, -11, -12, -1, -2, -3, -4};
     for (int i = 0; i < 7; i++) add(v, words[i], scores[i], 1);
 }

@@ -9,7 +9,10 @@ static const char *matches(const char *regex, const char *text, char out[512])
     px_matcher *matcher;
     out[0] = '\0';
     px_status status = px_pattern_create((px_slice){regex, strlen(regex)}, &pattern);
-    if (!px_is_ok(status)) return strcpy(out, status.text);
+    if (!px_is_ok(status)) {
+        snprintf(out, 512, "%s", status.text);
+        return out;
+    }
     PX_CHECK_OK(px_matcher_create(&matcher));
     size_t at = 0, last = SIZE_MAX, length = 0;
     for (bool found = true; found;) {

@@ -23,7 +23,7 @@ static void remove_file(const char *name)
 
 static void make_folder(void)
 {
-    strcpy(folder, "/tmp/px-text-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/px-text-XXXXXX");
     PX_CHECK(mkdtemp(folder));
     px_buf json;
     sample_read("tokenizers/gpt2/tokenizer.json", &json);
