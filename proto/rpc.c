@@ -33,7 +33,8 @@ void px_rpc_start_batch(grpc_call *call, const grpc_op *ops, size_t count, px_rp
     PX_ASSERT(error == GRPC_CALL_OK);
 }
 
-void px_rpc_post_tag(px_rpc *rpc, px_rpc_tag *tag)
+/* Any thread: `tag` comes out of the queue soon. */
+static void post_tag(px_rpc *rpc, px_rpc_tag *tag)
 {
     px_rpc_start_batch(rpc->lame_call, NULL, 0, tag);
 }
@@ -68,7 +69,7 @@ static void on_wake_tag(void *owner, bool ok)
 
 void px_rpc_wake(px_rpc *rpc)
 {
-    if (!atomic_exchange(&rpc->wake_pending, true)) px_rpc_post_tag(rpc, &rpc->wake_tag);
+    if (!atomic_exchange(&rpc->wake_pending, true)) post_tag(rpc, &rpc->wake_tag);
 }
 
 void px_rpc_on_wake(px_rpc *rpc, void (*fn)(void *arg), void *arg)
@@ -82,7 +83,7 @@ static void on_stop_tag(void *owner, bool ok) {} /* px_rpc_run() looks at `stopp
 void px_rpc_stop(px_rpc *rpc)
 {
     atomic_store(&rpc->stopped, true);
-    px_rpc_post_tag(rpc, &rpc->stop_tag);
+    post_tag(rpc, &rpc->stop_tag);
 }
 
 /* --- after a callback --- */
@@ -126,7 +127,7 @@ static void *watch_loop(void *arg)
     for (;;) {
         if (poll(fds, 2, -1) < 0) continue; /* EINTR: its only possible error */
         if (fds[1].revents) return NULL;
-        px_rpc_post_tag(rpc, &rpc->loop_tag);
+        post_tag(rpc, &rpc->loop_tag);
         while (sem_wait(&rpc->dispatched) != 0) {
         }
     }

@@ -1,6 +1,6 @@
 /* rpc_internal.h - what the files of this folder share; nobody else includes it.
  *
- * Threads: the polling thread, but for px_rpc_post_tag().
+ * Threads: the polling thread.
  */
 #ifndef PX_PROTO_RPC_INTERNAL_H
 #define PX_PROTO_RPC_INTERNAL_H
@@ -54,9 +54,6 @@ struct px_rpc {
     int watcher_quit_fd;
     sem_t dispatched; /* posted when the loop has run: the watcher may look again */
 };
-
-/* Any thread: `tag` comes out of the queue soon. */
-void px_rpc_post_tag(px_rpc *rpc, px_rpc_tag *tag);
 
 /* Starts a batch; our batches are always well formed, so a refusal is a bug. */
 void px_rpc_start_batch(grpc_call *call, const grpc_op *ops, size_t count, px_rpc_tag *tag);

@@ -299,7 +299,7 @@ pid_t px_child_pid(const px_child *child)
     return child->pid;
 }
 
-void px_child_signal(px_child *child, int signal_number)
+static void signal_group(px_child *child, int signal_number)
 {
     kill(-child->pid, signal_number);
 }
@@ -308,13 +308,13 @@ static void on_grace_over(void *arg)
 {
     px_child *child = arg;
     child->kill_timer = NULL;
-    px_child_signal(child, SIGKILL);
+    signal_group(child, SIGKILL);
 }
 
 void px_child_stop(px_child *child, int64_t grace_ns)
 {
     if (child->kill_timer) return; /* already asked to end */
-    px_child_signal(child, SIGTERM);
+    signal_group(child, SIGTERM);
     child->kill_timer = px_loop_after(child->loop, grace_ns, on_grace_over, child);
 }
 

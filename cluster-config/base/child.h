@@ -30,8 +30,7 @@ typedef struct px_child_options {
 px_status px_child_start(
     px_loop *loop, const px_child_options *options, px_child **out_child) PX_MUST_USE;
 pid_t px_child_pid(const px_child *child);
-void px_child_signal(px_child *child, int signal_number); /* to its process group */
-/* SIGTERM now, SIGKILL after grace_ns; on_exit still comes. */
+/* To its process group: SIGTERM now, SIGKILL after grace_ns; on_exit still comes. */
 void px_child_stop(px_child *child, int64_t grace_ns);
 /* Kill at once, reap, no on_exit: for shutting down. NULL is fine. */
 void px_child_kill_now(px_child *child);

@@ -44,9 +44,3 @@ bool px_ring_pop(px_ring *ring, void *out_item)
     atomic_store_explicit(&ring->head, head + 1, memory_order_release);
     return true;
 }
-
-uint32_t px_ring_count(const px_ring *ring)
-{
-    uint32_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
-    return tail - atomic_load_explicit(&ring->head, memory_order_acquire);
-}

@@ -25,6 +25,5 @@ void px_ring_init(px_ring *ring, size_t item_bytes, uint32_t capacity);
 void px_ring_done(px_ring *ring);
 bool px_ring_push(px_ring *ring, const void *item); /* false: full. Producer only. */
 bool px_ring_pop(px_ring *ring, void *out_item);    /* false: empty. Consumer only. */
-uint32_t px_ring_count(const px_ring *ring);        /* any thread; may be stale at once */
 
 #endif

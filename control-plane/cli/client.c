@@ -24,7 +24,16 @@ px_rpc *px_client_rpc(px_client *client)
     return client->rpc;
 }
 
-px_status px_client_open(const char *server, px_client **out)
+static void close_client(px_client *client)
+{
+    if (!client) return;
+    px_rpc_channel_free(client->channel);
+    px_rpc_free(client->rpc);
+    px_loop_free(client->loop);
+    free(client);
+}
+
+static px_status open_client(const char *server, px_client **out)
 {
     px_client *client = px_alloc(sizeof *client);
     snprintf(client->server, sizeof client->server, "%s", server);
@@ -34,17 +43,8 @@ px_status px_client_open(const char *server, px_client **out)
     if (px_is_ok(status))
         *out = client;
     else
-        px_client_close(client);
+        close_client(client);
     return status;
-}
-
-void px_client_close(px_client *client)
-{
-    if (!client) return;
-    px_rpc_channel_free(client->channel);
-    px_rpc_free(client->rpc);
-    px_loop_free(client->loop);
-    free(client);
 }
 
 static void on_message(void *arg, px_rpc_stream *stream, const ProtobufCMessage *message)
@@ -106,9 +106,9 @@ int px_client_main(const px_client_command *command, int argc, char **argv)
         return 0;
     }
     px_client *client = NULL;
-    status = px_client_open(px_args_str(args, "server"), &client);
+    status = open_client(px_args_str(args, "server"), &client);
     if (px_is_ok(status)) status = command->run(client, args);
-    px_client_close(client);
+    close_client(client);
     px_args_free(args);
     return px_is_ok(status) ? 0 : px_command_fail(status);
 }

@@ -17,8 +17,6 @@
 // clang-format on
 
 typedef struct px_client px_client;
-px_status px_client_open(const char *server, px_client **out) PX_MUST_USE;
-void px_client_close(px_client *client); /* NULL is fine */
 px_loop *px_client_loop(px_client *client);
 px_rpc *px_client_rpc(px_client *client);
 

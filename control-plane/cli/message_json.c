@@ -43,6 +43,8 @@ static void put_enum(px_buf *out, const ProtobufCEnumDescriptor *descriptor, int
         px_buf_printf(out, "%d", value);
 }
 
+static void put_message(px_buf *out, const ProtobufCMessage *message);
+
 static void put_value(px_buf *out, const ProtobufCFieldDescriptor *field, const void *at)
 {
     const ProtobufCBinaryData *bytes = at;
@@ -73,7 +75,7 @@ static void put_value(px_buf *out, const ProtobufCFieldDescriptor *field, const 
     case PROTOBUF_C_TYPE_MESSAGE:
         message = *(const ProtobufCMessage *const *)at;
         if (message)
-            px_message_json(out, message);
+            put_message(out, message);
         else
             px_buf_puts(out, "null");
         break;
@@ -97,7 +99,7 @@ static bool is_unset_oneof(const ProtobufCFieldDescriptor *field, const char *ba
     return *(const uint32_t *)(base + field->quantifier_offset) != field->id;
 }
 
-void px_message_json(px_buf *out, const ProtobufCMessage *message)
+static void put_message(px_buf *out, const ProtobufCMessage *message)
 {
     const char *base = (const char *)message;
     bool first = true;
@@ -120,7 +122,7 @@ void px_message_print_json(const ProtobufCMessage *message)
 {
     px_buf line;
     px_buf_init(&line, LINE_BYTES_MAX);
-    px_message_json(&line, message);
+    put_message(&line, message);
     puts(px_buf_text(&line));
     fflush(stdout);
     px_buf_done(&line);

@@ -8,10 +8,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 
-#include "base/memory.h"
-
-void px_message_json(px_buf *out, const ProtobufCMessage *message);
-/* The line on stdout, flushed. */
+/* The line goes to stdout, flushed. */
 void px_message_print_json(const ProtobufCMessage *message);
 
 #endif

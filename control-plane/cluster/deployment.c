@@ -21,13 +21,6 @@ const char *px_deploy_state_name(px_deploy_state state)
     return names[state];
 }
 
-bool px_deployment_uses(const px_deployment *d, const char *agent)
-{
-    for (uint32_t rank = 0; rank < d->record.world; rank++)
-        if (strcmp(d->record.agents[rank], agent) == 0) return true;
-    return false;
-}
-
 double px_deployment_progress(const px_deployment *d)
 {
     if (d->state == PX_DEPLOY_READY) return 1;
@@ -503,9 +496,16 @@ void px_deployment_agent_joined(px_deployment *d, const char *agent,
     }
 }
 
+static bool uses_agent(const px_deployment *d, const char *agent)
+{
+    for (uint32_t rank = 0; rank < d->record.world; rank++)
+        if (strcmp(d->record.agents[rank], agent) == 0) return true;
+    return false;
+}
+
 void px_deployment_agent_lost(px_deployment *d, const char *agent, int64_t now_ns)
 {
-    if (!px_deployment_uses(d, agent)) return;
+    if (!uses_agent(d, agent)) return;
     for (uint32_t rank = 0; rank < d->record.world; rank++)
         if (strcmp(d->record.agents[rank], agent) == 0) d->ranks[rank].state = STATE(ENDED);
     if (d->state == PX_DEPLOY_LOADING || d->state == PX_DEPLOY_READY)

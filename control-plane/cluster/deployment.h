@@ -141,6 +141,5 @@ px_status px_deploy_place(const px_deploy_ports *ports, const px_spec *spec,
 
 /* 0..1: how far loading is, over all ranks. */
 double px_deployment_progress(const px_deployment *deployment);
-bool px_deployment_uses(const px_deployment *deployment, const char *agent);
 
 #endif

@@ -85,11 +85,6 @@ void px_wire_close(px_wire *wire)
     if (!wire->dispatching) wire_free(wire);
 }
 
-void px_wire_set_arg(px_wire *wire, void *arg)
-{
-    wire->events.arg = arg;
-}
-
 /* Hand out every whole frame in the buffer; the rest moves to its front. */
 static px_status deliver(px_wire *wire)
 {

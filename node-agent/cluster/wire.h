@@ -35,7 +35,6 @@ px_status px_wire_connect(
     px_loop *loop, const char *path, const px_wire_events *events, px_wire **out) PX_MUST_USE;
 /* Queues and writes what the socket takes now. RESOURCE_EXHAUSTED: the peer does not read. */
 px_status px_wire_send(px_wire *wire, const px_msg_local *message) PX_MUST_USE;
-void px_wire_set_arg(px_wire *wire, void *arg);
 /* Drops unsent bytes; safe inside the callbacks; NULL is fine. */
 void px_wire_close(px_wire *wire);
 /* The peer's process and user as the kernel knows them. */
