@@ -4,21 +4,14 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 
 import grpc
 
 from agent import (Control, ENDED, READY, STUCK, alive, cluster_pb, engine_pb, inference_pb)
-from cluster import tiny_model, wait_for
+from cluster import check, run_checks, tiny_model, wait_for
 
 MODEL = tiny_model()
-checks = []
-
-
-def check(function):
-    checks.append(function)
-    return function
 
 
 @check
@@ -326,15 +319,9 @@ def an_idle_group_costs_next_to_nothing(control):
     assert max(used) < 0.10, used
 
 
-def main():
-    chosen = sys.argv[1:]
-    for function in checks:
-        if chosen and function.__name__ not in chosen:
-            continue
-        begin = time.monotonic()
-        with Control() as control:
-            function(control)
-        print(f"ok   {function.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
+def run(function):
+    with Control() as control:
+        function(control)
 
 
-main()
+run_checks(run)

@@ -5,20 +5,13 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 
 import grpc
-from cluster import BIN, Cluster, free_port, smollm2, stubs, tiny_model, wait_for
+from cluster import BIN, Cluster, check, free_port, run_checks_on_cluster, smollm2, stubs, tiny_model, wait_for
 
 pb, _ = stubs()["inference"]
-checks = []
-
-
-def check(function):
-    checks.append(function)
-    return function
 
 
 def ask(cluster, model="", max_tokens=8, **options):
@@ -344,15 +337,4 @@ def a_standby_takes_over(cluster):
                 cluster.kill(name)
 
 
-def main():
-    with Cluster(agents=2) as cluster:
-        cluster.deploy("tiny", tiny_model(), 2)
-        cluster.wait_ready("tiny")
-        for function in checks:
-            if len(sys.argv) > 1 and function.__name__ not in sys.argv[1:]:
-                continue
-            function(cluster)
-            print("ok  ", function.__name__, flush=True)
-
-
-main()
+run_checks_on_cluster()

@@ -1,10 +1,9 @@
 """The front as stock clients see it: streams, cancel, deadlines, refusals, health and reflection."""
 import concurrent.futures
-import sys
 import threading
 
 import grpc
-from cluster import Cluster, skip, stubs, tiny_model, wait_for
+from cluster import check, run_checks_on_cluster, skip, stubs, tiny_model, wait_for
 
 try:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -14,12 +13,6 @@ except ImportError:
 
 pb, _ = stubs()["inference"]
 admin_pb, _ = stubs()["admin"]
-checks = []
-
-
-def check(function):
-    checks.append(function)
-    return function
 
 
 def generate(stub, prompt, model="tiny", max_tokens=24, temperature=0.0, timeout=60, **more):
@@ -239,15 +232,4 @@ def undeploying_is_seen_by_everyone(cluster):
     refused(grpc.StatusCode.NOT_FOUND, "no model is deployed", lambda: generate(cluster.inference(), b"x"))
 
 
-def main():
-    with Cluster(agents=2) as cluster:
-        cluster.deploy("tiny", tiny_model(), 2)
-        cluster.wait_ready("tiny")
-        for function in checks:
-            if len(sys.argv) > 1 and function.__name__ not in sys.argv[1:]:
-                continue
-            function(cluster)
-            print("ok  ", function.__name__, flush=True)
-
-
-main()
+run_checks_on_cluster()

@@ -210,3 +210,30 @@ class Cluster:
 
     def admin(self):
         return stubs()["admin"][1].AdminStub(self.channel())
+
+
+checks = []
+
+
+def check(function):
+    """A decorator: run_checks() runs what carries it, in the file's order."""
+    checks.append(function)
+    return function
+
+
+def run_checks(run):
+    """run(check) for all checks, or for those that the command line names."""
+    for function in checks:
+        if len(sys.argv) > 1 and function.__name__ not in sys.argv[1:]:
+            continue
+        begin = time.monotonic()
+        run(function)
+        print(f"ok   {function.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
+
+
+def run_checks_on_cluster():
+    """One cluster of two agents for all checks, with the model "tiny" over both."""
+    with Cluster(agents=2) as cluster:
+        cluster.deploy("tiny", tiny_model(), 2)
+        cluster.wait_ready("tiny")
+        run_checks(lambda function: function(cluster))
