@@ -86,7 +86,7 @@ echo "all there"
 
 step "Release build"
 mkdir -p "$run"
-if [[ ! -f build/build.ninja ]]; then
+if [[ ! -f build/build.ninja && ! -f build/Makefile ]]; then # a tree made by hand serves as well
     cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DPX_TESTS=OFF -DPX_CCACHE=OFF >"$run/build.log" 2>&1 ||
         { tail -20 "$run/build.log" >&2; fail "cmake failed; the whole log is in var/quickstart/build.log"; }
 fi

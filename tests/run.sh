@@ -35,7 +35,7 @@ configure() { # TREE OPTIONS...
 build() { # TREE TARGETS...
     echo "Building build/$1"
     cmake --build "build/$1" --target "${@:2}" >"build/$1.log" 2>&1 ||
-        { grep -E -A12 'error|FAILED|warning: ' "build/$1.log" | head -60 >&2; echo "tests/run.sh: the build of build/$1 failed" >&2; exit 1; }
+        { grep -E -m5 -A12 'error|FAILED' "build/$1.log" >&2 || tail -20 "build/$1.log" >&2; echo "tests/run.sh: the build of build/$1 failed" >&2; exit 1; }
 }
 configure test -DCMAKE_BUILD_TYPE=Release
 configure sanitize -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPX_FUZZ=ON \
