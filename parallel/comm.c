@@ -1,5 +1,7 @@
 /* comm.c - the front of every making: checks what the caller promised, keeps a broken comm broken.
  */
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "parallel/comm_internal.h"
 
@@ -116,4 +118,10 @@ static px_status split(px_comm *comm, int colour, int key, px_comm **out)
 px_status px_comm_split(px_comm *comm, int colour, int key, px_comm **out)
 {
     GUARDED(comm, split(comm, colour, key, out));
+}
+
+/* Open MPI's and Slurm's launchers (PMIx, PMI) set one of these for each process. */
+bool px_comm_mpi_present(void)
+{
+    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK");
 }

@@ -63,7 +63,7 @@ px_status px_comm_split(px_comm *comm, int colour, int key, px_comm **out) PX_MU
 px_status px_comm_self(px_comm **out) PX_MUST_USE;
 /* `out` gets `size` comms, one for each thread; the shared part goes with the last one freed. */
 px_status px_comm_threads(int size, px_comm **out) PX_MUST_USE;
-/* Built with MPI and started by mpirun (or PMI)? Cheap; does not initialise MPI. */
+/* Was this process started by mpirun (or PMI)? Cheap; does not initialise MPI. */
 bool px_comm_mpi_present(void);
 /* The world of mpirun's processes; initialises MPI, so once a process. UNIMPLEMENTED when built
  * without it. */

@@ -1,16 +1,8 @@
 /* mpi_world.c - starting and ending MPI in this process. */
-#include <stdlib.h>
-
 #include <mpi.h>
 
 #include "base/clock.h"
 #include "parallel/mpi/comm_mpi.h"
-
-/* Open MPI's and Slurm's launchers (PMIx, PMI) set one of these for each process. */
-bool px_comm_mpi_present(void)
-{
-    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK");
-}
 
 static bool is_running(void)
 {
