@@ -17,7 +17,7 @@ uint32_t px_byte_level_rune(unsigned char byte)
     return 0x100 + 0x21 + 0x22;
 }
 
-int px_byte_level_byte(uint32_t rune)
+static int byte_of(uint32_t rune)
 {
     if (rune < 0x100) return is_printable((unsigned char)rune) ? (int)rune : -1;
     uint32_t index = rune - 0x100;
@@ -38,7 +38,7 @@ bool px_byte_level_read(const char *text, size_t length, px_buf *out)
     for (size_t at = 0; at < length;) {
         uint32_t rune;
         at += px_rune_decode(text + at, &rune);
-        int byte = px_byte_level_byte(rune);
+        int byte = byte_of(rune);
         if (byte < 0) {
             out->length = before;
             return false;

@@ -13,8 +13,6 @@
 
 /* The character that stands for a byte: itself if printable in Latin-1, else U+0100 and up. */
 uint32_t px_byte_level_rune(unsigned char byte);
-/* The byte that a character stands for, or -1. */
-int px_byte_level_byte(uint32_t rune);
 /* Appends the written form of bytes. */
 void px_byte_level_write(const char *bytes, size_t length, px_buf *out);
 /* Appends the bytes of a written form. false, and nothing appended, if a character stands for

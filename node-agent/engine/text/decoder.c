@@ -288,18 +288,11 @@ static px_status push_byte_level(px_decoder_state *state, int index, px_slice to
     return push(state, index + 1, whole(&state->work), out);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* The byte that "<0x0A>" stands for, or -1. */
 static int byte_of(px_slice token)
 {
     if (token.length != 6 || !starts_with(token, "<0x") || token.data[5] != '>') return -1;
-    int high = hex_digit(token.data[3]), low = hex_digit(token.data[4]);
+    int high = px_hex_digit(token.data[3]), low = px_hex_digit(token.data[4]);
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 

@@ -52,8 +52,9 @@ bool px_jinja_callable(px_jv value);
 const px_jfunction *px_jinja_filter(px_slice name);
 const px_jfunction *px_jinja_test(px_slice name);
 const px_jfunction *px_jinja_text_method(px_slice name);
-const px_jfunction *px_jinja_text_filter(px_slice name); /* the part of filters about text */
-const px_jfunction *px_jinja_global(size_t index);       /* all of them, then NULL */
+const px_jfunction *px_jinja_split_method(px_slice name); /* of them: split, join and kin */
+const px_jfunction *px_jinja_text_filter(px_slice name);  /* the part of filters about text */
+const px_jfunction *px_jinja_global(size_t index);        /* all of them, then NULL */
 const px_jfunction *px_jinja_find(const px_jfunction *table, size_t count, px_slice name);
 
 /* --- arguments of C functions --- */
@@ -65,6 +66,7 @@ static inline bool px_jgiven(px_jv value)
 /* What was given as a whole number, a text, a truth; or the default. */
 bool px_jarg_int(px_jinja *j, px_jv value, int64_t default_value, int64_t *out);
 bool px_jarg_text(px_jinja *j, px_jv value, const char *default_text, px_slice *out);
+bool px_jarg_need_text(px_jinja *j, px_jv value, px_slice *out); /* has no default */
 static inline bool px_jarg_true(px_jv value, bool default_value)
 {
     return px_jgiven(value) ? px_jtrue(value) : default_value;
@@ -75,7 +77,7 @@ static inline bool px_jarg_true(px_jv value, bool default_value)
 bool px_jinja_tojson(px_jinja *j, const px_jcall *call, px_jv *out);
 bool px_jinja_percent(px_jinja *j, px_slice format, px_jv values, px_jv *out); /* "%s" % x */
 bool px_jinja_format(px_jinja *j, px_slice format, const px_jargs *args, px_jv *out);
-bool px_jinja_round(px_jinja *j, double value, int64_t digits, double *out); /* half to even */
+const char *px_jtext_find_last(px_slice text, px_slice part); /* NULL: not there */
 /* strip, lstrip, rstrip: `chars` NULL data: white space. */
 px_slice px_jtext_strip(px_slice text, px_slice chars, bool left, bool right);
 /* Appends text with up to `max` occurrences replaced (-1: all). */

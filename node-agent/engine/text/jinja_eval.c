@@ -105,7 +105,7 @@ static bool assign_attribute(px_jinja *j, const px_jnode *target, px_jv value)
     return px_jdict_set(j, space, px_jstr(target->attribute), value);
 }
 
-bool px_jinja_assign(px_jinja *j, const px_jnode *target, px_jv value)
+static bool assign(px_jinja *j, const px_jnode *target, px_jv value)
 {
     if (target->kind == PX_N_NAME) return px_jinja_set(j, target->name, value);
     if (target->kind == PX_N_NSREF) return assign_attribute(j, target, value);
@@ -116,7 +116,7 @@ bool px_jinja_assign(px_jinja *j, const px_jnode *target, px_jv value)
         return px_jinja_fail(j, "not enough values to unpack (expected %zu, got %zu)", want, got);
     if (got > want) return px_jinja_fail(j, "too many values to unpack (expected %zu)", want);
     for (size_t i = 0; i < want; i++)
-        if (!px_jinja_assign(j, target->items.data[i], list.list->items[i])) return false;
+        if (!assign(j, target->items.data[i], list.list->items[i])) return false;
     return true;
 }
 
@@ -129,7 +129,7 @@ static bool filter_items(px_jinja *j, const px_jnode *node, px_jscope *outer, px
     if (!px_jlist_new(j, 0, &kept)) return false;
     for (size_t i = 0; i < list->list->count; i++) {
         px_jv item = list->list->items[i], passes;
-        if (!px_jinja_push_scope(j, outer) || !px_jinja_assign(j, node->a, item) ||
+        if (!px_jinja_push_scope(j, outer) || !assign(j, node->a, item) ||
             !px_jinja_eval(j, node->c, &passes))
             return false;
         if (px_jtrue(passes) && !px_jlist_add(j, kept, item)) return false;
@@ -145,8 +145,7 @@ static bool loop_body(px_jinja *j, const px_jnode *node, px_jloop *loop)
     if (j->name_loop != UINT32_MAX &&
         !px_jinja_set(j, j->name_loop, (px_jv){.kind = PX_J_LOOP, .loop = loop}))
         return false;
-    return px_jinja_assign(j, node->a, loop->list->items[loop->index]) &&
-           px_jinja_exec(j, &node->body);
+    return assign(j, node->a, loop->list->items[loop->index]) && px_jinja_exec(j, &node->body);
 }
 
 static bool run_loop(px_jinja *j, const px_jnode *node, px_jv list, int depth0)
@@ -235,7 +234,7 @@ static bool exec_set_block(px_jinja *j, const px_jnode *node)
     px_jv text;
     if (!capture_inside(j, &node->body, &text)) return false;
     if (node->b && !apply_filters(j, node->b, text, &text)) return false;
-    return px_jinja_assign(j, node->a, text);
+    return assign(j, node->a, text);
 }
 
 static bool exec_filter_block(px_jinja *j, const px_jnode *node)
@@ -286,7 +285,7 @@ static bool exec_with(px_jinja *j, const px_jnode *node)
     }
     bool ok = px_jinja_push_scope(j, outer) != NULL;
     for (size_t i = 0; ok && i < node->items.count; i++)
-        ok = px_jinja_assign(j, node->items.data[i], values.list->items[i]);
+        ok = assign(j, node->items.data[i], values.list->items[i]);
     ok = ok && px_jinja_exec(j, &node->body);
     j->scope = outer;
     return ok;
@@ -313,7 +312,7 @@ static bool exec_one(px_jinja *j, const px_jnode *node)
         if (!px_jinja_eval(j, node->a, &value)) return false;
         return px_jinja_exec(j, px_jtrue(value) ? &node->body : &node->other);
     case PX_N_FOR: return exec_for(j, node);
-    case PX_N_SET: return px_jinja_eval(j, node->b, &value) && px_jinja_assign(j, node->a, value);
+    case PX_N_SET: return px_jinja_eval(j, node->b, &value) && assign(j, node->a, value);
     case PX_N_SET_BLOCK: return exec_set_block(j, node);
     case PX_N_MACRO: return make_macro(j, node, &value) && px_jinja_set(j, node->name, value);
     case PX_N_CALL_BLOCK: return exec_call_block(j, node);

@@ -206,7 +206,7 @@ FILTER(filter_float)
 }
 
 /* Rounds what the number's decimal digits say, ties to even, as Python's round() does. */
-bool px_jinja_round(px_jinja *j, double value, int64_t digits, double *out)
+static bool round_to(px_jinja *j, double value, int64_t digits, double *out)
 {
     if (digits > 300 || !isfinite(value)) {
         *out = value;
@@ -240,7 +240,7 @@ FILTER(filter_round)
     }
     if (method.length != 6 || memcmp(method.data, "common", 6) != 0)
         return px_jinja_fail(j, "method must be common, ceil or floor");
-    if (!px_jinja_round(j, value, precision, &result)) return false;
+    if (!round_to(j, value, precision, &result)) return false;
     *out = c->self.kind == PX_J_REAL ? px_jreal(result) : px_jint((int64_t)result);
     return true;
 }

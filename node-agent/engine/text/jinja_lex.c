@@ -58,7 +58,7 @@ static bool is_space(const lexer *lx, size_t at, size_t *bytes)
     uint32_t rune;
     if (at >= lx->source.length) return false;
     *bytes = px_rune_decode(lx->source.data + at, &rune);
-    return px_rune_is_space(rune) || (rune >= 0x1c && rune <= 0x1f);
+    return px_rune_is_blank(rune);
 }
 
 static size_t skip_space(const lexer *lx, size_t at)
@@ -250,20 +250,13 @@ static px_status lex_number(lexer *lx)
     return add_number(lx, real ? PX_T_REAL : PX_T_INTEGER, end);
 }
 
-static int hex_value(char c)
-{
-    if (is_digit(c)) return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* \xNN, \uNNNN, \UNNNNNNNN after the letter; returns digits read, or 0 if they are broken. */
 static size_t hex_escape(px_slice text, size_t at, size_t digits, uint32_t *out)
 {
     *out = 0;
     if (at + digits > text.length) return 0;
     for (size_t i = 0; i < digits; i++) {
-        int value = hex_value(text.data[at + i]);
+        int value = px_hex_digit(text.data[at + i]);
         if (value < 0) return 0;
         *out = *out * 16 + (uint32_t)value;
     }

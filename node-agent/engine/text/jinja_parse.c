@@ -121,7 +121,7 @@ bool px_jparse_expect_op(px_jparser *p, const char *op)
     return expect(p, px_jparse_take_op(p, op), op);
 }
 
-bool px_jparse_expect_word(px_jparser *p, const char *word)
+static bool expect_word(px_jparser *p, const char *word)
 {
     return expect(p, px_jparse_take_word(p, word), word);
 }
@@ -199,7 +199,7 @@ static bool parse_body(px_jparser *p, const char *const *ends, px_jnodes *out)
 static bool parse_block_body(px_jparser *p, const char *end, px_jnodes *out)
 {
     const char *const ends[] = {end, NULL};
-    return end_tag(p) && parse_body(p, ends, out) && px_jparse_expect_word(p, end) && end_tag(p);
+    return end_tag(p) && parse_body(p, ends, out) && expect_word(p, end) && end_tag(p);
 }
 
 /* --- statements: each begins after its word --- */
@@ -218,7 +218,7 @@ static bool parse_if_rest(px_jparser *p, px_jnode *node)
         return ok && px_jparse_add(p, &node->other, other);
     }
     if (px_jparse_take_word(p, "else")) return parse_block_body(p, "endif", &node->other);
-    return px_jparse_expect_word(p, "endif") && end_tag(p);
+    return expect_word(p, "endif") && end_tag(p);
 }
 
 static px_jnode *parse_if(px_jparser *p)
@@ -231,7 +231,7 @@ static px_jnode *parse_for(px_jparser *p)
 {
     static const char *const ends[] = {"else", "endfor", NULL};
     px_jnode *node = px_jparse_node(p, PX_N_FOR);
-    if (!node || !(node->a = px_jparse_target(p, false)) || !px_jparse_expect_word(p, "in") ||
+    if (!node || !(node->a = px_jparse_target(p, false)) || !expect_word(p, "in") ||
         !(node->b = px_jparse_tuple(p, false, "recursive")))
         return NULL;
     if (px_jparse_take_word(p, "if") && !(node->c = px_jparse_expression(p, true))) return NULL;
@@ -243,7 +243,7 @@ static px_jnode *parse_for(px_jparser *p)
     if (!ok) return NULL;
     if (px_jparse_take_word(p, "else"))
         return parse_block_body(p, "endfor", &node->other) ? node : NULL;
-    return px_jparse_expect_word(p, "endfor") && end_tag(p) ? node : NULL;
+    return expect_word(p, "endfor") && end_tag(p) ? node : NULL;
 }
 
 static px_jnode *parse_set(px_jparser *p)
@@ -357,7 +357,7 @@ static px_jnode *parse_named_block(px_jparser *p)
     if (!node || !expect_kind(p, PX_T_NAME, "the block's name")) return NULL;
     while (px_jparse_take_word(p, "scoped") || px_jparse_take_word(p, "required")) {
     }
-    if (!end_tag(p) || !parse_body(p, ends, &node->body) || !px_jparse_expect_word(p, "endblock"))
+    if (!end_tag(p) || !parse_body(p, ends, &node->body) || !expect_word(p, "endblock"))
         return NULL;
     if (p->at->kind == PX_T_NAME) p->at++;
     return end_tag(p) ? node : NULL;

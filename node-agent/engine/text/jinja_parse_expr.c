@@ -280,7 +280,7 @@ static px_jnode *parse_call(px_jparser *p, px_jnode *node)
     return call && parse_arguments(p, call) ? call : NULL;
 }
 
-px_jnode *px_jparse_postfix(px_jparser *p, px_jnode *node)
+static px_jnode *parse_postfix(px_jparser *p, px_jnode *node)
 {
     while (node) {
         if (px_jparse_take_op(p, "."))
@@ -344,7 +344,7 @@ static px_jnode *parse_test(px_jparser *p, px_jnode *node)
     test->function = px_jinja_test(test->text);
     if (px_jparse_is_op(p, "(")) return parse_arguments(p, test) ? test : NULL;
     if (!at_bare_argument(p)) return test;
-    px_jnode *argument = px_jparse_postfix(p, parse_primary(p));
+    px_jnode *argument = parse_postfix(p, parse_primary(p));
     return px_jparse_add(p, &test->items, argument) ? test : NULL;
 }
 
@@ -366,7 +366,7 @@ px_jnode *px_jparse_filters(px_jparser *p, px_jnode *node, bool starts_inside)
 
 /* --- operators --- */
 
-px_jnode *px_jparse_unary(px_jparser *p, bool with_filters)
+static px_jnode *parse_unary(px_jparser *p, bool with_filters)
 {
     if (!px_jparse_enter(p)) return NULL;
     px_jnode *node;
@@ -376,13 +376,13 @@ px_jnode *px_jparse_unary(px_jparser *p, bool with_filters)
         p->at++;
         if (node) {
             node->op = minus ? PX_OP_SUB : PX_OP_ADD;
-            node->a = px_jparse_unary(p, false);
+            node->a = parse_unary(p, false);
             if (!node->a) node = NULL;
         }
     } else {
         node = parse_primary(p);
     }
-    node = px_jparse_postfix(p, node);
+    node = parse_postfix(p, node);
     if (node && with_filters) node = px_jparse_filters(p, node, false);
     p->depth--;
     return node;
@@ -390,9 +390,9 @@ px_jnode *px_jparse_unary(px_jparser *p, bool with_filters)
 
 static px_jnode *parse_power(px_jparser *p)
 {
-    px_jnode *node = px_jparse_unary(p, true);
+    px_jnode *node = parse_unary(p, true);
     while (node && px_jparse_take_op(p, "**"))
-        node = binary(p, PX_N_BINARY, PX_OP_POW, node, px_jparse_unary(p, true));
+        node = binary(p, PX_N_BINARY, PX_OP_POW, node, parse_unary(p, true));
     return node;
 }
 

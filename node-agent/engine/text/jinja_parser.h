@@ -44,15 +44,11 @@ static inline bool px_jparse_is_word(const px_jparser *p, const char *word)
 bool px_jparse_take_op(px_jparser *p, const char *op); /* passes it if it is here */
 bool px_jparse_take_word(px_jparser *p, const char *word);
 bool px_jparse_expect_op(px_jparser *p, const char *op);
-bool px_jparse_expect_word(px_jparser *p, const char *word);
 
 /* With `conditional`, "a if b else c" is taken too. */
 px_jnode *px_jparse_expression(px_jparser *p, bool conditional);
 /* One expression, or several with commas: a tuple. `stop`: a word that ends it, or NULL. */
 px_jnode *px_jparse_tuple(px_jparser *p, bool conditional, const char *stop);
-/* Expressions after a value: ".x", "[y]", "(z)", then "|filter" and "is test". */
-px_jnode *px_jparse_postfix(px_jparser *p, px_jnode *node);
-px_jnode *px_jparse_unary(px_jparser *p, bool with_filters);
 /* "|a|b": filters around `node` (NULL: the text of a block); at least one if `must`. */
 px_jnode *px_jparse_filters(px_jparser *p, px_jnode *node, bool starts_inside);
 /* A name, "ns.x", or a tuple of names, to assign to. */

@@ -1,4 +1,7 @@
-/* jinja_text_methods.c - the methods of str. Source: Python 3's str, without what needs bytes. */
+/* jinja_text_methods.c - the methods of str, but for those that split and join.
+ *
+ * Source: Python 3's str, without what needs bytes.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -10,12 +13,7 @@
 
 /* --- shared with filters --- */
 
-static bool is_blank(uint32_t rune)
-{
-    return px_rune_is_space(rune) || (rune >= 0x1c && rune <= 0x1f);
-}
-
-static bool in_set(px_slice chars, const char *character, size_t bytes)
+static static bool in_set(px_slice chars, const char *character, size_t bytes)
 {
     for (size_t at = 0; at < chars.length; at += px_rune_bytes(chars.data[at]))
         if (px_rune_bytes(chars.data[at]) == bytes &&
@@ -28,7 +26,7 @@ static bool strippable(const char *character, size_t bytes, px_slice chars)
 {
     uint32_t rune;
     px_rune_decode(character, &rune);
-    return chars.data ? in_set(chars, character, bytes) : is_blank(rune);
+    return chars.data ? in_set(chars, character, bytes) : px_rune_is_blank(rune);
 }
 
 px_slice px_jtext_strip(px_slice text, px_slice chars, bool left, bool right)
@@ -247,7 +245,7 @@ static bool ends_here(px_slice text, px_slice part, bool at_start)
                part.length) == 0;
 }
 
-static bool need_text(px_jinja *j, px_jv value, px_slice *out)
+static bool px_jarg_need_text(px_jinja *j, px_jv value, px_slice *out)
 {
     *out = (px_slice){"", 0};
     if (value.kind == PX_J_UNDEFINED) return px_jinja_fail_undefined(j, value);
@@ -261,7 +259,7 @@ METHOD(text_removeprefix)
 {
     px_slice part;
     *out = c->self;
-    if (!need_text(j, c->a[0], &part)) return false;
+    if (!px_jarg_need_text(j, c->a[0], &part)) return false;
     if (ends_here(out->text, part, true)) {
         out->text.data += part.length;
         out->text.length -= part.length;
@@ -273,7 +271,7 @@ METHOD(text_removesuffix)
 {
     px_slice part;
     *out = c->self;
-    if (!need_text(j, c->a[0], &part)) return false;
+    if (!px_jarg_need_text(j, c->a[0], &part)) return false;
     if (ends_here(out->text, part, false)) out->text.length -= part.length;
     return true;
 }
@@ -303,11 +301,11 @@ static bool any_end(px_jinja *j, const px_jcall *c, bool at_start, px_jv *out)
     bool found = false;
     if (c->a[0].kind == PX_J_TUPLE) {
         for (size_t i = 0; i < c->a[0].list->count; i++) {
-            if (!need_text(j, c->a[0].list->items[i], &part)) return false;
+            if (!px_jarg_need_text(j, c->a[0].list->items[i], &part)) return false;
             found |= ends_here(text, part, at_start);
         }
     } else {
-        if (!need_text(j, c->a[0], &part)) return false;
+        if (!px_jarg_need_text(j, c->a[0], &part)) return false;
         found = ends_here(text, part, at_start);
     }
     *out = px_jbool(found);
@@ -323,7 +321,7 @@ METHOD(text_endswith)
     return any_end(j, c, false, out);
 }
 
-static const char *find_last(px_slice text, px_slice part)
+const char *px_jtext_find_last(px_slice text, px_slice part)
 {
     if (part.length > text.length) return NULL;
     for (size_t at = text.length - part.length + 1; at-- > 0;)
@@ -335,9 +333,9 @@ static bool find(px_jinja *j, const px_jcall *c, bool last, bool must, px_jv *ou
 {
     px_slice text, part;
     int64_t offset;
-    if (!need_text(j, c->a[0], &part) || !window(j, c, 1, &text, &offset)) return false;
-    const char *found =
-        last ? find_last(text, part) : memmem(text.data, text.length, part.data, part.length);
+    if (!px_jarg_need_text(j, c->a[0], &part) || !window(j, c, 1, &text, &offset)) return false;
+    const char *found = last ? px_jtext_find_last(text, part)
+                             : memmem(text.data, text.length, part.data, part.length);
     if (!found && must) return px_jinja_fail(j, "substring not found");
     *out = px_jint(
         found ? offset + (int64_t)px_rune_count(text.data, (size_t)(found - text.data)) : -1);
@@ -365,7 +363,7 @@ METHOD(text_count)
 {
     px_slice text, part;
     int64_t offset, count = 0;
-    if (!need_text(j, c->a[0], &part) || !window(j, c, 1, &text, &offset)) return false;
+    if (!px_jarg_need_text(j, c->a[0], &part) || !window(j, c, 1, &text, &offset)) return false;
     if (part.length == 0) {
         *out = px_jint((int64_t)px_rune_count(text.data, text.length) + 1);
         return true;
@@ -383,7 +381,7 @@ METHOD(text_replace)
 {
     px_slice from, to;
     int64_t max;
-    if (!need_text(j, c->a[0], &from) || !need_text(j, c->a[1], &to) ||
+    if (!px_jarg_need_text(j, c->a[0], &from) || !px_jarg_need_text(j, c->a[1], &to) ||
         !px_jarg_int(j, c->a[2], -1, &max))
         return false;
     px_buf buf;
@@ -392,193 +390,7 @@ METHOD(text_replace)
     return px_jtake(j, &buf, out);
 }
 
-/* --- splitting and joining --- */
-
-static bool add_part(px_jinja *j, px_jv list, const char *start, const char *end)
-{
-    return px_jinja_spend(j, 1) &&
-           px_jlist_add(j, list, px_jstr((px_slice){start, (size_t)(end - start)}));
-}
-
-/* split(): at runs of white space, none of it kept. */
-static bool split_blank(px_jinja *j, px_slice text, int64_t max, px_jv list)
-{
-    static const px_slice blanks = {0};
-    for (text = px_jtext_strip(text, blanks, true, false); text.length;) {
-        size_t end = 0;
-        while (max != 0 && end < text.length) {
-            uint32_t rune;
-            size_t bytes = px_rune_decode(text.data + end, &rune);
-            if (is_blank(rune)) break;
-            end += bytes;
-        }
-        if (max == 0) end = text.length;
-        if (!add_part(j, list, text.data, text.data + end)) return false;
-        if (max == 0) break;
-        if (max > 0) max--;
-        text = px_jtext_strip((px_slice){text.data + end, text.length - end}, blanks, true, false);
-    }
-    return true;
-}
-
-static bool split_at(px_jinja *j, px_slice text, px_slice by, int64_t max, px_jv list)
-{
-    const char *start = text.data, *end = text.data + text.length;
-    while (max != 0) {
-        const char *found = memmem(start, (size_t)(end - start), by.data, by.length);
-        if (!found) break;
-        if (!add_part(j, list, start, found)) return false;
-        start = found + by.length;
-        if (max > 0) max--;
-    }
-    return add_part(j, list, start, end);
-}
-
-static void reverse(px_jv list)
-{
-    for (size_t i = 0, k = list.list->count; i + 1 < k; i++) {
-        k--;
-        px_jv swap = list.list->items[i];
-        list.list->items[i] = list.list->items[k];
-        list.list->items[k] = swap;
-    }
-}
-
-static bool rsplit_at(px_jinja *j, px_slice text, px_slice by, int64_t max, px_jv list)
-{
-    while (max != 0) {
-        const char *found = find_last(text, by);
-        if (!found) break;
-        if (!add_part(j, list, found + by.length, text.data + text.length)) return false;
-        text.length = (size_t)(found - text.data);
-        if (max > 0) max--;
-    }
-    if (!add_part(j, list, text.data, text.data + text.length)) return false;
-    reverse(list);
-    return true;
-}
-
-static bool rsplit_blank(px_jinja *j, px_slice text, int64_t max, px_jv list)
-{
-    static const px_slice blanks = {0};
-    for (text = px_jtext_strip(text, blanks, false, true); text.length;) {
-        size_t start = text.length;
-        while (max != 0 && start > 0) {
-            size_t before = start - 1;
-            while (before > 0 && ((unsigned char)text.data[before] & 0xc0) == 0x80) before--;
-            uint32_t rune;
-            px_rune_decode(text.data + before, &rune);
-            if (is_blank(rune)) break;
-            start = before;
-        }
-        if (max == 0) start = 0;
-        if (!add_part(j, list, text.data + start, text.data + text.length)) return false;
-        if (max == 0) break;
-        if (max > 0) max--;
-        text = px_jtext_strip((px_slice){text.data, start}, blanks, false, true);
-    }
-    reverse(list);
-    return true;
-}
-
-static bool split(px_jinja *j, const px_jcall *c, bool from_right, px_jv *out)
-{
-    int64_t max;
-    px_slice by;
-    if (!px_jarg_int(j, c->a[1], -1, &max) || !px_jlist_new(j, 4, out)) return false;
-    if (!px_jgiven(c->a[0]) || c->a[0].kind == PX_J_NONE)
-        return from_right ? rsplit_blank(j, c->self.text, max, *out)
-                          : split_blank(j, c->self.text, max, *out);
-    if (!need_text(j, c->a[0], &by)) return false;
-    if (by.length == 0) return px_jinja_fail(j, "empty separator");
-    return from_right ? rsplit_at(j, c->self.text, by, max, *out)
-                      : split_at(j, c->self.text, by, max, *out);
-}
-
-METHOD(text_split)
-{
-    return split(j, c, false, out);
-}
-METHOD(text_rsplit)
-{
-    return split(j, c, true, out);
-}
-
-static bool is_line_end(uint32_t rune)
-{
-    return (rune >= 0xa && rune <= 0xd) || (rune >= 0x1c && rune <= 0x1e) || rune == 0x85 ||
-           rune == 0x2028 || rune == 0x2029;
-}
-
-METHOD(text_splitlines)
-{
-    px_slice text = c->self.text;
-    bool keep = px_jarg_true(c->a[0], false);
-    if (!px_jlist_new(j, 4, out)) return false;
-    for (size_t start = 0, at = 0; start < text.length; start = at) {
-        size_t end = text.length;
-        while (at < text.length) {
-            uint32_t rune;
-            size_t bytes = px_rune_decode(text.data + at, &rune);
-            at += bytes;
-            if (!is_line_end(rune)) continue;
-            end = at - bytes;
-            if (rune == '\r' && at < text.length && text.data[at] == '\n') at++;
-            break;
-        }
-        if (!add_part(j, *out, text.data + start, text.data + (keep ? at : end))) return false;
-    }
-    return true;
-}
-
-static bool partition(px_jinja *j, const px_jcall *c, bool last, px_jv *out)
-{
-    px_slice text = c->self.text, by;
-    if (!need_text(j, c->a[0], &by) || !px_jlist_new(j, 3, out)) return false;
-    if (by.length == 0) return px_jinja_fail(j, "empty separator");
-    const char *found =
-        last ? find_last(text, by) : memmem(text.data, text.length, by.data, by.length);
-    const char *end = text.data + text.length;
-    px_slice whole = text, none = {"", 0};
-    px_slice parts[3] = {last ? none : whole, none, last ? whole : none};
-    if (found) {
-        parts[0] = (px_slice){text.data, (size_t)(found - text.data)};
-        parts[1] = by;
-        parts[2] = (px_slice){found + by.length, (size_t)(end - found) - by.length};
-    }
-    for (int i = 0; i < 3; i++)
-        if (!px_jlist_add(j, *out, px_jstr(parts[i]))) return false;
-    out->kind = PX_J_TUPLE;
-    return true;
-}
-
-METHOD(text_partition)
-{
-    return partition(j, c, false, out);
-}
-METHOD(text_rpartition)
-{
-    return partition(j, c, true, out);
-}
-
-METHOD(text_join)
-{
-    px_jv list;
-    px_buf buf;
-    if (!px_jiterate(j, c->a[0], &list)) return false;
-    px_jbuf_init(j, &buf);
-    for (size_t i = 0; i < list.list->count; i++) {
-        px_jv item = list.list->items[i];
-        if (item.kind != PX_J_STR) {
-            px_buf_done(&buf);
-            return px_jinja_fail(
-                j, "sequence item %zu: expected str instance, %s found", i, px_jtype_name(item));
-        }
-        if (i) px_buf_append(&buf, c->self.text.data, c->self.text.length);
-        px_buf_append(&buf, item.text.data, item.text.length);
-    }
-    return px_jtake(j, &buf, out);
-}
+/* --- formatting --- */
 
 METHOD(text_format)
 {
@@ -648,7 +460,7 @@ METHOD(text_isalnum)
 }
 METHOD(text_isspace)
 {
-    return every(c, is_blank, out);
+    return every(c, px_rune_is_blank, out);
 }
 
 METHOD(text_isascii)
@@ -701,26 +513,20 @@ METHOD(text_isidentifier)
     return true;
 }
 
-static const px_jfunction methods[] = {{"split", text_split, {"sep", "maxsplit"}, 0, false},
-    {"strip", text_strip, {"chars"}, 0, false}, {"lstrip", text_lstrip, {"chars"}, 0, false},
-    {"rstrip", text_rstrip, {"chars"}, 0, false},
+static const px_jfunction methods[] = {{"strip", text_strip, {"chars"}, 0, false},
+    {"lstrip", text_lstrip, {"chars"}, 0, false}, {"rstrip", text_rstrip, {"chars"}, 0, false},
     {"startswith", text_startswith, {"prefix", "start", "end"}, 1, false},
     {"endswith", text_endswith, {"suffix", "start", "end"}, 1, false},
     {"replace", text_replace, {"old", "new", "count"}, 2, false},
-    {"join", text_join, {"iterable"}, 1, false}, {"format", text_format, {NULL}, 0, true},
-    {"upper", text_upper, {NULL}, 0, false}, {"lower", text_lower, {NULL}, 0, false},
-    {"casefold", text_lower, {NULL}, 0, false}, {"title", text_title, {NULL}, 0, false},
-    {"capitalize", text_capitalize, {NULL}, 0, false},
+    {"format", text_format, {NULL}, 0, true}, {"upper", text_upper, {NULL}, 0, false},
+    {"lower", text_lower, {NULL}, 0, false}, {"casefold", text_lower, {NULL}, 0, false},
+    {"title", text_title, {NULL}, 0, false}, {"capitalize", text_capitalize, {NULL}, 0, false},
     {"swapcase", text_swapcase, {NULL}, 0, false},
     {"find", text_find, {"sub", "start", "end"}, 1, false},
     {"rfind", text_rfind, {"sub", "start", "end"}, 1, false},
     {"index", text_index, {"sub", "start", "end"}, 1, false},
     {"rindex", text_rindex, {"sub", "start", "end"}, 1, false},
     {"count", text_count, {"sub", "start", "end"}, 1, false},
-    {"rsplit", text_rsplit, {"sep", "maxsplit"}, 0, false},
-    {"splitlines", text_splitlines, {"keepends"}, 0, false},
-    {"partition", text_partition, {"sep"}, 1, false},
-    {"rpartition", text_rpartition, {"sep"}, 1, false},
     {"removeprefix", text_removeprefix, {"prefix"}, 1, false},
     {"removesuffix", text_removesuffix, {"suffix"}, 1, false},
     {"center", text_center, {"width", "fillchar"}, 1, false},
@@ -738,5 +544,6 @@ static const px_jfunction methods[] = {{"split", text_split, {"sep", "maxsplit"}
 
 const px_jfunction *px_jinja_text_method(px_slice name)
 {
-    return px_jinja_find(methods, sizeof methods / sizeof *methods, name);
+    const px_jfunction *found = px_jinja_find(methods, sizeof methods / sizeof *methods, name);
+    return found ? found : px_jinja_split_method(name);
 }

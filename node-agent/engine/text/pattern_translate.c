@@ -141,7 +141,8 @@ static void copy_escape(translator *t)
     }
     px_slice name = property_name(t);
     bool negated = name.length && name.data[0] == '^';
-    px_slice bare = {name.data + negated, name.length - negated};
+    px_slice bare = name;
+    if (negated) bare = (px_slice){name.data + 1, name.length - 1};
     if (is_script(bare)) {
         px_buf_printf(
             t->out, "\\%c{%ssc:%.*s}", letter, negated ? "^" : "", (int)bare.length, bare.data);

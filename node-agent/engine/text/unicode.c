@@ -71,6 +71,11 @@ bool px_rune_is_space(uint32_t rune)
            rune == 0x2028 || rune == 0x2029 || rune == 0x202f || rune == 0x205f || rune == 0x3000;
 }
 
+bool px_rune_is_blank(uint32_t rune)
+{
+    return px_rune_is_space(rune) || (rune >= 0x1c && rune <= 0x1f);
+}
+
 bool px_rune_is_numeric(uint32_t rune)
 {
     if (rune < 0x80) return rune >= '0' && rune <= '9';

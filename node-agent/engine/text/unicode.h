@@ -38,6 +38,14 @@ static inline size_t px_rune_bytes(char first)
     return b < 0x80 ? 1 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
 }
 
+/* 0 to 15; -1: not a hexadecimal digit. */
+static inline int px_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    c |= 0x20; /* lower case */
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 size_t px_rune_encode(uint32_t rune, char out[4]);
 void px_rune_append(px_buf *buf, uint32_t rune);
 /* Characters in valid text. */
@@ -49,6 +57,7 @@ void px_utf8_repair(const char *text, size_t length, px_buf *out);
 size_t px_utf8_open_tail(const char *text, size_t length);
 
 bool px_rune_is_space(uint32_t rune);       /* White_Space */
+bool px_rune_is_blank(uint32_t rune);       /* Python's str.isspace(): also 0x1c to 0x1f */
 bool px_rune_is_numeric(uint32_t rune);     /* Nd, Nl, No */
 bool px_rune_is_punctuation(uint32_t rune); /* ASCII punctuation and symbols, P* */
 bool px_rune_is_mark(uint32_t rune);        /* Mn, Mc, Me */
