@@ -17,6 +17,7 @@ uint32_t px_byte_level_rune(unsigned char byte)
     return 0x100 + 0x21 + 0x22;
 }
 
+/* The byte that a character stands for, or -1. */
 static int byte_of(uint32_t rune)
 {
     if (rune < 0x100) return is_printable((unsigned char)rune) ? (int)rune : -1;

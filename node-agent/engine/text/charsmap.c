@@ -18,6 +18,7 @@ struct px_charsmap {
     size_t texts_bytes;
 };
 
+/* INVALID_ARGUMENT when the map is broken. */
 static px_status create(px_slice bytes, px_charsmap **out)
 {
     uint32_t trie_bytes = 0;

@@ -62,7 +62,8 @@ bool px_jinja_exec(px_jinja *j, const px_jnodes *body);
 bool px_jinja_eval(px_jinja *j, const px_jnode *node, px_jv *out);
 /* A scope inside `parent`; becomes the current one until px_jinja_pop_scope(). */
 px_jscope *px_jinja_push_scope(px_jinja *j, px_jscope *parent);
-bool px_jinja_set(px_jinja *j, uint32_t name, px_jv value);
+bool px_jinja_set(px_jinja *j, uint32_t name, px_jv value); /* in the current scope */
+
 /* Renders `body` in the current scope into a str. */
 bool px_jinja_capture(px_jinja *j, const px_jnodes *body, px_jv *out);
 

@@ -280,6 +280,7 @@ static px_jnode *parse_call(px_jparser *p, px_jnode *node)
     return call && parse_arguments(p, call) ? call : NULL;
 }
 
+/* Expressions after a value: ".x", "[y]", "(z)", then "|filter" and "is test". */
 static px_jnode *parse_postfix(px_jparser *p, px_jnode *node)
 {
     while (node) {

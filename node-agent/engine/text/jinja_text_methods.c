@@ -13,7 +13,7 @@
 
 /* --- shared with filters --- */
 
-static static bool in_set(px_slice chars, const char *character, size_t bytes)
+static bool in_set(px_slice chars, const char *character, size_t bytes)
 {
     for (size_t at = 0; at < chars.length; at += px_rune_bytes(chars.data[at]))
         if (px_rune_bytes(chars.data[at]) == bytes &&
@@ -245,7 +245,7 @@ static bool ends_here(px_slice text, px_slice part, bool at_start)
                part.length) == 0;
 }
 
-static bool px_jarg_need_text(px_jinja *j, px_jv value, px_slice *out)
+bool px_jarg_need_text(px_jinja *j, px_jv value, px_slice *out)
 {
     *out = (px_slice){"", 0};
     if (value.kind == PX_J_UNDEFINED) return px_jinja_fail_undefined(j, value);
