@@ -125,6 +125,7 @@ static const pre_kind pre_kinds[] = {
 
 static bool is_text(px_slice slice, const char *text)
 {
+    if (!slice.length) return !*text; /* an absent field has no bytes to compare */
     return slice.length == strlen(text) && memcmp(slice.data, text, slice.length) == 0;
 }
 

@@ -137,6 +137,10 @@ PX_TEST(unknown_names_and_ids_are_refused)
     fields.pre = TEXT("novel");
     status = px_tokenizer_from_gguf(&fields, &tokenizer);
     PX_CHECK(status.code == PX_UNIMPLEMENTED && strstr(status.text, "novel"));
+    fields.model = (px_slice){0};
+    status = px_tokenizer_from_gguf(&fields, &tokenizer);
+    PX_CHECK(status.code == PX_UNIMPLEMENTED && strstr(status.text, "''"));
+    fields.model = TEXT("gpt2");
     fields.pre = TEXT("qwen2");
     fields.eos_id = 1;
     status = px_tokenizer_from_gguf(&fields, &tokenizer);
