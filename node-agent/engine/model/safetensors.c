@@ -215,12 +215,15 @@ static px_status read_named_shards(
             return px_fail(PX_INVALID_ARGUMENT, "shard '%s' must be a plain file name", shards[i]);
         char path[PATH_BYTES_MAX];
         PX_TRY(join(folder, shards[i], path));
+        if (!px_fs_is_file(path))
+            return px_fail(PX_INVALID_ARGUMENT, "shard '%s' is missing", shards[i]);
         PX_TRY(read_shard(file, path));
     }
     return px_ok();
 }
 
-/* Every tensor that the index promises must be there. */
+/* Every tensor that the index promises must be there. Not NOT_FOUND: that means a folder without
+ * safetensors, where a GGUF file is looked for next. */
 static px_status check_index(const px_safetensors *file, const json_t *map)
 {
     const char **names = px_alloc_array(file->tensor_count + 1, sizeof *names);
@@ -232,8 +235,8 @@ static px_status check_index(const px_safetensors *file, const json_t *map)
     json_object_foreach((json_t *)map, name, shard)
     {
         if (bsearch(&name, names, file->tensor_count, sizeof *names, compare_names)) continue;
-        status = px_fail(
-            PX_NOT_FOUND, "tensor '%s' is not in shard '%s'", name, json_string_value(shard));
+        status = px_fail(PX_INVALID_ARGUMENT, "tensor '%s' is not in shard '%s'", name,
+            json_string_value(shard));
         break;
     }
     free(names);
