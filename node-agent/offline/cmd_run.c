@@ -8,6 +8,7 @@
 
 #include "base/fs.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "offline/commands.h"
 #include "offline/session.h"
 #include "offline/token_file.h"
@@ -86,8 +87,12 @@ static px_status read_prompt(run_job *job, uint64_t *out_tokens_max)
     if ((text != NULL) + (tokens != NULL) + (messages != NULL) != 1)
         return px_args_fail("give one of --prompt, --messages, --tokens");
     if (text) {
-        job->request.prompt = (px_slice){text, strlen(text)};
-        *out_tokens_max = 2 * (uint64_t)strlen(text) + SPECIAL_TOKENS;
+        size_t length = strlen(text), valid = px_utf8_valid_prefix(text, length);
+        if (valid != length)
+            return px_fail(PX_INVALID_ARGUMENT, "--prompt is not valid UTF-8 (at byte %zu of %zu)",
+                valid, length);
+        job->request.prompt = (px_slice){text, length};
+        *out_tokens_max = 2 * (uint64_t)length + SPECIAL_TOKENS;
         return px_ok();
     }
     if (tokens) {

@@ -29,15 +29,21 @@ static px_status resolve_threads_world(uint32_t tp, uint32_t pp, px_world *out)
     return px_ok();
 }
 
+static uint32_t at_least_one(uint32_t value)
+{
+    return value ? value : 1;
+}
+
+/* A degree that was not given is what the processes leave for it. */
 static px_status resolve_mpi_world(uint32_t tp, uint32_t pp, uint32_t size, px_world *out)
 {
     out->ranks = (int)size;
-    out->pp = pp ? pp : tp ? size / tp : 1;
-    out->tp = tp ? tp : size / out->pp;
+    out->pp = pp ? pp : at_least_one(tp ? size / tp : 1);
+    out->tp = tp ? tp : at_least_one(size / out->pp);
     if ((uint64_t)out->tp * out->pp == size) return px_ok();
     return px_fail(PX_INVALID_ARGUMENT,
         "mpirun started %u processes, but --tp %u --pp %u needs tp x pp to be that many", size,
-        tp ? tp : out->tp, pp ? pp : out->pp);
+        out->tp, out->pp);
 }
 
 /* --- ranks as threads --------------------------------------------------------------------- */

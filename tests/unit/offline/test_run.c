@@ -187,6 +187,7 @@ PX_TEST(bad_input_gets_one_sentence_and_exit_code_1)
         (const char *[]){"--prompt", "a", "--temperature", "-1", NULL});
     fails(px_cmd_run, 1, "top_p", (const char *[]){"--prompt", "a", "--top-p", "0", NULL});
     fails(px_cmd_run, 1, "empty", (const char *[]){"--prompt", "", NULL});
+    fails(px_cmd_run, 1, "UTF-8 (at byte 1 of 3)", (const char *[]){"--prompt", "a\xff!", NULL});
     fails(px_cmd_run, 1, "stop string", (const char *[]){"--prompt", "a", "--stop", "", NULL});
     fails(px_cmd_run, 1, "KV type", (const char *[]){"--prompt", "a", "--kv-type", "q3", NULL});
     fails(px_cmd_run, 1, "abacus", (const char *[]){"--prompt", "a", "--kernels", "abacus", NULL});
