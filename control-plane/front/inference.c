@@ -22,7 +22,11 @@ static px_status not_found(const px_deployer *deployer, const char *wanted)
     px_buf_init(&names, 160);
     for (uint32_t i = 0; i < count; i++)
         px_buf_printf(&names, "%s%s", i ? ", " : "", px_deployer_at(deployer, i)->spec.name);
-    px_status status = px_fail(PX_NOT_FOUND, "no model is called '%.60s'; there %s: %s%s", wanted,
+    /* A client's bytes are repeated only if they can be a name: others may cut a character or
+     * command a terminal. */
+    bool is_name = px_is_ok(px_name_check(wanted, "a model's name"));
+    px_status status = px_fail(PX_NOT_FOUND, "no model is called %s%s%s; there %s: %s%s",
+        is_name ? "'" : "", is_name ? wanted : "that", is_name ? "'" : "",
         count == 1 ? "is" : "are", px_buf_text(&names), names.overflowed ? " ..." : "");
     if (!wanted[0])
         status = px_fail(PX_INVALID_ARGUMENT, "several models are served, name one of: %s%s",

@@ -485,6 +485,7 @@ PX_TEST(the_front_says_which_models_there_are)
     PX_CHECK(refused("m", "hi", PX_NOT_FOUND, "no model is deployed"));
     deployed("m", PX_DEPLOY_READY);
     PX_CHECK(refused("x", "hi", PX_NOT_FOUND, "no model is called 'x'; there is: m"));
+    PX_CHECK(refused("x\n\x1b[31m", "hi", PX_NOT_FOUND, "no model is called that; there is: m"));
     px_deployment *slow = deployed("slow", PX_DEPLOY_LOADING);
     PX_CHECK(refused("", "hi", PX_INVALID_ARGUMENT, "name one of: m, slow"));
     PX_CHECK(refused("slow", "hi", PX_UNAVAILABLE, "is loading (0 %)"));
