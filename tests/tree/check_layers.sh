@@ -14,10 +14,12 @@ kernels                     kernels
 proto                       proto base phalanx grpc
 parallel                    parallel kernels base
 node-agent/engine           engine parallel kernels base
+node-agent/engine/model     engine/model parallel kernels base
+node-agent/engine/text      engine/text engine/model base
 node-agent/offline          offline engine parallel kernels base
-node-agent/cluster          cluster offline engine parallel kernels proto base phalanx grpc
+node-agent/cluster          cluster engine/engine.h parallel proto base phalanx
 node-agent                  offline cluster base
-control-plane               control proto etcd base phalanx grpc parallel/plan.h
+control-plane               control proto etcd base phalanx
 '
 ours='base|etcd|kernels|proto|parallel|engine|offline|cluster|control|phalanx'
 bad=0
