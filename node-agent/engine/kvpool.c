@@ -84,11 +84,6 @@ const px_kv_layer *px_kvpool_layers(const px_kvpool *pool)
     return pool->layers;
 }
 
-uint32_t px_kvpool_blocks(const px_kvpool *pool)
-{
-    return pool->blocks;
-}
-
 uint32_t px_kvpool_blocks_free(const px_kvpool *pool)
 {
     return pool->free_count;

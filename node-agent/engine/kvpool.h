@@ -23,7 +23,6 @@ void px_kvpool_free(px_kvpool *pool); /* NULL is fine */
 /* Bytes of one block over all layers of `shape`. */
 uint64_t px_kvpool_block_bytes(px_kv_shape shape, px_dtype dtype);
 const px_kv_layer *px_kvpool_layers(const px_kvpool *pool); /* [shape.layers] */
-uint32_t px_kvpool_blocks(const px_kvpool *pool);
 uint32_t px_kvpool_blocks_free(const px_kvpool *pool);
 /* `count` blocks, all or none; they belong to the caller until released. */
 px_status px_kvpool_acquire(px_kvpool *pool, uint32_t count, uint32_t *out_ids) PX_MUST_USE;

@@ -388,8 +388,9 @@ static px_status load_item(loader *l, const item *it)
 static px_status load(loader *l)
 {
     px_model *model = l->model;
+    px_model_info info;
     px_plan_shape shape;
-    PX_TRY(describe(l->file, &model->arch, &model->info, &shape));
+    PX_TRY(describe(l->file, &model->arch, &info, &shape));
     PX_TRY(list_items(l));
     PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
     model->packed_bytes = l->packed_bytes;
@@ -421,14 +422,6 @@ void px_model_free(px_model *model)
     free(model);
 }
 
-const px_model_info *px_model_get_info(const px_model *model)
-{
-    return &model->info;
-}
-const px_plan *px_model_get_plan(const px_model *model)
-{
-    return &model->plan;
-}
 uint64_t px_model_resident_bytes(const px_model *model)
 {
     return model->packed_bytes + model->in_place_bytes;

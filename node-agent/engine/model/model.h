@@ -46,8 +46,6 @@ px_status px_model_rank_bytes(
 px_status px_model_load(
     px_model_file *file, const px_model_options *options, px_model **out) PX_MUST_USE;
 void px_model_free(px_model *model);
-const px_model_info *px_model_get_info(const px_model *model);
-const px_plan *px_model_get_plan(const px_model *model);
 uint64_t px_model_resident_bytes(const px_model *model); /* of this rank */
 
 #endif

@@ -22,7 +22,6 @@ typedef struct px_weights {
 
 struct px_model {
     px_arch arch;
-    px_model_info info;
     px_plan plan;
     int rank;
     px_weights shared;  /* embedding (first stage), final norm and output (last stage) */
