@@ -80,10 +80,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: tokenizer_bench FOLDER LINES.jsonl REPEAT\n");
         return 2;
     }
+    long repeat = strtol(argv[3], NULL, 10);
     px_status status = px_text_open(argv[1], NULL, &text);
     if (px_is_ok(status)) {
         status = check(text.tokenizer, &lines, &ids);
-        for (int i = 0; i < atoi(argv[3]) && px_is_ok(status); i++) {
+        for (long i = 0; i < repeat && px_is_ok(status); i++) {
             if (i) printf(", ");
             status = measure(text.tokenizer, &lines, &ids);
         }
