@@ -575,7 +575,7 @@ static px_status encode_cached(const px_bpe *bpe, px_bpe_work *work, px_slice wo
     size_t count = ids->count - before;
     if (count > CACHE_IDS) return px_ok();
     memcpy(slot->text, text, sizeof text);
-    memcpy(slot->ids, ids->data + before, count * sizeof *slot->ids);
+    if (count) memcpy(slot->ids, ids->data + before, count * sizeof *slot->ids);
     slot->length = (uint16_t)word.length;
     slot->count = (uint16_t)count;
     return px_ok();

@@ -98,6 +98,12 @@ static px_status open_gguf_tokenizer(const px_gguf *file, px_text *out)
     if (fields.bos_id < 0) fields.bos_id = gguf_id(file, "tokenizer.ggml.cls_token_id");
     if (fields.eos_id < 0) fields.eos_id = gguf_id(file, "tokenizer.ggml.seperator_token_id");
     fields.unknown_id = gguf_id(file, "tokenizer.ggml.unknown_token_id");
+    /* The format has no place for this trait of one family's tokenizer. */
+    px_slice arch = {0};
+    bool sentencepiece = fields.model.length == 5 && memcmp(fields.model.data, "llama", 5) == 0;
+    fields.strips_after_special = sentencepiece &&
+                                  px_gguf_str(file, "general.architecture", &arch) &&
+                                  arch.length == 4 && memcmp(arch.data, "phi3", 4) == 0;
     fields.add_bos = gguf_flag(file, "tokenizer.ggml.add_bos_token");
     fields.add_eos = gguf_flag(file, "tokenizer.ggml.add_eos_token");
     fields.add_space_prefix = gguf_flag(file, "tokenizer.ggml.add_space_prefix");

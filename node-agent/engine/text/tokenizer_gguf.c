@@ -76,13 +76,15 @@ static const pre_kind pre_kinds[] = {
         .nfc = true},
     {.names = {"deepseek-llm"},
         .patterns = {"[\\r\\n]",
-            "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-"
+            "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-"
+            "ՖႠ-"
             "ჅᎠ-"
             "Ᏽᏸ-"
             "ᏽᲐ-"
             "ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ"
             "Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤ"
-            "Ⳬ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-"
+            "Ⳬ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-"
+            "𐑏𐒰-"
             "𐓓𐓘-"
             "𐓻𐲀-"
             "𐲲𐳀-"
@@ -164,13 +166,22 @@ static int type_of(const px_tokenizer_gguf *f, uint32_t id)
     return f->types ? f->types[id] : TYPE_NORMAL;
 }
 
+/* Phi-3's published tokenizer says so of all its added tokens but three. */
+static bool strips_after(const px_tokenizer_gguf *f, px_slice token)
+{
+    return f->strips_after_special && !is_text(token, "<unk>") && !is_text(token, "<s>") &&
+           !is_text(token, "<|endoftext|>");
+}
+
 static px_status read_added(px_tokenizer *t, const px_tokenizer_gguf *f)
 {
     PX_TRY(px_added_init(&t->added));
     for (uint32_t id = 0; id < f->token_count; id++) {
         int type = type_of(f, id);
         if (type != TYPE_CONTROL && type != TYPE_USER_DEFINED && type != TYPE_UNKNOWN) continue;
-        px_added_token token = {.id = id, .special = type != TYPE_USER_DEFINED};
+        px_added_token token = {.id = id,
+            .special = type != TYPE_USER_DEFINED,
+            .strip_right = strips_after(f, f->tokens[id])};
         PX_TRY(px_tokenizer_add_token(t, f->tokens[id], &token));
     }
     return px_ok();

@@ -85,6 +85,11 @@ PX_TEST(sentencepiece_joins_the_best_score_first)
     check_text(
         tokenizer, (uint32_t[]){1, MARK, ABA, MARK_A, 3 + 0xc3, 3 + 0xa9, 2}, 7, "aba a\xc3\xa9");
     px_tokenizer_free(tokenizer);
+    fields.strips_after_special = true;
+    PX_CHECK_OK(px_tokenizer_from_gguf(&fields, &tokenizer));
+    check_ids(tokenizer, TEXT("a</s> \n b"), (px_encode_options){.parse_special = true},
+        (uint32_t[]){MARK_A, 2, MARK, B}, 4);
+    px_tokenizer_free(tokenizer);
     free(v);
 }
 
