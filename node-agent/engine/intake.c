@@ -55,7 +55,7 @@ static px_status render(px_engine *engine, const px_request *request, px_buf *ou
         .special_tokens = text->special_tokens,
         .kwargs = request->template_kwargs,
         .add_generation_prompt = true};
-    return px_chat_template_render(text->chat, &input, out);
+    return px_text_render(text, &input, out);
 }
 
 static px_status encode_messages(px_engine *engine, const px_request *request, px_ids *ids)
