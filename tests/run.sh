@@ -46,10 +46,9 @@ build test all
 build sanitize all
 build tsan all
 
-cat >build/CTestTestfile.cmake <<'TEXT'
-subdirs(test sanitize tsan)
-TEXT
+mkdir -p build/all # one CTest over the three trees
+echo 'subdirs(../test ../sanitize ../tsan)' >build/all/CTestTestfile.cmake
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1
-exec ctest --test-dir build --output-on-failure -j "$(nproc)" "$@"
+exec ctest --test-dir build/all --output-on-failure -j "$(nproc)" "$@"
