@@ -15,10 +15,10 @@
 
 enum { PROMPT = 21, BLOCKS = 16, ROWS_MAX = 64 };
 
-/* tests/golden/data/models, from where this file lies. */
+/* tests/golden/data/models, from where this file lies. Ranks are threads: each has its own text. */
 static const char *model_path(const char *name)
 {
-    static char path[4096];
+    static _Thread_local char path[4096];
     const char *slash = strrchr(__FILE__, '/');
     snprintf(path, sizeof path, "%.*s/../../golden/data/models/%s", (int)(slash - __FILE__),
         __FILE__, name);
