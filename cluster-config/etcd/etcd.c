@@ -13,6 +13,8 @@ enum { REQUEST_BYTES_MAX = 4 << 20 };
 #define RETRY_NS_MIN    (50 * PX_MS)
 #define RETRY_NS_MAX    (500 * PX_MS)
 
+const char *const px_etcd_headers[] = {"Grpc-Metadata-hasleader: true", NULL};
+
 typedef struct px_etcd_call { /* one request over all its attempts */
     px_etcd *etcd;
     struct px_etcd_call *next, **link;
@@ -157,7 +159,7 @@ px_status px_etcd_create(px_loop *loop, const px_etcd_options *options, px_etcd 
     etcd->loop = loop;
     etcd->timeout_ns = options->timeout_ns ? options->timeout_ns : TIMEOUT_NS;
     px_status status = add_endpoints(etcd, options->endpoints);
-    if (px_is_ok(status)) status = px_http_create(loop, &etcd->http);
+    if (px_is_ok(status)) status = px_http_create(loop, px_etcd_headers, &etcd->http);
     if (!px_is_ok(status)) {
         free(etcd);
         return status;

@@ -3,7 +3,7 @@
 #define PX_ETCD_INTERNAL_H
 
 #include "etcd/etcd.h"
-#include "etcd/http.h"
+#include "http/http.h"
 
 enum { PX_ETCD_ENDPOINTS_MAX = 16, PX_ETCD_URL_MAX = 256 };
 
@@ -15,6 +15,10 @@ struct px_etcd {
     int64_t timeout_ns;
     struct px_etcd_call *calls;
 };
+
+/* What every call carries: a member without a leader then ends streams with an error instead of
+ * keeping them silent. Ends with NULL. */
+extern const char *const px_etcd_headers[];
 
 /* The current member's URL for `path`. */
 typedef struct px_etcd_url {

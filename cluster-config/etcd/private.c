@@ -13,7 +13,7 @@
 #include "base/child.h"
 #include "base/clock.h"
 #include "base/fs.h"
-#include "etcd/http.h"
+#include "etcd/internal.h"
 
 /* Ports below the ephemeral range, so that no outgoing connection sits on them. */
 enum { PORT_MIN = 20000, PORT_MAX = 32000, PORT_TRIES = 100, START_TRIES = 3, PATH_BYTES = 1024 };
@@ -174,7 +174,7 @@ px_status px_etcd_private_start(
     snprintf(etcd->log_path, sizeof etcd->log_path, "%s/etcd.log", etcd->data_dir);
     px_status status;
     PX_TRY_GOTO(lock_folder(etcd), failed);
-    PX_TRY_GOTO(px_http_create(loop, &etcd->http), failed);
+    PX_TRY_GOTO(px_http_create(loop, px_etcd_headers, &etcd->http), failed);
     PX_TRY_GOTO(launch(etcd), failed);
     *out = etcd;
     return px_ok();

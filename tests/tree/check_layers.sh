@@ -9,7 +9,8 @@ cd "$(dirname "$0")/../.."
 # layer (folder)            prefixes it may include
 layers='
 cluster-config/base         base
-cluster-config/etcd         etcd base
+cluster-config/http         http base
+cluster-config/etcd         etcd http base
 kernels                     kernels
 proto                       proto base phalanx grpc
 parallel                    parallel kernels base
@@ -19,9 +20,9 @@ node-agent/engine/text      engine/text engine/model base
 node-agent/offline          offline engine parallel kernels base
 node-agent/cluster          cluster engine/engine.h parallel proto base phalanx
 node-agent                  offline cluster base
-control-plane               control proto etcd base phalanx
+control-plane               control proto etcd http base phalanx
 '
-ours='base|etcd|kernels|proto|parallel|engine|offline|cluster|control|phalanx'
+ours='base|http|etcd|kernels|proto|parallel|engine|offline|cluster|control|phalanx'
 bad=0
 while read -r file; do
     allowed='' best=''
@@ -41,14 +42,14 @@ while read -r file; do
         fi
     done < <(sed -nE "s@^[[:space:]]*#[[:space:]]*include[[:space:]]+[\"<](($ours)/[^\">]+)[\">].*@\\1@p" "$file")
 done < <(git ls-files '*.c' '*.h' '*.inc')
-# Only these know their outside: gRPC in proto, etcd's transport in the etcd client, MPI in comm_mpi.
+# Only these know their outside: gRPC in proto, libcurl in the HTTP client, MPI in comm_mpi.
 outside() { # PATTERN FOLDER SENTENCE
     local found
     found=$(git grep -lE "#[[:space:]]*include[[:space:]]*<($1)" -- '*.c' '*.h' ":!$2" ':!tests' || true)
     [[ -z $found ]] || { echo "$3: $found"; bad=1; }
 }
 outside 'grpc/' 'proto/*' 'only proto/ may include gRPC'
-outside 'curl/' 'cluster-config/etcd/*' 'only cluster-config/etcd/ may include libcurl'
+outside 'curl/' 'cluster-config/http/*' 'only cluster-config/http/ may include libcurl'
 outside 'mpi.h' 'parallel/*' 'only parallel/ may include MPI'
 [[ $bad == 0 ]] && echo "layers hold"
 exit $bad

@@ -3,10 +3,11 @@
  * Owns:     its connections; a call until its on_done or px_http_cancel.
  * Threads:  the loop's thread. Every callback runs from the loop, never from inside libcurl, so
  *           callbacks may start and cancel calls freely, their own included.
- * Limits:   response_bytes_max per call; proxies from the environment are ignored (etcd is near).
+ * Limits:   response_bytes_max per call; proxies from the environment are ignored: who is called is
+ * named.
  */
-#ifndef PX_ETCD_HTTP_H
-#define PX_ETCD_HTTP_H
+#ifndef PX_HTTP_HTTP_H
+#define PX_HTTP_HTTP_H
 
 #include "base/loop.h"
 #include "base/memory.h"
@@ -14,7 +15,8 @@
 typedef struct px_http px_http;
 typedef struct px_http_call px_http_call;
 
-px_status px_http_create(px_loop *loop, px_http **out) PX_MUST_USE;
+/* `headers`: more of them for every call, "Name: value", ending with NULL; copied; NULL: none. */
+px_status px_http_create(px_loop *loop, const char *const *headers, px_http **out) PX_MUST_USE;
 void px_http_free(px_http *http); /* running calls are dropped uncalled; NULL is fine */
 
 typedef struct px_http_post {

@@ -1,7 +1,7 @@
 /* How it fits together: libcurl tells us which descriptors (on_socket) and which timeout (on_timer)
  * to watch; the loop tells us what happened; both lead to act(), which feeds libcurl and then hands
  * out what it left behind: bytes gathered by on_write, and finished transfers. */
-#include "etcd/http.h"
+#include "http/http.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>
@@ -154,7 +154,7 @@ static size_t on_write(char *bytes, size_t size, size_t count, void *arg)
     return call->received.overflowed ? 0 : size * count;
 }
 
-px_status px_http_create(px_loop *loop, px_http **out)
+px_status px_http_create(px_loop *loop, const char *const *headers, px_http **out)
 {
     px_http *http = px_alloc(sizeof *http);
     http->loop = loop;
@@ -166,10 +166,10 @@ px_status px_http_create(px_loop *loop, px_http **out)
     curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
     curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer);
     curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-    /* A member without a leader then ends streams with an error instead of keeping them silent. */
-    http->headers = curl_slist_append(NULL, "Grpc-Metadata-hasleader: true");
-    http->headers = curl_slist_append(http->headers, "Content-Type: application/json");
+    http->headers = curl_slist_append(NULL, "Content-Type: application/json");
     http->headers = curl_slist_append(http->headers, "Expect:");
+    for (; headers && *headers; headers++)
+        http->headers = curl_slist_append(http->headers, *headers);
     *out = http;
     return px_ok();
 }
