@@ -150,7 +150,9 @@ typedef struct px_attention { /* softmax(q k^T * scale) v, causal, over the page
     const float *q;      /* [rows, heads, k_dim] */
     float *out;          /* [rows, heads, v_dim] */
     size_t q_stride, out_stride;
-    uint32_t rows, heads; /* head h reads KV head h / (heads / kv_heads) */
+    uint32_t rows, heads; /* head h reads KV head (head_offset + h) / group */
+    uint32_t group;       /* query heads that read one KV head */
+    uint32_t head_offset; /* place of head 0 in its group: a rank may hold a part of a group */
     float scale;
     float softcap;      /* 0: none; else softcap * tanh(s / softcap) before the mask */
     uint32_t window;    /* 0: none; else sees the last `window` positions, itself included */

@@ -425,16 +425,15 @@ static void attend_patch(const px_attention *op, patch p)
             memset(q->out, 0, kv->v_dim * sizeof *q->out);
         }
     }
-    attend(op, op->at[p.row].blocks, p.head / (op->heads / kv->kv_heads), queries, count);
+    attend(op, op->at[p.row].blocks, (op->head_offset + p.head) / op->group, queries, count);
 }
 
 /* Heads [head, end) of some rows, cut into patches by KV head and by size. */
 static void attend_heads(
     const px_attention *op, uint32_t row, uint32_t rows, uint32_t head, uint32_t end)
 {
-    uint32_t group = op->heads / op->kv->kv_heads;
     while (head < end) {
-        uint32_t heads = group - head % group;
+        uint32_t heads = op->group - (op->head_offset + head) % op->group;
         if (heads > end - head) heads = end - head;
         if (heads > QUERIES / rows) heads = QUERIES / rows;
         attend_patch(op, (patch){row, rows, head, heads});
@@ -470,9 +469,9 @@ size_t px_avx2_attention_scratch_floats(const px_attention *op)
 
 void px_avx2_attention(const px_attention *op, px_part part)
 {
-    uint32_t heads = op->heads, group = heads / op->kv->kv_heads;
-    uint32_t rows_most = group < QUERIES ? QUERIES / group : 1;
-    assert(heads % op->kv->kv_heads == 0);
+    uint32_t heads = op->heads, together = heads < op->group ? heads : op->group;
+    uint32_t rows_most = together < QUERIES ? QUERIES / together : 1;
+    assert(op->group && op->head_offset + heads <= op->kv->kv_heads * op->group);
     uint32_t pair = cut_at(op, part.index, part.count);
     uint32_t end = cut_at(op, part.index + 1, part.count);
     while (pair < end) {

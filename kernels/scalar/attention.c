@@ -47,7 +47,7 @@ static void attend(const px_attention *op, uint32_t row, uint32_t head, float *s
 {
     const px_kv_layer *kv = op->kv;
     const px_kv_row *at = &op->at[row];
-    uint32_t kv_head = head / (op->heads / kv->kv_heads);
+    uint32_t kv_head = (op->head_offset + head) / op->group;
     uint32_t first = op->window && at->position >= op->window ? at->position - op->window + 1 : 0;
     const float *q = op->q + row * op->q_stride + (size_t)head * kv->k_dim;
     float *out = op->out + row * op->out_stride + (size_t)head * kv->v_dim;
@@ -81,7 +81,7 @@ static void attend(const px_attention *op, uint32_t row, uint32_t head, float *s
 
 void px_scalar_attention(const px_attention *op, px_part part)
 {
-    assert(op->heads % op->kv->kv_heads == 0);
+    assert(op->group && op->head_offset + op->heads <= op->kv->kv_heads * op->group);
     float *scratch = op->scratch + part.index * px_scalar_attention_scratch_floats(op);
     for (uint32_t row = 0; row < op->rows; row++) {
         assert(op->at[row].position <= op->position_max);

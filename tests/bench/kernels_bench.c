@@ -256,6 +256,7 @@ static void bench_attention(px_dtype dtype, uint32_t rows, uint32_t context)
         .out_stride = HEADS * DIM,
         .rows = rows,
         .heads = HEADS,
+        .group = HEADS / KV_HEADS,
         .scale = 0.125f,
         .position_max = context - 1};
     size_t scratch = kernels->attention_scratch_floats(&op) * threads + 1;

@@ -13,6 +13,7 @@ typedef struct shape {
     uint32_t window;
     float softcap;
     bool sinks;
+    uint32_t head_begin, head_count; /* those of a rank; 0: all */
 } shape;
 
 static cache make_cache(px_dtype dtype, shape s)
@@ -38,11 +39,28 @@ static void free_cache(cache *c)
     free(c->kv.v);
 }
 
+/* The KV heads that the shape's query heads read. */
+typedef struct kv_span {
+    uint32_t begin, count;
+} kv_span;
+
+static kv_span kv_heads_of(shape s)
+{
+    uint32_t group = s.heads / s.kv_heads, end = s.head_begin + s.head_count;
+    uint32_t begin = s.head_begin / group;
+    return (kv_span){begin, (end + group - 1) / group - begin};
+}
+
 /* All of `context` stored, then attention for the rows in `parts` parts, `take` rows at a time. */
 static float *attend(
     const px_kernels *kernels, px_dtype dtype, shape s, uint32_t take, uint32_t parts)
 {
-    cache c = make_cache(dtype, s);
+    if (!s.head_count) s.head_count = s.heads;
+    uint32_t group = s.heads / s.kv_heads;
+    kv_span kv = kv_heads_of(s);
+    shape held = s;
+    held.kv_heads = kv.count;
+    cache c = make_cache(dtype, held);
     size_t k_cols = (size_t)s.kv_heads * s.k_dim, v_cols = (size_t)s.kv_heads * s.v_dim;
     float *k = random_floats(s.context * k_cols, 1), *v = random_floats(s.context * v_cols, 2);
     float *q = random_floats((size_t)s.rows * s.heads * s.k_dim, 3);
@@ -51,24 +69,27 @@ static float *attend(
     check_varies(q, (size_t)s.rows * s.heads * s.k_dim);
     px_kv_row *at = malloc(s.context * sizeof *at);
     for (uint32_t i = 0; i < s.context; i++) at[i] = (px_kv_row){.blocks = c.blocks, .position = i};
-    px_kv_store store = {&c.kv, at, k, v, k_cols, v_cols, s.context};
+    px_kv_store store = {
+        &c.kv, at, k + kv.begin * s.k_dim, v + kv.begin * s.v_dim, k_cols, v_cols, s.context};
     IN_PARTS(kernels->kv_store, &store, parts);
 
-    size_t out_cols = (size_t)s.heads * s.v_dim;
+    size_t out_cols = (size_t)s.head_count * s.v_dim;
     float *out = malloc(s.rows * out_cols * sizeof *out);
     for (uint32_t row = 0; row < s.rows; row += take) {
         px_attention op = {.kv = &c.kv,
             .at = at + s.context - s.rows + row,
-            .q = q + (size_t)row * s.heads * s.k_dim,
+            .q = q + ((size_t)row * s.heads + s.head_begin) * s.k_dim,
             .out = out + row * out_cols,
             .q_stride = (size_t)s.heads * s.k_dim,
             .out_stride = out_cols,
             .rows = s.rows - row < take ? s.rows - row : take,
-            .heads = s.heads,
+            .heads = s.head_count,
+            .group = group,
+            .head_offset = s.head_begin - kv.begin * group,
             .scale = 1.7f / sqrtf((float)s.k_dim),
             .softcap = s.softcap,
             .window = s.window,
-            .sinks = s.sinks ? sinks : NULL,
+            .sinks = s.sinks ? sinks + s.head_begin : NULL,
             .position_max = s.context - 1};
         op.scratch = malloc((kernels->attention_scratch_floats(&op) * parts + 1) * sizeof(float));
         IN_PARTS(kernels->attention, &op, parts);
@@ -197,6 +218,31 @@ PX_TEST(a_row_does_not_depend_on_its_batch_or_the_parts)
     }
 }
 
+/* A rank's heads, cut anywhere in a KV group, over the KV heads that they read. */
+PX_TEST(heads_cut_inside_a_group_have_the_bits_of_the_whole)
+{
+    const px_kernels *all[3];
+    int backend_count = backends(all);
+    for (int i = 0; i < backend_count * SHAPES; i++) {
+        shape s = shapes[i / backend_count];
+        const px_kernels *kernels = all[i % backend_count];
+        float *together = attend(kernels, PX_F16, s, s.rows, 1);
+        uint32_t heads = s.heads, cuts[] = {0, (heads + 1) / 2, heads - heads / 4, heads};
+        for (int c = 0; c < 3; c++) {
+            s.head_begin = cuts[c], s.head_count = cuts[c + 1] - cuts[c];
+            if (!s.head_count) continue;
+            float *apart = attend(kernels, PX_F16, s, s.rows, 2);
+            size_t width = (size_t)s.head_count * s.v_dim;
+            for (size_t row = 0; row < s.rows; row++)
+                PX_CHECK(
+                    memcmp(apart + row * width, together + (row * heads + s.head_begin) * s.v_dim,
+                        width * sizeof(float)) == 0);
+            free(apart);
+        }
+        free(together);
+    }
+}
+
 /* Rows of several sequences in one batch, a prompt among them, against each alone. */
 PX_TEST(sequences_in_one_batch_do_not_disturb_each_other)
 {
@@ -234,6 +280,7 @@ PX_TEST(sequences_in_one_batch_do_not_disturb_each_other)
             .out_stride = HEADS * DIM,
             .rows = ROWS,
             .heads = HEADS,
+            .group = HEADS / KV_HEADS,
             .scale = 0.2f,
             .position_max = TOKENS - 1};
         op.scratch = malloc((kernels->attention_scratch_floats(&op) * 2 + 1) * sizeof(float));

@@ -274,6 +274,7 @@ static size_t scratch_floats(const px_forward *f)
     px_attention op = {.kv = &kv,
         .rows = f->limits.rows_max,
         .heads = place->heads.count,
+        .group = f->model->arch.heads / f->model->arch.kv_heads,
         .position_max = f->limits.position_max};
     return f->kernels->attention_scratch_floats(&op);
 }

@@ -77,7 +77,8 @@ static void attend(const px_lane *lane, uint32_t layer)
 {
     const px_forward *f = lane->f;
     const px_arch *arch = &f->model->arch;
-    uint32_t count = px_model_place(f->model)->heads.count;
+    const px_plan_place *place = px_model_place(f->model);
+    uint32_t count = place->heads.count, group = arch->heads / arch->kv_heads;
     px_attention op = {.kv = &f->kv[layer],
         .at = f->batch->at,
         .q = f->q,
@@ -86,6 +87,8 @@ static void attend(const px_lane *lane, uint32_t layer)
         .out_stride = (size_t)count * arch->head_v,
         .rows = lane->rows,
         .heads = count,
+        .group = group,
+        .head_offset = place->heads.begin - place->kv_heads.begin * group,
         .scale = arch->attn_scale,
         .softcap = arch->attn_softcap,
         .window = layer_of(lane, layer)->window,
