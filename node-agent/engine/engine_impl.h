@@ -18,7 +18,7 @@
 #include "engine/doorbell.h"
 #include "engine/parts.h"
 #include "engine/sampler.h"
-#include "engine/scheduler.h"
+#include "engine/schedule/scheduler.h"
 
 typedef struct px_output { /* an event on its way; the rest of a DONE stands in the sequence */
     uint32_t slot;         /* in px_caller_side.live */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "engine/kvsize.h"
+#include "engine/kv/kvsize.h"
 #include "parallel/cpus.h"
 
 enum {

@@ -7,7 +7,7 @@
 #define PX_ENGINE_PARTS_H
 
 #include "engine/engine.h"
-#include "engine/kvpool.h"
+#include "engine/kv/kvpool.h"
 #include "engine/runner.h"
 #include "engine/text/text.h"
 

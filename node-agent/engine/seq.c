@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/kvpool.h"
+#include "engine/kv/kvpool.h"
 
 /* Tokens, blocks, stop strings: the arena's bound for the longest context is never the obstacle. */
 static size_t arena_limit(uint32_t tokens_max)

@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "base/term.h"
-#include "engine/kvpool.h"
+#include "engine/kv/kvpool.h"
 #include "engine/random.h"
 #include "offline/commands.h"
 #include "offline/session.h"

@@ -12,8 +12,8 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "base/term.h"
-#include "engine/kvpool.h"
-#include "engine/kvsize.h"
+#include "engine/kv/kvpool.h"
+#include "engine/kv/kvsize.h"
 #include "offline/commands.h"
 #include "offline/session.h"
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/kvpool.h"
+#include "engine/kv/kvpool.h"
 #include "offline/commands.h"
 #include "offline/session.h"
 #include "offline/token_file.h"

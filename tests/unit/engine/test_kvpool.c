@@ -1,7 +1,7 @@
 /* test_kvpool.c - blocks are distinct memory, all or none, and the pool's size is plain arithmetic.
  */
-#include "engine/kvpool.h"
-#include "engine/kvsize.h"
+#include "engine/kv/kvpool.h"
+#include "engine/kv/kvsize.h"
 #include "test.h"
 
 static const px_kv_shape shape = {.layers = 3, .kv_heads = 2, .k_dim = 32, .v_dim = 64};

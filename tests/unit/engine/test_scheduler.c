@@ -1,7 +1,7 @@
 /* test_scheduler.c - who runs when: budgets, order of arrival, blocks, and the way out of a full
  * pool. */
 #include "engine/random.h"
-#include "engine/scheduler.h"
+#include "engine/schedule/scheduler.h"
 #include "test.h"
 
 enum { SLOTS = 4, ROWS = 32, BLOCKS = 12, SEQ_TOKENS = 160 };

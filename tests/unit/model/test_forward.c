@@ -9,7 +9,7 @@
 #include <pthread.h>
 
 #include "base/json.h"
-#include "engine/kvpool.h"
+#include "engine/kv/kvpool.h"
 #include "model_bytes.h"
 #include "test.h"
 

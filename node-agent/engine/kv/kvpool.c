@@ -1,5 +1,5 @@
 /* kvpool.c - see kvpool.h. */
-#include "engine/kvpool.h"
+#include "engine/kv/kvpool.h"
 
 #include <stdlib.h>
 #include <string.h>

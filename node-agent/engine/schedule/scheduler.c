@@ -1,5 +1,5 @@
 /* scheduler.c - see scheduler.h. */
-#include "engine/scheduler.h"
+#include "engine/schedule/scheduler.h"
 
 #include <stdlib.h>
 #include <string.h>

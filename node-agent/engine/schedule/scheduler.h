@@ -18,7 +18,7 @@
 #ifndef PX_ENGINE_SCHEDULER_H
 #define PX_ENGINE_SCHEDULER_H
 
-#include "engine/kvpool.h"
+#include "engine/kv/kvpool.h"
 #include "engine/seq.h"
 #include "engine/step.h"
 

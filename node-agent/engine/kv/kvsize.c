@@ -1,5 +1,5 @@
 /* kvsize.c - see kvsize.h. */
-#include "engine/kvsize.h"
+#include "engine/kv/kvsize.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/term.h"
-#include "engine/kvpool.h"
+#include "engine/kv/kvpool.h"
 
 enum { CONTEXT_MIN = 2048, POOL_SHARE = 4 };
 
