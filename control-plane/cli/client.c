@@ -78,16 +78,19 @@ px_status px_client_call(px_client *client, const px_client_request *request)
         px_rpc_stream_cancel(client->stream);
     px_rpc_run(client->rpc);
     if (!px_is_ok(sent)) return sent;
+    return px_client_explain(client->status, client->server);
+}
+
+px_status px_client_explain(px_status status, const char *server)
+{
     /* gRPC's words for a refused connection, which are not our server's. */
-    bool nobody = client->status.code == PX_UNAVAILABLE &&
-                  (strstr(client->status.text, "failed to connect") ||
-                      strstr(client->status.text, "DNS resolution failed"));
-    if (nobody)
-        return px_fail(PX_UNAVAILABLE,
-            "nobody answers at %s: is 'control-plane serve' running there? (--server names "
-            "another)",
-            client->server);
-    return client->status;
+    bool nobody =
+        status.code == PX_UNAVAILABLE &&
+        (strstr(status.text, "failed to connect") || strstr(status.text, "DNS resolution failed"));
+    if (!nobody) return status;
+    return px_fail(PX_UNAVAILABLE,
+        "nobody answers at %s: is 'control-plane serve' running there? (--server names another)",
+        server);
 }
 
 void px_client_cancel(px_client *client)

@@ -31,6 +31,8 @@ typedef struct px_client_request {
 
 /* The call's status. UNAVAILABLE with a sentence that says what to do when nobody answers there. */
 px_status px_client_call(px_client *client, const px_client_request *request) PX_MUST_USE;
+/* `status` of a call to `server`, in our words where gRPC's do not say what to do. */
+px_status px_client_explain(px_status status, const char *server) PX_MUST_USE;
 /* From a callback: the call under way ends with CANCELLED. None: nothing happens. */
 void px_client_cancel(px_client *client);
 

@@ -10,7 +10,8 @@ static const px_command commands[] = {
     {"undeploy", px_cmd_undeploy, "stop a model", px_cmd_undeploy_specs, false},
     {"chat", px_cmd_chat, "talk with a model", px_cmd_chat_specs, false},
     {"generate", px_cmd_generate, "continue a text", px_cmd_generate_specs, false},
-    {"events", px_cmd_events, "what happened in the cluster", px_cmd_events_specs, false}, {0}};
+    {"events", px_cmd_events, "what happened in the cluster", px_cmd_events_specs, false},
+    {"bench", px_cmd_bench, "put load on a server and measure it", px_cmd_bench_specs, false}, {0}};
 
 int main(int argc, char **argv)
 {
