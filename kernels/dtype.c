@@ -1,7 +1,8 @@
-/* dtype.c - names and sizes of the formats, the plain types, and the way into the block formats. */
+/* dtype.c - names and sizes of the formats, the plain types, rows of any type. */
 #include "kernels/dtype.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -173,7 +174,23 @@ void px_dtype_to_f32(px_dtype dtype, const void *from, float *to, size_t element
 
 bool px_dtype_can_encode(px_dtype dtype)
 {
-    return dtype == PX_F32 || dtype == PX_F16 || dtype == PX_BF16 || px_block_encode_of(dtype);
+    return dtype == PX_F32 || dtype == PX_F16 || dtype == PX_BF16 || dtype == PX_Q8_0;
+}
+
+/* The scale is rounded to float16 first and the quants chosen for the rounded scale, which costs
+ * nothing and errs less. Quants round to nearest even, as vector instructions do. */
+static void q8_0_encode(const float *from, uint8_t *block)
+{
+    float largest = 0;
+    for (int i = 0; i < 32; i++) largest = fmaxf(largest, fabsf(from[i]));
+    uint16_t half = px_f32_to_f16(largest / 127.0f);
+    float d = px_f16_to_f32(half);
+    put_u16(block, 0, half);
+    for (int i = 0; i < 32; i++) {
+        float quant = d == 0 ? 0 : from[i] / d;
+        quant = quant > -127 ? quant : -127; /* NaN too */
+        block[2 + i] = (uint8_t)(int)nearbyintf(quant < 127 ? quant : 127);
+    }
 }
 
 void px_dtype_from_f32(px_dtype dtype, const float *from, void *to, size_t elements)
@@ -191,7 +208,7 @@ void px_dtype_from_f32(px_dtype dtype, const float *from, void *to, size_t eleme
         break;
     default:
         for (size_t i = 0; i < elements; i += t->block_elements, bytes += t->block_bytes) {
-            px_block_encode_of(dtype)(from + i, bytes);
+            q8_0_encode(from + i, bytes);
         }
     }
 }

@@ -47,7 +47,7 @@ size_t px_dtype_bytes(px_dtype dtype, size_t elements);
 
 /* Exact float32 meaning of `elements` values (whole blocks). The specification of every format. */
 void px_dtype_to_f32(px_dtype dtype, const void *from, float *to, size_t elements);
-/* Round to the type; F32, F16, BF16, Q8_0 (KV and activations) and the types `convert` writes. */
+/* Round to a type that KV may have: F32, F16, BF16 and Q8_0. Files are written by quantize.h. */
 bool px_dtype_can_encode(px_dtype dtype);
 void px_dtype_from_f32(px_dtype dtype, const float *from, void *to, size_t elements);
 

@@ -9,10 +9,9 @@
 #include <math.h>
 #include <string.h>
 
-/* What a nibble stands for in IQ4_NL and IQ4_XS; twice what it stands for in MXFP4 (E2M1). */
-static const int8_t iq4_values[16] = {
+const int8_t px_iq4_values[16] = {
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-static const int8_t mxfp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+const int8_t px_mxfp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 static float f16_at(const uint8_t *bytes)
 {
@@ -88,13 +87,13 @@ static void q5_1_unpack(const uint8_t *block, px_block *out)
 static void iq4_nl_unpack(const uint8_t *block, px_block *out)
 {
     set_scale(out, f16_at(block), 0);
-    look_up(iq4_values, block + 2, out->quants);
+    look_up(px_iq4_values, block + 2, out->quants);
 }
 
 static void mxfp4_unpack(const uint8_t *block, px_block *out)
 {
-    set_scale(out, ldexpf(1.0f, block[0] - 128), 0); /* bias 127, and mxfp4_values are doubled */
-    look_up(mxfp4_values, block + 1, out->quants);
+    set_scale(out, ldexpf(1.0f, block[0] - 128), 0); /* bias 127, and px_mxfp4_values are doubled */
+    look_up(px_mxfp4_values, block + 1, out->quants);
 }
 
 /* --- 256-element super-blocks ----------------------------------------------------------------- */
@@ -213,7 +212,7 @@ static void iq4_xs_unpack(const uint8_t *block, px_block *out)
     int8_t scales[8];
     px_iq4_xs_scales(block, scales);
     for (int g = 0; g < 16; g++) out->scale[g] = d * (float)scales[g / 2], out->min[g] = 0;
-    for (int b = 0; b < 8; b++) look_up(iq4_values, block + 8 + 16 * b, out->quants + 32 * b);
+    for (int b = 0; b < 8; b++) look_up(px_iq4_values, block + 8 + 16 * b, out->quants + 32 * b);
 }
 
 px_block_unpack px_block_unpack_of(px_dtype dtype)

@@ -22,7 +22,16 @@ typedef void (*px_block_encode)(const float *from, uint8_t *block);
 
 /* NULL for types without blocks. */
 px_block_unpack px_block_unpack_of(px_dtype dtype);
-px_block_encode px_block_encode_of(px_dtype dtype); /* NULL too where only decoding is known */
+
+/* What a code stands for in IQ4_NL and IQ4_XS; twice what it stands for in MXFP4 (E2M1). */
+extern const int8_t px_iq4_values[16], px_mxfp4_values[16];
+
+/* 256 values to a super-block; see quantize.h. */
+void px_q2_k_quantize(const float *from, uint8_t *block);
+void px_q3_k_quantize(const float *from, uint8_t *block);
+void px_q4_k_quantize(const float *from, uint8_t *block);
+void px_q5_k_quantize(const float *from, uint8_t *block);
+void px_q6_k_quantize(const float *from, uint8_t *block);
 
 /* The 6-bit scales and mins of a Q4_K or Q5_K super-block, eight of each. */
 void px_k_scales(const uint8_t packed[12], uint8_t scales[8], uint8_t mins[8]);

@@ -154,38 +154,22 @@ PX_TEST(f8_e4m3_has_every_value_of_the_standard)
     }
 }
 
-PX_TEST(block_encoders_err_by_half_a_step_at_most)
+PX_TEST(q8_0_errs_by_half_a_step_at_most)
 {
-    static const struct {
-        px_dtype dtype;
-        float steps; /* between the smallest and the largest value of a block */
-    } cases[] = {{PX_Q8_0, 254}, {PX_Q5_1, 31}, {PX_Q5_0, 31}, {PX_Q4_1, 15}, {PX_Q4_0, 15}};
-    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        unsigned seed = 7;
-        for (int round = 0; round < 200; round++) {
-            float values[32], back[32], largest = 0;
-            unsigned char block[64];
-            for (int i = 0; i < 32; i++) {
-                values[i] = ldexpf((float)rand_r(&seed) / (float)RAND_MAX - 0.5f, round % 16 - 4);
-                largest = fmaxf(largest, fabsf(values[i]));
-            }
-            px_dtype_from_f32(cases[c].dtype, values, block, 32);
-            px_dtype_to_f32(cases[c].dtype, block, back, 32);
-            /* The symmetric formats lack their outermost step on one side: a whole step there. */
-            bool lacks_one = cases[c].dtype == PX_Q4_0 || cases[c].dtype == PX_Q5_0;
-            float step = 2 * largest / cases[c].steps, bound = step * (lacks_one ? 1.01f : 0.55f);
-            for (int i = 0; i < 32; i++) PX_CHECK(fabsf(back[i] - values[i]) <= bound + 1e-7f);
+    unsigned seed = 7;
+    for (int round = 0; round < 200; round++) {
+        float values[32], back[32], largest = 0;
+        unsigned char block[34];
+        for (int i = 0; i < 32; i++) {
+            values[i] = ldexpf((float)rand_r(&seed) / (float)RAND_MAX - 0.5f, round % 16 - 4);
+            largest = fmaxf(largest, fabsf(values[i]));
         }
+        px_dtype_from_f32(PX_Q8_0, values, block, 32);
+        px_dtype_to_f32(PX_Q8_0, block, back, 32);
+        for (int i = 0; i < 32; i++)
+            PX_CHECK(fabsf(back[i] - values[i]) <= largest / 127 * 0.55f + 1e-7f);
     }
-    float zeros[32] = {0}, back[32];
-    unsigned char block[64];
-    for (int d = 0; d < PX_DTYPE_COUNT; d++) {
-        if (!px_dtype_can_encode((px_dtype)d)) continue;
-        px_dtype_from_f32((px_dtype)d, zeros, block, d <= PX_BF16 ? 16 : 32);
-        px_dtype_to_f32((px_dtype)d, block, back, d <= PX_BF16 ? 16 : 32);
-        for (int i = 0; i < 16; i++) PX_CHECK(back[i] == 0);
-    }
-    PX_CHECK(!px_dtype_can_encode(PX_Q6_K) && !px_dtype_can_encode(PX_I32));
+    PX_CHECK(!px_dtype_can_encode(PX_Q4_0) && !px_dtype_can_encode(PX_I32));
 }
 
 PX_TEST_MAIN()
