@@ -58,8 +58,7 @@ static px_status write_all(int fd, const char *path, const char *bytes, size_t l
     return px_ok();
 }
 
-/* The rename is durable only once the folder itself is on the disk. */
-static void sync_folder_of(const char *path)
+void px_fs_sync_folder_of(const char *path)
 {
     char copy[PATH_MAX];
     snprintf(copy, sizeof copy, "%s", path);
@@ -88,7 +87,7 @@ px_status px_fs_write_atomic(const char *path, const void *bytes, size_t length,
         unlink(temporary);
         return status;
     }
-    sync_folder_of(path);
+    px_fs_sync_folder_of(path);
     return status;
 }
 

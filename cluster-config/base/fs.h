@@ -13,6 +13,8 @@
 px_status px_fs_read(const char *path, px_buf *buf) PX_MUST_USE;
 px_status px_fs_write_atomic(
     const char *path, const void *bytes, size_t length, int mode) PX_MUST_USE;
+/* A rename is durable only once the folder itself is on the disk. */
+void px_fs_sync_folder_of(const char *path);
 px_status px_fs_make_dirs(const char *path, int mode) PX_MUST_USE; /* like mkdir -p */
 bool px_fs_is_dir(const char *path);
 bool px_fs_is_file(const char *path);

@@ -30,6 +30,7 @@ typedef struct pair {
     px_slice key;
     px_gguf_type type;
     const unsigned char *value; /* unaligned, as in the file */
+    size_t value_bytes;
 } pair;
 
 struct px_gguf {
@@ -165,6 +166,7 @@ static px_status read_pairs(cursor *c, uint64_t count, pair **out)
             status = px_prefix(status, "key '%.*s'", shown(pairs[i].key), pairs[i].key.data);
             goto failed;
         }
+        pairs[i].value_bytes = (size_t)(c->at - pairs[i].value);
     }
     qsort(pairs, count, sizeof *pairs, compare_pairs);
     for (uint64_t i = 1; i < count; i++) {
@@ -298,32 +300,45 @@ void px_gguf_array_strings(const px_gguf_array *array, px_slice *out)
     }
 }
 
+uint64_t px_gguf_pair_count(const px_gguf *file)
+{
+    return file->pair_count;
+}
+
+px_gguf_pair px_gguf_pair_at(const px_gguf *file, uint64_t index)
+{
+    PX_ASSERT(index < file->pair_count);
+    const pair *p = &file->pairs[index];
+    return (px_gguf_pair){
+        .key = p->key, .type = p->type, .value = {(const char *)p->value, p->value_bytes}};
+}
+
 /* --- tensors --- */
 
-/* The format's type numbers; -1: one that no kernel of ours knows. */
+static const struct {
+    uint32_t number;
+    px_dtype dtype;
+} type_numbers[] = {{0, PX_F32}, {1, PX_F16}, {2, PX_Q4_0}, {3, PX_Q4_1}, {6, PX_Q5_0},
+    {7, PX_Q5_1}, {8, PX_Q8_0}, {10, PX_Q2_K}, {11, PX_Q3_K}, {12, PX_Q4_K}, {13, PX_Q5_K},
+    {14, PX_Q6_K}, {20, PX_IQ4_NL}, {23, PX_IQ4_XS}, {26, PX_I32}, {27, PX_I64}, {30, PX_BF16},
+    {39, PX_MXFP4}};
+
+/* -1: a type that no kernel of ours knows. */
 static int dtype_of_number(uint32_t number)
 {
-    switch (number) {
-    case 0: return PX_F32;
-    case 1: return PX_F16;
-    case 2: return PX_Q4_0;
-    case 3: return PX_Q4_1;
-    case 6: return PX_Q5_0;
-    case 7: return PX_Q5_1;
-    case 8: return PX_Q8_0;
-    case 10: return PX_Q2_K;
-    case 11: return PX_Q3_K;
-    case 12: return PX_Q4_K;
-    case 13: return PX_Q5_K;
-    case 14: return PX_Q6_K;
-    case 20: return PX_IQ4_NL;
-    case 23: return PX_IQ4_XS;
-    case 26: return PX_I32;
-    case 27: return PX_I64;
-    case 30: return PX_BF16;
-    case 39: return PX_MXFP4;
-    default: return -1;
+    for (size_t i = 0; i < sizeof type_numbers / sizeof *type_numbers; i++)
+        if (type_numbers[i].number == number) return type_numbers[i].dtype;
+    return -1;
+}
+
+bool px_gguf_type_number(px_dtype dtype, uint32_t *out)
+{
+    for (size_t i = 0; i < sizeof type_numbers / sizeof *type_numbers; i++) {
+        if (type_numbers[i].dtype != dtype) continue;
+        *out = type_numbers[i].number;
+        return true;
     }
+    return false;
 }
 
 /* One entry of the table; tensor->data is left as the offset's checked address later. */

@@ -39,6 +39,16 @@ typedef struct px_gguf_array {
 px_status px_gguf_open(const char *path, px_gguf **out) PX_MUST_USE;
 void px_gguf_close(px_gguf *file); /* NULL is fine */
 
+typedef struct px_gguf_pair { /* a key and its value as in the file */
+    px_slice key;
+    px_gguf_type type;
+    px_slice value;
+} px_gguf_pair;
+uint64_t px_gguf_pair_count(const px_gguf *file);
+px_gguf_pair px_gguf_pair_at(const px_gguf *file, uint64_t index); /* sorted by key */
+/* The format's number for a type; false: it has none. */
+bool px_gguf_type_number(px_dtype dtype, uint32_t *out);
+
 uint32_t px_gguf_tensor_count(const px_gguf *file);
 const px_tensor *px_gguf_tensor_at(const px_gguf *file, uint32_t index); /* in file order */
 

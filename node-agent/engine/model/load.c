@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/model/assemble.h"
 #include "engine/model/weights.h"
 
 enum { ALIGN_BYTES = 64 };
@@ -272,29 +273,6 @@ px_status px_model_rank_bytes(
 
 /* --- packing --- */
 
-/* Row `row` of a scattered weight, put together as its type has it. */
-static void assemble_row(const px_weight_view *from, uint32_t row, unsigned char *to)
-{
-    const unsigned char *data = from->data + row * from->row_bytes;
-    if (from->col_bytes) {
-        size_t bytes = px_dtype_of(from->dtype)->block_bytes;
-        for (uint32_t c = 0; c < from->cols; c++)
-            memcpy(to + c * bytes, data + c * from->col_bytes, bytes);
-        return;
-    }
-    /* MXFP4: the file pairs neighbours in a byte, low nibble first; our blocks hold the first
-     * sixteen codes in low nibbles, the others in high ones, after the exponent. */
-    const unsigned char *scales = from->scales + row * from->scale_row_bytes;
-    for (uint32_t b = 0; b < from->cols / 32; b++, to += 17, data += 16) {
-        to[0] = scales[b];
-        for (int i = 0; i < 16; i += 2) {
-            unsigned char low = data[i / 2], high = data[8 + i / 2];
-            to[1 + i] = (unsigned char)((low & 0x0F) | (high & 0x0F) << 4);
-            to[2 + i] = (unsigned char)(low >> 4 | (high & 0xF0));
-        }
-    }
-}
-
 typedef struct pack_job {
     const px_kernels *kernels;
     px_pack op;
@@ -309,7 +287,7 @@ static void assemble_part(void *arg, uint32_t worker, uint32_t count)
     uint32_t begin, end;
     px_part_range((px_part){.index = worker, .count = count}, job->op.rows, 1, &begin, &end);
     for (uint32_t i = begin; i < end; i++)
-        assemble_row(job->scattered, i, job->assembled + i * row_bytes);
+        px_weight_assemble(job->scattered, i, job->assembled + i * row_bytes);
 }
 
 static void pack_part(void *arg, uint32_t worker, uint32_t count)

@@ -1,0 +1,31 @@
+/* assemble.c - see assemble.h. */
+#include "engine/model/assemble.h"
+
+#include <string.h>
+
+void px_weight_assemble(const px_weight_view *from, uint32_t row, void *out)
+{
+    unsigned char *to = out;
+    const unsigned char *data = from->data + row * from->row_bytes;
+    if (!px_weight_is_scattered(from)) {
+        memcpy(to, data, px_dtype_bytes(from->dtype, from->cols));
+        return;
+    }
+    if (from->col_bytes) {
+        size_t bytes = px_dtype_of(from->dtype)->block_bytes;
+        for (uint32_t c = 0; c < from->cols; c++)
+            memcpy(to + c * bytes, data + c * from->col_bytes, bytes);
+        return;
+    }
+    /* MXFP4: the file pairs neighbours in a byte, low nibble first; our blocks hold the first
+     * sixteen codes in low nibbles, the others in high ones, after the exponent. */
+    const unsigned char *scales = from->scales + row * from->scale_row_bytes;
+    for (uint32_t b = 0; b < from->cols / 32; b++, to += 17, data += 16) {
+        to[0] = scales[b];
+        for (int i = 0; i < 16; i += 2) {
+            unsigned char low = data[i / 2], high = data[8 + i / 2];
+            to[1 + i] = (unsigned char)((low & 0x0F) | (high & 0x0F) << 4);
+            to[2 + i] = (unsigned char)(low >> 4 | (high & 0xF0));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+/* assemble.h - a row of a weight as its type has it, however it lies in the file. */
+#ifndef PX_MODEL_ASSEMBLE_H
+#define PX_MODEL_ASSEMBLE_H
+
+#include "engine/model/arch.h"
+
+/* Copies row `row`, put together: px_dtype_bytes(view->dtype, view->cols) bytes. */
+void px_weight_assemble(const px_weight_view *view, uint32_t row, void *out);
+
+#endif
