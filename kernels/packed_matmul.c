@@ -13,6 +13,7 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     px_packing packing = (px_packing)w->layout;
     bool q8 = x->kind == PX_ACT_Q8;
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
+    assert(op->span % px_dtype_of(w->dtype)->block_elements == 0);
     uint32_t rows_most = q8 ? tiles->q8_rows : tiles->float_rows;
     uint32_t groups_most = q8 ? 1 : x->rows == 1 ? 4 : 2;
     uint32_t slice = X_SLICE_BYTES / (uint32_t)x->row_bytes / rows_most * rows_most;
@@ -21,6 +22,7 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     px_tile tile = {.w_stride = px_packed_group_bytes(packing, tiles->lanes, w->cols),
         .x_stride = x->row_bytes,
         .cols = w->cols,
+        .span = op->span ? op->span : w->cols,
         .y_stride = op->y_stride,
         .accumulate = op->accumulate};
     uint32_t begin, end, groups, rows;
@@ -36,7 +38,13 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
             for (uint32_t row = slice_begin; row < slice_end; row += rows) {
                 rows = slice_end - row < rows_most ? slice_end - row : rows_most;
                 tile.x = (const uint8_t *)x->data + row * x->row_bytes;
-                tile.y = op->y + row * op->y_stride + first;
+                tile.y = op->wide ? NULL : op->y + row * op->y_stride + first;
+                if (op->wide_rows) {
+                    tile.wide = op->wide + first;
+                    tile.wide_rows = op->wide_rows + row;
+                } else if (op->wide) {
+                    tile.wide = op->wide + row * op->y_stride + first;
+                }
                 if (q8) {
                     tiles->q8(packing, rows)(&tile);
                 } else {

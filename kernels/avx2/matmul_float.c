@@ -20,19 +20,26 @@ PX_INLINE __m256 load_weights(const px_packing packing, const uint8_t *w)
     }
 }
 
-PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
+enum { GROUPS_MAX = 4 };
+
+typedef struct span { /* columns [begin, end) */
+    uint32_t begin, end;
+} span;
+
+/* acc[group][row] = w . x over a span. */
+PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, span cols, __m256 acc[GROUPS_MAX][PX_AVX2_FLOAT_ROWS])
 {
     const size_t step = PX_AVX2_LANES * (packing == PX_PACKING_F32 ? 4 : 2);
-    const uint8_t *w = op->w, *x = op->x;
+    const uint8_t *w = op->w + cols.begin * step, *x = op->x + cols.begin * sizeof(float);
     const size_t w_stride = op->w_stride, x_stride = op->x_stride;
-    __m256 acc[4][PX_AVX2_FLOAT_ROWS];
 #pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) acc[g][r] = _mm256_setzero_ps();
     }
-    for (uint32_t c = 0; c < op->cols; c++, w += step, x += sizeof(float)) {
-        __m256 weights[4];
+    for (uint32_t c = cols.begin; c < cols.end; c++, w += step, x += sizeof(float)) {
+        __m256 weights[GROUPS_MAX];
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) weights[g] = load_weights(packing, w + g * w_stride);
 #pragma GCC unroll 8
@@ -44,11 +51,34 @@ PX_INLINE void tile(const px_packing packing, const int groups, const int rows, 
             }
         }
     }
+}
+
+PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
+{
+    const bool plain = px_tile_is_plain(op);
+    __m256 acc[GROUPS_MAX][PX_AVX2_FLOAT_ROWS];
+    px_avx2_wide wide[GROUPS_MAX][PX_AVX2_FLOAT_ROWS];
+    for (int g = 0; g < groups && !plain; g++) {
+        for (int r = 0; r < rows; r++) wide[g][r] = px_avx2_wide_zero();
+    }
+    uint32_t begin = 0;
+    do {
+        uint32_t end = op->cols - begin < op->span ? op->cols : begin + op->span;
+        sum_span(packing, groups, rows, op, (span){begin, end}, acc);
+        for (int g = 0; g < groups && !plain; g++) {
+            for (int r = 0; r < rows; r++) wide[g][r] = px_avx2_wide_add(wide[g][r], acc[g][r]);
+        }
+        begin = end;
+    } while (begin < op->cols);
 #pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            px_avx2_put(op, g, r, acc[g][r]);
+            if (plain) {
+                px_avx2_put(op, g, r, acc[g][r]);
+            } else {
+                px_avx2_put_wide(op, g, r, wide[g][r]);
+            }
         }
     }
 }

@@ -99,7 +99,13 @@ PX_INLINE void dot_s8(const int rows, const uint8_t *bytes, const uint8_t *x, si
     }
 }
 
-PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
+typedef struct span { /* blocks [begin, end) */
+    uint32_t begin, end;
+} span;
+
+/* acc[row] = w . x over a span; w moves on. */
+PX_INLINE void sum_span(const px_packing packing, const int rows, const px_tile *op, span blocks,
+    const uint8_t **weights, __m256 *acc)
 {
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
@@ -108,12 +114,12 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
     const bool k_min = packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_K_MIN;
     const size_t x_stride = op->x_stride;
     const __m256i ones = _mm256_set1_epi16(1);
-    const uint8_t *w = op->w;
-    __m256 acc[PX_AVX2_Q8_ROWS], d = _mm256_setzero_ps(), dmin = d;
+    const uint8_t *w = *weights;
+    __m256 d = _mm256_setzero_ps(), dmin = d;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_ps();
 
-    for (uint32_t block = 0; block < op->cols / 32; block++) {
+    for (uint32_t block = blocks.begin; block < blocks.end; block++) {
         const uint8_t *x = op->x + block * sizeof(px_q8_block);
         __m256 scale, sum_w, min = dmin, min_high = dmin;
         __m256i factor = ones, factor_high = ones, sums[PX_AVX2_Q8_ROWS];
@@ -175,8 +181,32 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
             }
         }
     }
+    *weights = w;
+}
+
+PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
+{
+    const bool plain = px_tile_is_plain(op);
+    const uint32_t blocks = op->cols / 32, most = op->span / 32;
+    const uint8_t *w = op->w;
+    __m256 acc[PX_AVX2_Q8_ROWS];
+    px_avx2_wide wide[PX_AVX2_Q8_ROWS];
+    for (int r = 0; r < rows && !plain; r++) wide[r] = px_avx2_wide_zero();
+    uint32_t begin = 0;
+    do {
+        uint32_t end = blocks - begin < most ? blocks : begin + most;
+        sum_span(packing, rows, op, (span){begin, end}, &w, acc);
+        for (int r = 0; r < rows && !plain; r++) wide[r] = px_avx2_wide_add(wide[r], acc[r]);
+        begin = end;
+    } while (begin < blocks);
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) px_avx2_put(op, 0, r, acc[r]);
+    for (int r = 0; r < rows; r++) {
+        if (plain) {
+            px_avx2_put(op, 0, r, acc[r]);
+        } else {
+            px_avx2_put_wide(op, 0, r, wide[r]);
+        }
+    }
 }
 
 #define TILE(name, packing, rows)                                                                  \

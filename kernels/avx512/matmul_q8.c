@@ -138,19 +138,25 @@ PX_INLINE __m512 add_scaled(__m512 acc, __m512i sum, __m512 scale, const uint8_t
     return _mm512_fmadd_ps(scaled, scale, acc);
 }
 
-PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
+typedef struct span { /* blocks [begin, end) */
+    uint32_t begin, end;
+} span;
+
+/* acc[row] = w . x over a span; w moves on. */
+PX_INLINE void sum_span(const px_packing packing, const int rows, const px_tile *op, span blocks,
+    const uint8_t **weights, __m512 *acc)
 {
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
     const bool halves = packing == PX_PACKING_S8_K || packing == PX_PACKING_S8_K_MIN;
     const bool has_min = u4 || packing == PX_PACKING_S8_MIN;
     const size_t x_stride = op->x_stride;
-    const uint8_t *w = op->w, *x = op->x;
-    __m512 acc[PX_AVX512_Q8_ROWS], d = _mm512_setzero_ps(), dmin = d;
+    const uint8_t *w = *weights, *x = op->x + blocks.begin * sizeof(px_q8_block);
+    __m512 d = _mm512_setzero_ps(), dmin = d;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) acc[r] = _mm512_setzero_ps();
 
-    for (uint32_t block = 0; block < op->cols / 32; block++, x += sizeof(px_q8_block)) {
+    for (uint32_t block = blocks.begin; block < blocks.end; block++, x += sizeof(px_q8_block)) {
         __m512i sums[PX_AVX512_Q8_ROWS];
         block_head head = {0};
         w = read_head(packing, w, block, &d, &dmin, &head);
@@ -193,8 +199,32 @@ PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
             }
         }
     }
+    *weights = w;
+}
+
+PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
+{
+    const bool plain = px_tile_is_plain(op);
+    const uint32_t blocks = op->cols / 32, most = op->span / 32;
+    const uint8_t *w = op->w;
+    __m512 acc[PX_AVX512_Q8_ROWS];
+    px_avx512_wide wide[PX_AVX512_Q8_ROWS];
+    for (int r = 0; r < rows && !plain; r++) wide[r] = px_avx512_wide_zero();
+    uint32_t begin = 0;
+    do {
+        uint32_t end = blocks - begin < most ? blocks : begin + most;
+        sum_span(packing, rows, op, (span){begin, end}, &w, acc);
+        for (int r = 0; r < rows && !plain; r++) wide[r] = px_avx512_wide_add(wide[r], acc[r]);
+        begin = end;
+    } while (begin < blocks);
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) px_avx512_put(op, 0, r, acc[r]);
+    for (int r = 0; r < rows; r++) {
+        if (plain) {
+            px_avx512_put(op, 0, r, acc[r]);
+        } else {
+            px_avx512_put_wide(op, 0, r, wide[r]);
+        }
+    }
 }
 
 #define TILE(name, packing, rows)                                                                  \
