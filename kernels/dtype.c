@@ -14,6 +14,7 @@ static const px_dtype_traits traits[PX_DTYPE_COUNT] = {
     [PX_F16] = {"f16", 1, 2},
     [PX_BF16] = {"bf16", 1, 2},
     [PX_F8_E4M3] = {"f8_e4m3", 1, 1},
+    [PX_F8_E5M2] = {"f8_e5m2", 1, 1},
     [PX_Q8_0] = {"q8_0", 32, 34},
     [PX_Q4_0] = {"q4_0", 32, 18},
     [PX_Q4_1] = {"q4_1", 32, 20},
@@ -27,9 +28,16 @@ static const px_dtype_traits traits[PX_DTYPE_COUNT] = {
     [PX_IQ4_NL] = {"iq4_nl", 32, 18},
     [PX_IQ4_XS] = {"iq4_xs", 256, 136},
     [PX_MXFP4] = {"mxfp4", 32, 17},
+    [PX_SCALED_F8] = {"scaled_f8", 32, 36},
+    [PX_SCALED_F16] = {"scaled_f16", 32, 68},
+    [PX_SCALED_U4] = {"scaled_u4", 32, 21},
     [PX_I32] = {"i32", 1, 4},
     [PX_I64] = {"i64", 1, 8},
     [PX_U8] = {"u8", 1, 1},
+    [PX_F8_E8M0] = {"f8_e8m0", 1, 1},
+    [PX_I8] = {"i8", 1, 1},
+    [PX_I16] = {"i16", 1, 2},
+    [PX_F64] = {"f64", 1, 8},
 };
 
 const px_dtype_traits *px_dtype_of(px_dtype dtype)
@@ -134,6 +142,38 @@ static void put_u16(void *to, size_t index, uint16_t value)
     memcpy((uint8_t *)to + index * sizeof value, &value, sizeof value);
 }
 
+/* OCP 8-bit float, E5M2: the upper half of a float16. */
+static float f8_e5m2_to_f32(uint8_t byte)
+{
+    return px_f16_to_f32((uint16_t)(byte << 8));
+}
+
+/* A power of two with bias 127; 255 is NaN. */
+static float f8_e8m0_to_f32(uint8_t byte)
+{
+    if (byte == 255) return f32_of_bits(0x7fc00000);
+    return f32_of_bits(byte ? (uint32_t)byte << 23 : 0x00400000);
+}
+
+static void scaled_to_f32(px_dtype dtype, const uint8_t *block, float *to, size_t elements)
+{
+    for (size_t i = 0; i < elements; i += 32, block += px_dtype_of(dtype)->block_bytes) {
+        float scale;
+        memcpy(&scale, block, sizeof scale);
+        const uint8_t *codes = block + sizeof scale;
+        for (size_t k = 0; k < 32; k++) {
+            float code;
+            if (dtype == PX_SCALED_F8)
+                code = f8_e4m3_to_f32(codes[k]);
+            else if (dtype == PX_SCALED_F16)
+                code = px_f16_to_f32(u16_at(codes, k));
+            else /* after the zero */
+                code = (float)((codes[1 + k / 2] >> (k % 2 * 4) & 15) - codes[0]);
+            to[i + k] = scale * code;
+        }
+    }
+}
+
 static void blocks_to_f32(px_dtype dtype, const uint8_t *from, float *to, size_t elements)
 {
     px_block_unpack unpack = px_block_unpack_of(dtype);
@@ -168,6 +208,15 @@ void px_dtype_to_f32(px_dtype dtype, const void *from, float *to, size_t element
     case PX_F8_E4M3:
         for (size_t i = 0; i < elements; i++) to[i] = f8_e4m3_to_f32(bytes[i]);
         break;
+    case PX_F8_E5M2:
+        for (size_t i = 0; i < elements; i++) to[i] = f8_e5m2_to_f32(bytes[i]);
+        break;
+    case PX_F8_E8M0:
+        for (size_t i = 0; i < elements; i++) to[i] = f8_e8m0_to_f32(bytes[i]);
+        break;
+    case PX_SCALED_F8:
+    case PX_SCALED_F16:
+    case PX_SCALED_U4: scaled_to_f32(dtype, from, to, elements); break;
     default: blocks_to_f32(dtype, from, to, elements);
     }
 }

@@ -1,7 +1,15 @@
 /* dtype.h - the number formats weights, activations and KV may have, and their exact meaning.
  *
  * Source: ggml's block formats as the GGUF specification and gguf-py describe them; safetensors'
- * F8_E4M3 (OCP 8-bit float). The golden bytes are in tests/golden.
+ * F8_E4M3 and F8_E5M2 (OCP 8-bit floats). The golden bytes are in tests/golden.
+ *
+ * The scaled formats stand in no file. Models whose codes and scales are separate tensors (F8 with
+ * scales, GPTQ, AWQ) are put together in them while loading, exactly; a block is 32 elements:
+ *
+ *   SCALED_F8   { f32 scale; e4m3 code[32] }          value = scale * code
+ *   SCALED_F16  { f32 scale; f16 code[32] }           value = scale * code
+ *   SCALED_U4   { f32 scale; u8 zero; u8 pair[16] }   value = scale * (code - zero)
+ *                                                     byte i: codes 2 i (low), 2 i + 1 (high)
  */
 #ifndef PX_KERNELS_DTYPE_H
 #define PX_KERNELS_DTYPE_H
@@ -15,6 +23,7 @@ typedef enum px_dtype {
     PX_F16,
     PX_BF16,
     PX_F8_E4M3,
+    PX_F8_E5M2,
     PX_Q8_0,
     PX_Q4_0,
     PX_Q4_1,
@@ -28,9 +37,16 @@ typedef enum px_dtype {
     PX_IQ4_NL,
     PX_IQ4_XS,
     PX_MXFP4,
-    PX_I32,
-    PX_I64, /* indices in files; no arithmetic */
-    PX_U8,  /* parts of other formats in files; no arithmetic */
+    PX_SCALED_F8,
+    PX_SCALED_F16,
+    PX_SCALED_U4,
+    PX_I32, /* from here on: parts of other formats and indices in files, not weights */
+    PX_I64,
+    PX_U8,
+    PX_F8_E8M0, /* scales that are powers of two */
+    PX_I8,
+    PX_I16,
+    PX_F64,
     PX_DTYPE_COUNT
 } px_dtype;
 

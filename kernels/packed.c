@@ -11,7 +11,8 @@ px_packing px_packing_of(px_dtype dtype)
     switch (dtype) {
     case PX_F32: return PX_PACKING_F32;
     case PX_F16: return PX_PACKING_F16;
-    case PX_F8_E4M3: return PX_PACKING_F16; /* a subset of float16 */
+    case PX_F8_E4M3: return PX_PACKING_F16; /* subsets of float16 */
+    case PX_F8_E5M2: return PX_PACKING_F16;
     case PX_BF16: return PX_PACKING_BF16;
     case PX_Q4_0: return PX_PACKING_U4;
     case PX_Q4_1: return PX_PACKING_U4_MIN;
@@ -20,7 +21,10 @@ px_packing px_packing_of(px_dtype dtype)
     case PX_Q5_0: return PX_PACKING_S8;
     case PX_IQ4_NL: return PX_PACKING_S8;
     case PX_Q5_1: return PX_PACKING_S8_MIN;
-    case PX_MXFP4: return PX_PACKING_S8_F32; /* its scales pass the range of float16 */
+    case PX_MXFP4: return PX_PACKING_FP4;
+    case PX_SCALED_U4: return PX_PACKING_SCALED_U4;
+    case PX_SCALED_F8: return PX_PACKING_SCALED_F8;
+    case PX_SCALED_F16: return PX_PACKING_SCALED_F16;
     case PX_Q3_K: return PX_PACKING_S8_K;
     case PX_Q6_K: return PX_PACKING_S8_K;
     case PX_IQ4_XS: return PX_PACKING_S8_K;
@@ -28,6 +32,22 @@ px_packing px_packing_of(px_dtype dtype)
     case PX_Q5_K: return PX_PACKING_S8_K_MIN;
     default: assert(!"a type with arithmetic"); return PX_PACKING_FILE;
     }
+}
+
+bool px_packing_takes_floats(px_packing packing)
+{
+    switch (packing) {
+    case PX_PACKING_F32:
+    case PX_PACKING_F16:
+    case PX_PACKING_BF16: return true;
+    default: return px_packing_is_scaled(packing);
+    }
+}
+
+bool px_packing_is_scaled(px_packing packing)
+{
+    return packing == PX_PACKING_FP4 || packing == PX_PACKING_SCALED_U4 ||
+           packing == PX_PACKING_SCALED_F8 || packing == PX_PACKING_SCALED_F16;
 }
 
 /* Columns and bytes for each lane of a unit. */
@@ -42,9 +62,12 @@ static const struct {
     [PX_PACKING_U4_K] = {256, 4 + 8 * (2 + 2 + 16)},
     [PX_PACKING_S8] = {32, 2 + 2 + 32},
     [PX_PACKING_S8_MIN] = {32, 4 + 2 + 32},
-    [PX_PACKING_S8_F32] = {32, 4 + 2 + 32},
     [PX_PACKING_S8_K] = {256, 2 + 8 * (2 + 4 + 32)},
     [PX_PACKING_S8_K_MIN] = {256, 4 + 8 * (4 + 4 + 32)},
+    [PX_PACKING_FP4] = {32, 1 + 16},
+    [PX_PACKING_SCALED_U4] = {32, 4 + 1 + 16},
+    [PX_PACKING_SCALED_F8] = {32, 4 + 32},
+    [PX_PACKING_SCALED_F16] = {32, 4 + 64},
 };
 
 size_t px_packed_group_bytes(px_packing packing, uint32_t lanes, uint32_t cols)
@@ -221,16 +244,11 @@ static void put_s8(uint8_t *to, uint32_t lanes, uint32_t lane, px_packing packin
 {
     px_block parts;
     px_block_unpack_of(dtype)(block, &parts);
-    if (packing == PX_PACKING_S8_F32) {
-        memcpy(to + 4 * (size_t)lane, parts.scale, 4);
-        to += 4 * (size_t)lanes;
-    } else {
-        put_f16(to, lane, parts.scale[0]);
+    put_f16(to, lane, parts.scale[0]);
+    to += 2 * (size_t)lanes;
+    if (packing == PX_PACKING_S8_MIN) {
+        put_f16(to, lane, -parts.min[0]);
         to += 2 * (size_t)lanes;
-        if (packing == PX_PACKING_S8_MIN) {
-            put_f16(to, lane, -parts.min[0]);
-            to += 2 * (size_t)lanes;
-        }
     }
     put_s16(to, lane, sum_of(parts.quants, 32));
     put_bytes(to + 2 * (size_t)lanes, lanes, lane, parts.quants);
@@ -258,34 +276,10 @@ static void put_block(uint8_t *to, uint32_t lanes, uint32_t lane, px_packing pac
 
 /* --- whole groups ----------------------------------------------------------------------------- */
 
-static void put_floats(
-    uint8_t *to, uint32_t lanes, uint32_t lane, const px_pack *op, const uint8_t *from)
-{
-    if (op->dtype == PX_F8_E4M3) {
-        for (uint32_t c = 0; c < op->cols; c++) {
-            float value;
-            px_dtype_to_f32(PX_F8_E4M3, from + c, &value, 1);
-            put_f16(to + (size_t)c * lanes * 2, lane, value);
-        }
-    } else if (op->dtype == PX_F32) {
-        for (uint32_t c = 0; c < op->cols; c++) {
-            memcpy(to + ((size_t)c * lanes + lane) * 4, from + (size_t)c * 4, 4);
-        }
-    } else {
-        for (uint32_t c = 0; c < op->cols; c++) {
-            put_u16(to + (size_t)c * lanes * 2, lane, from + (size_t)c * 2);
-        }
-    }
-}
-
 static void put_row(
     uint8_t *to, uint32_t lanes, uint32_t lane, const px_pack *op, const uint8_t *from)
 {
     px_packing packing = px_packing_of(op->dtype);
-    if (units[packing].cols == 1) {
-        put_floats(to, lanes, lane, op, from);
-        return;
-    }
     const px_dtype_traits *traits = px_dtype_of(op->dtype);
     assert(units[packing].cols == traits->block_elements);
     for (uint32_t c = 0; c < op->cols; c += traits->block_elements) {
@@ -313,9 +307,13 @@ void px_packed_fill(const px_pack *op, uint32_t lanes, px_part part)
         uint32_t first = group * lanes;
         uint32_t count = op->rows - first < lanes ? op->rows - first : lanes;
         if (count < lanes) memset(to, 0, group_bytes);
+        const uint8_t *from = (const uint8_t *)op->from + first * op->from_row_bytes;
+        if (px_packing_takes_floats(packing)) {
+            px_packed_put_floats(op, from, count, to, lanes);
+            continue;
+        }
         for (uint32_t lane = 0; lane < count; lane++) {
-            put_row(to, lanes, lane, op,
-                (const uint8_t *)op->from + (first + lane) * op->from_row_bytes);
+            put_row(to, lanes, lane, op, from + lane * op->from_row_bytes);
         }
     }
 }

@@ -6,7 +6,10 @@
  *   F32, F16, BF16  unit of 1:   { value[lanes] }
  *   U4, S8          unit of 32:  { f16 scale[lanes]; s16 sum[lanes]; quants }
  *   U4_MIN, S8_MIN  unit of 32:  { f16 scale[lanes]; f16 min[lanes]; s16 sum[lanes]; quants }
- *   S8_F32          unit of 32:  { f32 scale[lanes]; s16 sum[lanes]; quants }
+ *   FP4             unit of 32:  { e8m0 scale[lanes]; codes }
+ *   SCALED_U4       unit of 32:  { f32 scale[lanes]; u8 zero[lanes]; codes }
+ *   SCALED_F8       unit of 32:  { f32 scale[lanes]; e4m3 value[32][lanes] }
+ *   SCALED_F16      unit of 32:  { f32 scale[lanes]; f16 value[32][lanes] }
  *   U4_K            unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 of
  *                                  { u8 scale[lanes]; u8 min[lanes]; s16 sum[lanes]; quants } }
  *   S8_K            unit of 256: { f16 d[lanes]; 8 of
@@ -17,13 +20,17 @@
  *
  *   quants of S8: { s8 quant[8][lanes][4] }: step s holds columns 4 s .. 4 s + 3 of the 32
  *   quants of U4: { u8 pair[4][lanes][4] }: low nibbles are step 2 j, high nibbles step 2 j + 1
+ *   codes:        { u32 eight[4][lanes] }: nibble k of word j is column 8 j + k
  *   sum:          of the 32 quants, in K each times its scale
  *
  *   value = scale * quant + min                       U4_MIN, S8_MIN
- *   value = scale * quant, in U4 scale * (quant - 8)  U4, S8, S8_F32
+ *   value = scale * quant, in U4 scale * (quant - 8)  U4, S8
+ *   value = scale * e2m1(code) as in dtype.h          FP4
+ *   value = scale * (code - zero), scale * value      SCALED
  *   value = d * scale * quant - dmin * min            K; [2]: for columns 0-15 and 16-31
  *
- * Rows past the last are zero. Every block format becomes one of these exactly.
+ * Rows past the last are zero. Every block format becomes one of these exactly (but a NaN of E4M3
+ * counts as 480 in SCALED_F8: no weight is one).
  *
  * Activations, PX_ACT_Q8: blocks of 32 columns, each a px_q8_block: x ~ scale * quant + zero with
  * the zero in the middle of the block's range. A block with one large value, as the residual
@@ -53,18 +60,28 @@ typedef enum px_packing {
     PX_PACKING_U4_K,
     PX_PACKING_S8,
     PX_PACKING_S8_MIN,
-    PX_PACKING_S8_F32,
     PX_PACKING_S8_K,
     PX_PACKING_S8_K_MIN,
+    PX_PACKING_FP4,
+    PX_PACKING_SCALED_U4,
+    PX_PACKING_SCALED_F8,
+    PX_PACKING_SCALED_F16,
     PX_PACKING_COUNT
 } px_packing;
 
 px_packing px_packing_of(px_dtype dtype);
+/* Are its products made of float32 activations? Else of PX_ACT_Q8. */
+bool px_packing_takes_floats(px_packing packing);
+/* FP4 or SCALED: codes with a scale, of those that take floats. */
+bool px_packing_is_scaled(px_packing packing);
 /* Bytes of one group of `lanes` rows. */
 size_t px_packed_group_bytes(px_packing packing, uint32_t lanes, uint32_t cols);
 size_t px_packed_bytes(px_dtype dtype, uint32_t lanes, uint32_t rows, uint32_t cols);
 /* This part's groups; part 0 describes the matrix, layout = packing. */
 void px_packed_fill(const px_pack *op, uint32_t lanes, px_part part);
+/* One group of a packing that takes floats: `count` rows from `from` on into lanes 0, 1, ... */
+void px_packed_put_floats(
+    const px_pack *op, const uint8_t *from, uint32_t count, uint8_t *to, uint32_t lanes);
 
 typedef struct px_q8_block {
     int8_t quant[32]; /* -127..127 */
@@ -101,10 +118,12 @@ typedef void (*px_tile_fn)(const px_tile *op);
 
 typedef struct px_tiles {
     uint32_t lanes;
-    uint32_t q8_rows, float_rows;                        /* most rows of x in a tile */
+    uint32_t q8_rows, float_rows; /* most rows of x in a tile; float_rows of `scaled` too */
     px_tile_fn (*q8)(px_packing packing, uint32_t rows); /* one group */
     /* `groups` is 1 or 2 with any rows, or 4 with one row */
     px_tile_fn (*floats)(px_packing packing, uint32_t groups, uint32_t rows);
+    /* `groups` is 1 with any rows, or 4 with one row */
+    px_tile_fn (*scaled)(px_packing packing, uint32_t groups, uint32_t rows);
 } px_tiles;
 
 void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part);

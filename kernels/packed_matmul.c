@@ -11,11 +11,11 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     const px_matrix *w = op->w;
     const px_act *x = op->x;
     px_packing packing = (px_packing)w->layout;
-    bool q8 = x->kind == PX_ACT_Q8;
+    bool q8 = x->kind == PX_ACT_Q8, scaled = px_packing_is_scaled(packing);
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
     assert(op->span % px_dtype_of(w->dtype)->block_elements == 0);
     uint32_t rows_most = q8 ? tiles->q8_rows : tiles->float_rows;
-    uint32_t groups_most = q8 ? 1 : x->rows == 1 ? 4 : 2;
+    uint32_t groups_most = q8 ? 1 : x->rows == 1 ? 4 : scaled ? 1 : 2;
     uint32_t slice = X_SLICE_BYTES / (uint32_t)x->row_bytes / rows_most * rows_most;
     if (slice == 0) slice = rows_most;
 
@@ -47,6 +47,8 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
                 }
                 if (q8) {
                     tiles->q8(packing, rows)(&tile);
+                } else if (scaled) {
+                    tiles->scaled(packing, groups, rows)(&tile);
                 } else {
                     tiles->floats(packing, groups, rows)(&tile);
                 }

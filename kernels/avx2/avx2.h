@@ -31,6 +31,7 @@ void px_avx2_attention(const px_attention *op, px_part part);
 
 px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t rows);
 px_tile_fn px_avx2_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
+px_tile_fn px_avx2_scaled_tile(px_packing packing, uint32_t groups, uint32_t rows);
 
 /* --- vector helpers --------------------------------------------------------------------------- */
 

@@ -140,8 +140,6 @@ PX_INLINE void sum_span(const px_packing packing, const int rows, const px_tile 
                 min = _mm256_mul_ps(dmin, load_u8(w)), w += L;
                 min_high = _mm256_mul_ps(dmin, load_u8(w)), w += L;
             }
-        } else if (packing == PX_PACKING_S8_F32) {
-            scale = _mm256_loadu_ps((const float *)w), w += 4 * L;
         } else {
             scale = load_f16(w), w += 2 * L;
             if (packing == PX_PACKING_U4) min = _mm256_mul_ps(scale, _mm256_set1_ps(-8));
@@ -229,7 +227,6 @@ TILES(u4_min, PX_PACKING_U4_MIN)
 TILES(u4_k, PX_PACKING_U4_K)
 TILES(s8, PX_PACKING_S8)
 TILES(s8_min, PX_PACKING_S8_MIN)
-TILES(s8_f32, PX_PACKING_S8_F32)
 TILES(s8_k, PX_PACKING_S8_K)
 TILES(s8_k_min, PX_PACKING_S8_K_MIN)
 
@@ -241,7 +238,6 @@ px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t rows)
         [PX_PACKING_U4_K] = ROW(u4_k),
         [PX_PACKING_S8] = ROW(s8),
         [PX_PACKING_S8_MIN] = ROW(s8_min),
-        [PX_PACKING_S8_F32] = ROW(s8_f32),
         [PX_PACKING_S8_K] = ROW(s8_k),
         [PX_PACKING_S8_K_MIN] = ROW(s8_k_min),
     };

@@ -5,12 +5,7 @@
 
 px_act_kind px_avx2_act_kind(px_dtype weights)
 {
-    switch (px_packing_of(weights)) {
-    case PX_PACKING_F32:
-    case PX_PACKING_F16:
-    case PX_PACKING_BF16: return PX_ACT_F32;
-    default: return PX_ACT_Q8;
-    }
+    return px_packing_takes_floats(px_packing_of(weights)) ? PX_ACT_F32 : PX_ACT_Q8;
 }
 
 size_t px_avx2_act_row_bytes(px_act_kind kind, uint32_t cols)

@@ -17,6 +17,7 @@ const px_kernels *px_avx512_table(void);
 
 px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t rows);
 px_tile_fn px_avx512_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
+px_tile_fn px_avx512_scaled_tile(px_packing packing, uint32_t groups, uint32_t rows);
 
 /* A sum of spans in every lane. */
 typedef struct px_avx512_wide {

@@ -119,7 +119,6 @@ PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, u
         }
         out->zero = _mm512_mul_ps(*d, _mm512_cvtepi32_ps(_mm512_loadu_si512(w))), w += 4 * L;
         return w;
-    case PX_PACKING_S8_F32: out->scale = _mm512_loadu_ps(w), w += 4 * L; break;
     default: out->scale = load_f16(w), w += 2 * L;
     }
     if (packing == PX_PACKING_U4) out->min = _mm512_mul_ps(out->scale, _mm512_set1_ps(-8));
@@ -251,7 +250,6 @@ TILES(u4_min, PX_PACKING_U4_MIN)
 TILES(u4_k, PX_PACKING_U4_K)
 TILES(s8, PX_PACKING_S8)
 TILES(s8_min, PX_PACKING_S8_MIN)
-TILES(s8_f32, PX_PACKING_S8_F32)
 TILES(s8_k, PX_PACKING_S8_K)
 TILES(s8_k_min, PX_PACKING_S8_K_MIN)
 
@@ -263,7 +261,6 @@ px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t rows)
         [PX_PACKING_U4_K] = ROWS(u4_k),
         [PX_PACKING_S8] = ROWS(s8),
         [PX_PACKING_S8_MIN] = ROWS(s8_min),
-        [PX_PACKING_S8_F32] = ROWS(s8_f32),
         [PX_PACKING_S8_K] = ROWS(s8_k),
         [PX_PACKING_S8_K_MIN] = ROWS(s8_k_min),
     };

@@ -1,8 +1,9 @@
 /* test_matmul.c - products of every weight type, backend and ragged shape against scalar. */
 #include "kernels_test.h"
 
-static const px_dtype dtypes[] = {PX_F32, PX_F16, PX_BF16, PX_F8_E4M3, PX_Q8_0, PX_Q4_0, PX_Q4_1,
-    PX_Q5_0, PX_Q5_1, PX_Q2_K, PX_Q3_K, PX_Q4_K, PX_Q5_K, PX_Q6_K, PX_IQ4_NL, PX_IQ4_XS, PX_MXFP4};
+static const px_dtype dtypes[] = {PX_F32, PX_F16, PX_BF16, PX_F8_E4M3, PX_F8_E5M2, PX_Q8_0, PX_Q4_0,
+    PX_Q4_1, PX_Q5_0, PX_Q5_1, PX_Q2_K, PX_Q3_K, PX_Q4_K, PX_Q5_K, PX_Q6_K, PX_IQ4_NL, PX_IQ4_XS,
+    PX_MXFP4, PX_SCALED_F8, PX_SCALED_F16, PX_SCALED_U4};
 enum { DTYPES = sizeof dtypes / sizeof *dtypes };
 
 /* A weight matrix as a file would hold it: random bytes where any bytes are legal quants, scales
@@ -18,6 +19,18 @@ static void put_half(unsigned char *at, float value)
 {
     uint16_t half = px_f32_to_f16(value);
     memcpy(at, &half, 2);
+}
+
+/* A float32 scale, and codes that are numbers of ordinary size. */
+static void fill_scaled(px_dtype dtype, unsigned char *block, unsigned *seed)
+{
+    float scale = 0.1f * (1.5f + random_float(seed));
+    memcpy(block, &scale, sizeof scale);
+    if (dtype == PX_SCALED_U4) block[4] %= 17;
+    for (int i = 0; i < 32 && dtype == PX_SCALED_F8; i++) block[4 + i] &= 0xbf; /* never NaN */
+    for (int i = 0; i < 32 && dtype == PX_SCALED_F16; i++) {
+        put_half(block + 4 + 2 * i, random_float(seed));
+    }
 }
 
 /* The float16 fields of a block, by type: what random bytes must not fill. */
@@ -44,6 +57,10 @@ static void fill_scales(px_dtype dtype, unsigned char *block, unsigned *seed)
         block[0] = (unsigned char)(120 + *seed % 8);
         return;
     }
+    if (dtype == PX_SCALED_F8 || dtype == PX_SCALED_F16 || dtype == PX_SCALED_U4) {
+        fill_scaled(dtype, block, seed);
+        return;
+    }
     for (int i = 0; i < 2; i++) {
         float size = fields[dtype].size * (1.5f + random_float(seed));
         if (fields[dtype].at[i] >= 0) put_half(block + fields[dtype].at[i], size);
@@ -67,7 +84,7 @@ static file_matrix make_weights(px_dtype dtype, uint32_t rows, uint32_t cols)
         for (uint32_t c = 0; c < cols; c += traits->block_elements, block += traits->block_bytes) {
             if (traits->block_elements > 1) {
                 fill_scales(dtype, block, &seed);
-            } else if (dtype == PX_F8_E4M3) {
+            } else if (dtype == PX_F8_E4M3 || dtype == PX_F8_E5M2) {
                 *block &= 0xbf; /* below 2, never NaN */
             } else {
                 float value = random_float(&seed);
