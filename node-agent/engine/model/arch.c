@@ -28,6 +28,8 @@ const px_role_traits *px_role_of(px_role role)
         [PX_ROLE_KV_DOWN] = {"KV latent", PX_AXIS_LATENT_DOWN, PX_AXIS_HIDDEN},
         [PX_ROLE_KV_DOWN_NORM] = {"KV latent norm", PX_AXIS_LATENT_KV, PX_AXIS_ONE},
         [PX_ROLE_KV_UP] = {"keys and values of the latent", PX_AXIS_LATENT_UP, PX_AXIS_LATENT_KV},
+        [PX_ROLE_Q_DOWN_BIAS] = {"query latent bias", PX_AXIS_LATENT_Q, PX_AXIS_ONE},
+        [PX_ROLE_KV_DOWN_BIAS] = {"KV latent bias", PX_AXIS_LATENT_DOWN, PX_AXIS_ONE},
         [PX_ROLE_Q_BIAS] = {"query bias", PX_AXIS_Q, PX_AXIS_ONE},
         [PX_ROLE_K_BIAS] = {"key bias", PX_AXIS_K, PX_AXIS_ONE},
         [PX_ROLE_V_BIAS] = {"value bias", PX_AXIS_V, PX_AXIS_ONE},
@@ -50,6 +52,9 @@ const px_role_traits *px_role_of(px_role role)
         [PX_ROLE_SHARED_GATE] = {"shared expert's gate", PX_AXIS_FFN_SHARED, PX_AXIS_HIDDEN},
         [PX_ROLE_SHARED_UP] = {"shared expert's up", PX_AXIS_FFN_SHARED, PX_AXIS_HIDDEN},
         [PX_ROLE_SHARED_DOWN] = {"shared expert's down", PX_AXIS_HIDDEN, PX_AXIS_FFN_SHARED},
+        [PX_ROLE_SHARED_GATE_BIAS] = {"shared gate bias", PX_AXIS_FFN_SHARED, PX_AXIS_ONE},
+        [PX_ROLE_SHARED_UP_BIAS] = {"shared up bias", PX_AXIS_FFN_SHARED, PX_AXIS_ONE},
+        [PX_ROLE_SHARED_DOWN_BIAS] = {"shared down bias", PX_AXIS_HIDDEN, PX_AXIS_ONE},
         [PX_ROLE_SHARED_WEIGHT] = {"shared expert's weight", PX_AXIS_ONE, PX_AXIS_HIDDEN},
         [PX_ROLE_EXPERT_GATE] = {"expert gate", PX_AXIS_FFN_EXPERT, PX_AXIS_HIDDEN},
         [PX_ROLE_EXPERT_UP] = {"expert up", PX_AXIS_FFN_EXPERT, PX_AXIS_HIDDEN},
@@ -131,6 +136,9 @@ static bool has_mlp_weight(const px_arch *arch, px_role role, bool routed)
     case PX_ROLE_SHARED_GATE:
     case PX_ROLE_SHARED_UP:
     case PX_ROLE_SHARED_DOWN: return routed && experts->shared_ffn;
+    case PX_ROLE_SHARED_GATE_BIAS:
+    case PX_ROLE_SHARED_UP_BIAS:
+    case PX_ROLE_SHARED_DOWN_BIAS: return routed && experts->shared_ffn && experts->shared_biases;
     case PX_ROLE_SHARED_WEIGHT: return routed && experts->shared_weight;
     case PX_ROLE_EXPERT_GATE_BIAS:
     case PX_ROLE_EXPERT_UP_BIAS:
@@ -157,6 +165,8 @@ bool px_arch_has(const px_arch *arch, px_role role, uint32_t layer)
     case PX_ROLE_KV_DOWN:
     case PX_ROLE_KV_DOWN_NORM:
     case PX_ROLE_KV_UP: return arch->latent.kv_rank != 0;
+    case PX_ROLE_Q_DOWN_BIAS: return arch->latent.q_rank && arch->latent.biases;
+    case PX_ROLE_KV_DOWN_BIAS: return arch->latent.kv_rank && arch->latent.biases;
     case PX_ROLE_Q_BIAS:
     case PX_ROLE_K_BIAS:
     case PX_ROLE_V_BIAS: return arch->qkv_bias;
@@ -176,6 +186,9 @@ static px_status read_sizes(const px_config *config, px_arch *arch)
 {
     PX_TRY(px_config_u32(config, (px_key){"hidden_size", "embedding_length"}, &arch->hidden));
     PX_TRY(px_config_u32(config, (px_key){"num_hidden_layers", "block_count"}, &arch->layer_count));
+    uint32_t predictors = 0; /* layers that guess further tokens follow the model's own in a GGUF */
+    PX_TRY(px_config_u32(config, (px_key){NULL, "nextn_predict_layers"}, &predictors));
+    if (predictors < arch->layer_count) arch->layer_count -= predictors;
     PX_TRY(px_config_u32(config, (px_key){"vocab_size", NULL}, &arch->vocabulary));
     PX_TRY(px_config_u32(
         config, (px_key){"max_position_embeddings", "context_length"}, &arch->context));
@@ -235,25 +248,6 @@ static px_status check_sizes(const px_arch *arch)
     return px_ok();
 }
 
-static px_status read_activation(const px_config *config, px_arch *arch)
-{
-    static const struct {
-        const char *name;
-        px_activation activation;
-    } known[] = {{"silu", PX_SILU}, {"swish", PX_SILU}, {"gelu_pytorch_tanh", PX_GELU_TANH},
-        {"gelu_new", PX_GELU_TANH}, {"gelu", PX_GELU_ERF}};
-    const json_t *value = json_object_get(config->json, "hidden_activation");
-    if (!json_is_string(value)) value = json_object_get(config->json, "hidden_act");
-    const char *name = json_string_value(value);
-    if (!name) return px_ok();
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (strcmp(known[i].name, name) != 0) continue;
-        arch->activation = known[i].activation;
-        return px_ok();
-    }
-    return px_fail(PX_UNIMPLEMENTED, "activation '%.60s' is not supported", name);
-}
-
 static px_status read_rope(const px_config *config, px_arch *arch)
 {
     px_rope_settings rope;
@@ -265,21 +259,44 @@ static px_status read_rope(const px_config *config, px_arch *arch)
             PX_INVALID_ARGUMENT, "RoPE over %u elements of a head of %u", dims, arch->head_k);
     PX_TRY(px_rope_freqs_make(&rope.scaling, rope.theta, dims, &arch->ropes[0]));
     double extended = rope.scaling.original_context * rope.scaling.factor;
-    if (rope.scaling.kind == PX_ROPE_YARN && extended > arch->context && extended < 1 << 28)
+    bool extends = rope.scaling.kind == PX_ROPE_YARN || rope.scaling.kind == PX_ROPE_DYNAMIC;
+    if (extends && extended > arch->context && extended < 1 << 28)
         arch->context = (uint32_t)extended;
     return px_ok();
+}
+
+/* What a file puts for "model." shows in its embedding's name: older wrappers have the second,
+ * newer ones the third form. */
+static const char *find_prefix(const px_model_file *file)
+{
+    static const char *const prefixes[] = {
+        "model.", "language_model.model.", "model.language_model.", ""};
+    char name[64];
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[i]);
+        if (px_model_file_tensor(file, name)) return prefixes[i];
+    }
+    return prefixes[0];
+}
+
+static const px_tensor *tensor_of(const px_arch *arch, const px_model_file *file, px_role role)
+{
+    px_weight_view view;
+    px_status status = px_arch_find(arch, file, (px_weight_id){.role = role}, &view);
+    return status.code == PX_NOT_FOUND ? NULL : view.tensor;
 }
 
 /* The vocabulary of a GGUF and the tying of most models show in the tensors alone. */
 static px_status read_from_tensors(const px_config *config, px_arch *arch)
 {
-    const px_name *embed = px_family_name(arch->family, arch->from_gguf, PX_ROLE_EMBED, 0);
-    const px_name *output = px_family_name(arch->family, arch->from_gguf, PX_ROLE_OUTPUT, 0);
-    const px_tensor *table = px_model_file_tensor(config->file, embed->pattern);
-    if (!table)
-        return px_fail(PX_NOT_FOUND, "tensor '%s' (token embedding) is missing", embed->pattern);
+    if (!arch->from_gguf) arch->tensor_prefix = find_prefix(config->file);
+    const px_tensor *table = tensor_of(arch, config->file, PX_ROLE_EMBED);
+    if (!table) {
+        px_weight_view view;
+        return px_arch_find(arch, config->file, (px_weight_id){.role = PX_ROLE_EMBED}, &view);
+    }
     if (!arch->vocabulary && table->dims == 2) arch->vocabulary = (uint32_t)table->shape[0];
-    arch->tied = !px_model_file_tensor(config->file, output->pattern);
+    arch->tied = !tensor_of(arch, config->file, PX_ROLE_OUTPUT);
     return px_config_bool(config, (px_key){"tie_word_embeddings", NULL}, &arch->tied);
 }
 
@@ -308,29 +325,37 @@ static px_status check_ends(const px_arch *arch)
     return px_ok();
 }
 
+static px_status read_all(px_config *config, px_arch *arch)
+{
+    PX_TRY(px_family_find(config, &arch->family));
+    PX_TRY(read_title(config, arch));
+    PX_TRY(read_sizes(config, arch));
+    PX_TRY(read_from_tensors(config, arch));
+    PX_TRY(check_sizes(arch));
+    PX_TRY(px_family_activation(config, "hidden_act", arch));
+    PX_TRY(read_rope(config, arch));
+    arch->attn_scale = (float)(1 / sqrt(arch->head_k));
+    PX_TRY(px_config_ends(config, PX_ARCH_EOS_MAX, arch->eos_ids, &arch->eos_count));
+    PX_TRY(check_ends(arch));
+    PX_TRY(px_config_begin(config, &arch->bos_id));
+    arch->experts = (px_experts){.groups = 1, .groups_used = 1, .scale = 1};
+    PX_TRY(arch->family->describe(config, arch));
+    px_family_routed_layers(config, arch);
+    PX_TRY(px_config_f32(config, (px_key){NULL, "attention.scale"}, &arch->attn_scale));
+    PX_TRY(check_experts(&arch->experts));
+    /* RoPE has no hard end, and tiny models state contexts that are shorter than any prompt. */
+    if (arch->context < CONTEXT_MIN) arch->context = CONTEXT_MIN;
+    return px_ok();
+}
+
 px_status px_arch_read(const px_model_file *file, px_arch *out)
 {
     px_config config;
     PX_TRY(px_config_open(file, &config));
     *out = (px_arch){.from_gguf = config.gguf != NULL, .embed_scale = 1, .activation = PX_SILU};
-    px_arch *arch = out;
-    PX_TRY(px_family_find(&config, &arch->family));
-    PX_TRY(read_title(&config, arch));
-    PX_TRY(read_sizes(&config, arch));
-    PX_TRY(read_from_tensors(&config, arch));
-    PX_TRY(check_sizes(arch));
-    PX_TRY(read_activation(&config, arch));
-    PX_TRY(read_rope(&config, arch));
-    arch->attn_scale = (float)(1 / sqrt(arch->head_k));
-    PX_TRY(px_config_ends(&config, PX_ARCH_EOS_MAX, arch->eos_ids, &arch->eos_count));
-    PX_TRY(check_ends(arch));
-    PX_TRY(px_config_begin(&config, &arch->bos_id));
-    arch->experts = (px_experts){.groups = 1, .groups_used = 1, .scale = 1};
-    PX_TRY(arch->family->describe(&config, arch));
-    PX_TRY(check_experts(&arch->experts));
-    /* RoPE has no hard end, and tiny models state contexts that are shorter than any prompt. */
-    if (arch->context < CONTEXT_MIN) arch->context = CONTEXT_MIN;
-    return px_ok();
+    px_status status = read_all(&config, out);
+    px_config_done(&config);
+    return status;
 }
 
 const char *px_arch_name(const px_arch *arch)

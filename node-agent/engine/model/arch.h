@@ -33,7 +33,7 @@ typedef enum px_axis {
     PX_AXIS_ONE,
     PX_AXIS_HIDDEN,
     PX_AXIS_VOCABULARY, /* cut in rows */
-    PX_AXIS_HEADS,      /* cut by KV groups, like the next five */
+    PX_AXIS_HEADS,      /* cut by heads, like the next five */
     PX_AXIS_Q,          /* heads * head_k */
     PX_AXIS_K,          /* kv_heads * head_k */
     PX_AXIS_V,          /* kv_heads * head_v */
@@ -42,7 +42,7 @@ typedef enum px_axis {
     PX_AXIS_LATENT_Q,    /* latent.q_rank; latents are whole on every rank */
     PX_AXIS_LATENT_KV,   /* latent.kv_rank */
     PX_AXIS_LATENT_DOWN, /* latent.kv_rank and the rotated part of a key */
-    PX_AXIS_LATENT_UP,   /* heads * (unrotated part of a key + head_v); cut by KV groups */
+    PX_AXIS_LATENT_UP,   /* heads * (unrotated part of a key + head_v); cut by heads */
     PX_AXIS_EXPERTS,     /* whole on every rank */
     PX_AXIS_FFN_EXPERT,  /* cut like FFN, each expert */
     PX_AXIS_FFN_SHARED,
@@ -67,6 +67,8 @@ typedef enum px_role {
     PX_ROLE_KV_DOWN,
     PX_ROLE_KV_DOWN_NORM,
     PX_ROLE_KV_UP,
+    PX_ROLE_Q_DOWN_BIAS,
+    PX_ROLE_KV_DOWN_BIAS,
     PX_ROLE_Q_BIAS,
     PX_ROLE_K_BIAS,
     PX_ROLE_V_BIAS,
@@ -89,6 +91,9 @@ typedef enum px_role {
     PX_ROLE_SHARED_GATE,
     PX_ROLE_SHARED_UP,
     PX_ROLE_SHARED_DOWN,
+    PX_ROLE_SHARED_GATE_BIAS,
+    PX_ROLE_SHARED_UP_BIAS,
+    PX_ROLE_SHARED_DOWN_BIAS,
     PX_ROLE_SHARED_WEIGHT, /* a row: the shared expert counts sigmoid(row . h) */
     PX_ROLE_FIRST_OF_EXPERT,
     PX_ROLE_EXPERT_GATE = PX_ROLE_FIRST_OF_EXPERT,
@@ -120,7 +125,7 @@ typedef struct px_experts {
     bool sigmoid;             /* scores are sigmoids; else a softmax over all experts */
     bool renormalise;         /* the weights of the chosen are scaled to sum 1 */
     float scale;              /* then multiplied by this */
-    bool router_bias, choice_bias, shared_weight, biases;
+    bool router_bias, choice_bias, shared_weight, biases, shared_biases;
     uint32_t groups, groups_used; /* chosen within the best groups; 1: all experts are one group */
     bool groups_by_two;           /* a group is as good as its two best experts; else its best */
 } px_experts;
@@ -130,6 +135,8 @@ typedef struct px_experts {
 typedef struct px_latent {
     uint32_t kv_rank; /* 0: plain attention */
     uint32_t q_rank;  /* 0: queries come from the hidden row directly */
+    float norm_eps;   /* of the latents' own norms */
+    bool biases;      /* of the projections to the latents */
 } px_latent;
 
 typedef struct px_family px_family;
@@ -137,7 +144,8 @@ typedef struct px_family px_family;
 typedef struct px_arch {
     const px_family *family; /* its name maps */
     bool from_gguf;
-    char title[128]; /* the model's own name */
+    const char *tensor_prefix; /* what stands for the "model." of config.json's names */
+    char title[128];           /* the model's own name */
 
     /* sizes */
     uint32_t vocabulary, hidden, layer_count, context;

@@ -10,11 +10,27 @@
 
 static const char where[] = "config.json";
 
+/* A copy of config.json; of a wrapper (text and images) its text half, where what that leaves out
+ * (ids, tying) is the wrapper's. */
+static px_status open_json(const json_t *root, json_t **out)
+{
+    if (!json_is_object(root))
+        return px_fail(PX_INVALID_ARGUMENT, "%s must hold a JSON object", where);
+    json_t *text = json_object_get(root, "text_config");
+    bool is_wrapper = json_is_object(text);
+    *out = json_deep_copy(is_wrapper ? text : root);
+    if (is_wrapper) {
+        json_object_update_missing(*out, (json_t *)(uintptr_t)root);
+        json_object_del(
+            *out, "architectures"); /* that of the wrapper; the text half's type counts */
+    }
+    return px_ok();
+}
+
 px_status px_config_open(const px_model_file *file, px_config *out)
 {
-    *out = (px_config){
-        .file = file, .json = px_model_file_config(file), .gguf = px_model_file_gguf(file)};
-    if (!out->gguf) return px_ok();
+    *out = (px_config){.file = file, .gguf = px_model_file_gguf(file)};
+    if (!out->gguf) return open_json(px_model_file_config(file), &out->json);
     px_slice arch;
     if (!px_gguf_str(out->gguf, "general.architecture", &arch))
         return px_fail(PX_INVALID_ARGUMENT, "the GGUF has no general.architecture");
@@ -24,12 +40,36 @@ px_status px_config_open(const px_model_file *file, px_config *out)
     return px_ok();
 }
 
+void px_config_done(px_config *config)
+{
+    json_decref(config->json);
+    config->json = NULL;
+}
+
+static px_slice slice_of(const char *text)
+{
+    return (px_slice){.data = text ? text : "", .length = text ? strlen(text) : 0};
+}
+
 px_slice px_config_architecture(const px_config *config)
 {
-    if (config->gguf) return (px_slice){.data = config->prefix, .length = strlen(config->prefix)};
-    const json_t *first = json_array_get(json_object_get(config->json, "architectures"), 0);
-    const char *name = json_string_value(first);
-    return (px_slice){.data = name ? name : "", .length = name ? strlen(name) : 0};
+    if (config->gguf) return slice_of(config->prefix);
+    const json_t *list = json_object_get(config->json, "architectures");
+    return slice_of(json_string_value(json_array_get(list, 0)));
+}
+
+px_slice px_config_model_type(const px_config *config)
+{
+    return slice_of(json_string_value(json_object_get(config->json, "model_type")));
+}
+
+void px_config_set_defaults(px_config *config, const char *defaults)
+{
+    if (!config->json || !defaults) return;
+    json_t *object = json_loads(defaults, 0, NULL);
+    PX_ASSERT(json_is_object(object));
+    json_object_update_missing(config->json, object);
+    json_decref(object);
 }
 
 /* The GGUF key with its prefix. Keys are ours and short, prefixes were bounded in open. */
@@ -147,19 +187,33 @@ px_status px_config_reals(
     return px_ok();
 }
 
-bool px_config_mentions(const px_config *config, px_key key)
+/* GGUF: one flag for each layer, or a period whose last layer sees everything. */
+static px_status gguf_sliding_layers(
+    const px_config *config, uint32_t layers, bool *out_sliding, bool *out_found)
 {
-    double ignored;
     char name[160];
-    if (config->json) return key.json && json_object_get(config->json, key.json);
-    if (!key.gguf) return false;
-    full_key(config, key.gguf, name);
-    return px_gguf_real(config->gguf, name, &ignored);
+    px_gguf_array list;
+    int64_t period;
+    full_key(config, "attention.sliding_window_pattern", name);
+    *out_found = true;
+    if (px_gguf_array_get(config->gguf, name, &list)) {
+        if (list.count != layers)
+            return px_fail(PX_INVALID_ARGUMENT, "%s has %llu entries for %u layers", name,
+                (unsigned long long)list.count, layers);
+        for (uint32_t i = 0; i < layers; i++) out_sliding[i] = px_gguf_array_int(&list, i) != 0;
+    } else if (px_gguf_int(config->gguf, name, &period)) {
+        for (uint32_t i = 0; i < layers; i++)
+            out_sliding[i] = period <= 0 || (i + (int64_t)1) % period != 0;
+    } else {
+        *out_found = false;
+    }
+    return px_ok();
 }
 
 px_status px_config_sliding_layers(
     const px_config *config, uint32_t layers, bool *out_sliding, bool *out_found)
 {
+    if (config->gguf) return gguf_sliding_layers(config, layers, out_sliding, out_found);
     const json_t *list = json_object_get(config->json, "layer_types");
     *out_found = json_is_array(list);
     if (!*out_found) return px_ok();
@@ -178,15 +232,30 @@ px_status px_config_sliding_layers(
 
 /* --- RoPE in config.json --- */
 
-/* `rope_parameters` (newer) or `rope_scaling`; for models with two bases the object of one layer
- * type within it. NULL: none. */
+static bool is_filled(const json_t *object)
+{
+    return json_is_object(object) && json_object_size(object);
+}
+
+/* The scaling of a layer type: its own object within `rope_parameters`; what `rope_scaling` (older)
+ * says wins, but is not for windows. NULL: none. */
 static const json_t *rope_object(const px_config *config, const char *layer_type)
 {
+    const json_t *old = json_object_get(config->json, "rope_scaling");
     const json_t *rope = json_object_get(config->json, "rope_parameters");
-    if (!json_is_object(rope)) rope = json_object_get(config->json, "rope_scaling");
-    const json_t *nested = layer_type ? json_object_get(rope, layer_type) : NULL;
-    if (json_is_object(nested)) return nested;
-    return json_is_object(rope) ? rope : NULL;
+    bool windows = layer_type && strcmp(layer_type, "sliding_attention") == 0;
+    if (is_filled(old) && !windows) return old;
+    if (layer_type) rope = json_object_get(rope, layer_type);
+    return is_filled(rope) ? rope : NULL;
+}
+
+/* Positions before an extension: a model's own statement beats its scaling's. */
+static px_status json_original_context(const px_config *config, const json_t *rope, double *out)
+{
+    static const char key[] = "original_max_position_embeddings";
+    PX_TRY(px_json_get_real(config->json, "max_position_embeddings", where, out));
+    PX_TRY(px_json_get_real(rope, key, where, out));
+    return px_json_get_real(config->json, key, where, out);
 }
 
 static px_status json_rope_scaling(const px_config *config, const json_t *rope, px_rope_scaling *s)
@@ -194,14 +263,12 @@ static px_status json_rope_scaling(const px_config *config, const json_t *rope, 
     static const char at[] = "config.json's RoPE settings";
     const char *kind = "default";
     bool truncate = true;
+    uint32_t count;
     PX_TRY(px_json_get_str(rope, "type", at, &kind));
     PX_TRY(px_json_get_str(rope, "rope_type", at, &kind));
     PX_TRY(px_rope_kind_parse(kind, &s->kind));
     PX_TRY(px_json_get_real(config->json, "max_position_embeddings", where, &s->context));
-    s->original_context = s->context;
-    PX_TRY(px_json_get_real(
-        config->json, "original_max_position_embeddings", where, &s->original_context));
-    PX_TRY(px_json_get_real(rope, "original_max_position_embeddings", at, &s->original_context));
+    PX_TRY(json_original_context(config, rope, &s->original_context));
     PX_TRY(px_json_get_real(rope, "factor", at, &s->factor));
     PX_TRY(px_json_get_real(rope, "low_freq_factor", at, &s->low_freq_factor));
     PX_TRY(px_json_get_real(rope, "high_freq_factor", at, &s->high_freq_factor));
@@ -212,23 +279,31 @@ static px_status json_rope_scaling(const px_config *config, const json_t *rope, 
     PX_TRY(px_json_get_real(rope, "attention_factor", at, &s->attention_factor));
     PX_TRY(px_json_get_bool(rope, "truncate", at, &truncate));
     s->no_truncate = !truncate;
-    if (s->kind == PX_ROPE_YARN && s->factor == 0) s->factor = s->context / s->original_context;
-    uint32_t count;
     PX_TRY(json_reals(json_object_get(rope, "short_factor"), "short_factor", PX_ROPE_PAIRS_MAX,
         s->short_factors, &count));
-    return json_reals(json_object_get(rope, "long_factor"), "long_factor", PX_ROPE_PAIRS_MAX,
-        s->long_factors, &count);
+    PX_TRY(json_reals(json_object_get(rope, "long_factor"), "long_factor", PX_ROPE_PAIRS_MAX,
+        s->long_factors, &count));
+    if (s->kind == PX_ROPE_YARN && count) s->kind = PX_ROPE_LONG; /* Phi-3's name for it, once */
+    if (s->kind == PX_ROPE_YARN && s->factor == 0) s->factor = s->context / s->original_context;
+    return px_ok();
 }
 
 static px_status json_rope(const px_config *config, const char *layer_type, px_rope_settings *out)
 {
-    PX_TRY(px_json_get_real(config->json, "rope_theta", where, &out->theta));
-    PX_TRY(px_json_get_real(config->json, "partial_rotary_factor", where, &out->partial));
+    bool windows = layer_type && strcmp(layer_type, "sliding_attention") == 0;
+    const char *theta = windows ? "rope_local_base_freq" : "rope_theta";
     const json_t *rope = rope_object(config, layer_type);
-    if (!rope) return px_ok();
-    PX_TRY(px_json_get_real(rope, "rope_theta", where, &out->theta));
-    PX_TRY(px_json_get_real(rope, "partial_rotary_factor", where, &out->partial));
-    return json_rope_scaling(config, rope, &out->scaling);
+    const json_t *newer = json_object_get(config->json, "rope_parameters");
+    PX_TRY(px_json_get_real(config->json, theta, where, &out->theta));
+    PX_TRY(px_json_get_real(config->json, "partial_rotary_factor", where, &out->partial));
+    if (layer_type) newer = json_object_get(newer, layer_type);
+    const json_t *sources[] = {is_filled(newer) ? newer : NULL, rope};
+    for (int i = 0; i < 2; i++) {
+        if (!sources[i]) continue;
+        PX_TRY(px_json_get_real(sources[i], "rope_theta", where, &out->theta));
+        PX_TRY(px_json_get_real(sources[i], "partial_rotary_factor", where, &out->partial));
+    }
+    return rope ? json_rope_scaling(config, rope, &out->scaling) : px_ok();
 }
 
 /* --- RoPE in GGUF --- */
@@ -245,6 +320,24 @@ static px_status tensor_reals(
             "tensor '%s' must be an F32 vector of at most %d elements", name, PX_ROPE_PAIRS_MAX);
     memcpy(out, tensor->data, tensor->bytes);
     *out_count = (uint32_t)tensor->shape[0];
+    return px_ok();
+}
+
+/* The magnitude: attn_factor multiplies the rule's, yarn_attn_factor takes its place; a logarithm's
+ * multiplier (0.1 * mscale_all_dim, DeepSeek) means that keys and queries take it all. */
+static px_status gguf_magnitude(const px_config *config, px_rope_scaling *s)
+{
+    bool found;
+    double magnitude = 0, multiplier = 0;
+    PX_TRY(gguf_number(config, "rope.scaling.attn_factor", &found, &magnitude));
+    if (found && magnitude != 0)
+        s->attention_factor =
+            magnitude * (s->kind == PX_ROPE_YARN ? px_rope_mscale(s->factor, 1) : 1);
+    PX_TRY(gguf_number(config, "rope.scaling.yarn_attn_factor", &found, &s->attention_factor));
+    PX_TRY(gguf_number(config, "rope.scaling.yarn_beta_fast", &found, &s->beta_fast));
+    PX_TRY(gguf_number(config, "rope.scaling.yarn_beta_slow", &found, &s->beta_slow));
+    PX_TRY(gguf_number(config, "rope.scaling.yarn_log_multiplier", &found, &multiplier));
+    s->mscale = s->mscale_all_dim = multiplier * 10;
     return px_ok();
 }
 
@@ -268,11 +361,7 @@ static px_status gguf_rope(const px_config *config, px_rope_settings *out)
         PX_TRY(gguf_number(config, "rope.scale_linear", &found, &s->factor));
         if (found && s->kind == PX_ROPE_PLAIN && s->factor != 1) s->kind = PX_ROPE_LINEAR;
     }
-    double magnitude = 0;
-    PX_TRY(gguf_number(config, "rope.scaling.attn_factor", &found, &magnitude));
-    if (found && magnitude != 0)
-        s->attention_factor =
-            magnitude * (s->kind == PX_ROPE_YARN ? px_rope_mscale(s->factor, 1) : 1);
+    PX_TRY(gguf_magnitude(config, s));
     uint32_t count;
     PX_TRY(tensor_reals(config, "rope_freqs.weight", s->divisors, &s->divisor_count));
     PX_TRY(tensor_reals(config, "rope_factors_short.weight", s->short_factors, &count));
@@ -286,7 +375,10 @@ px_status px_config_rope(const px_config *config, const char *layer_type, px_rop
     *out = (px_rope_settings){.theta = 10000,
         .partial = 1,
         .scaling = {.beta_fast = 32, .beta_slow = 1, .low_freq_factor = 1, .high_freq_factor = 4}};
-    return config->gguf ? gguf_rope(config, out) : json_rope(config, layer_type, out);
+    PX_TRY(config->gguf ? gguf_rope(config, out) : json_rope(config, layer_type, out));
+    if (out->scaling.beta_fast == 0) out->scaling.beta_fast = 32;
+    if (out->scaling.beta_slow == 0) out->scaling.beta_slow = 1;
+    return px_ok();
 }
 
 /* --- ends and begin --- */

@@ -12,7 +12,7 @@
 
 typedef struct px_config {
     const px_model_file *file;
-    const json_t *json;  /* config.json; NULL: GGUF */
+    json_t *json;        /* config.json, of a wrapper its text half; owned; NULL: GGUF */
     const px_gguf *gguf; /* NULL: config.json */
     char prefix[64];     /* "llama", of GGUF keys */
 } px_config;
@@ -22,8 +22,15 @@ typedef struct px_key { /* NULL: the source has no such setting */
 } px_key;
 
 px_status px_config_open(const px_model_file *file, px_config *out) PX_MUST_USE;
-/* architectures[0], or general.architecture; valid as long as the file. */
+void px_config_done(px_config *config);
+/* architectures[0], or general.architecture; empty: it names none. Valid as long as the config. */
 px_slice px_config_architecture(const px_config *config);
+/* config.json's model_type (of a wrapper: that of its text half), which also names a family; empty
+ * as above. */
+px_slice px_config_model_type(const px_config *config);
+/* What keys mean that config.json leaves out: `defaults` is a JSON object (ours). A key that is
+ * there as null stays null. */
+void px_config_set_defaults(px_config *config, const char *defaults);
 
 px_status px_config_u32(const px_config *config, px_key key, uint32_t *out) PX_MUST_USE;
 px_status px_config_f32(const px_config *config, px_key key, float *out) PX_MUST_USE;
@@ -32,15 +39,15 @@ px_status px_config_bool(const px_config *config, px_key key, bool *out) PX_MUST
 px_status px_config_reals(
     const px_config *config, px_key key, uint32_t max, float *out, uint32_t *out_count) PX_MUST_USE;
 
-/* Is the key there, even as null? What a config leaves out has a default of its own. */
-bool px_config_mentions(const px_config *config, px_key key);
 /* config.json's `layer_types`, one for each layer: true is "sliding_attention", false
- * "full_attention", others fail by name. *out_found is false when there is no such list. */
+ * "full_attention", others fail by name; or GGUF's attention.sliding_window_pattern, a list of
+ * flags or a period whose last layer is full. *out_found is false when there is neither. */
 px_status px_config_sliding_layers(
     const px_config *config, uint32_t layers, bool *out_sliding, bool *out_found) PX_MUST_USE;
 
-/* RoPE of config.json's `rope_scaling` or `rope_parameters` (of `layer_type`, where that is an
- * object of objects), or of GGUF's rope.*: theta and scaling. */
+/* RoPE of config.json's `rope_scaling` or `rope_parameters`, or of GGUF's rope.*: theta and
+ * scaling. `layer_type`, for models with two bases: "full_attention" or "sliding_attention", whose
+ * object within `rope_parameters` it is; a `rope_scaling` is that of full attention. */
 typedef struct px_rope_settings {
     double theta;
     double partial; /* share of a head that is rotated */

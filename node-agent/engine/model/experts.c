@@ -225,7 +225,9 @@ static void project_shared_in(const px_lane *lane, const px_weights *w)
         .y = r->shared_gate,
         .rows = lane->rows};
     px_product up = gate, weight = gate;
+    gate.bias = w->vector[PX_ROLE_SHARED_GATE_BIAS];
     up.w = &w->matrix[PX_ROLE_SHARED_UP], up.y = r->shared_up;
+    up.bias = w->vector[PX_ROLE_SHARED_UP_BIAS];
     weight.w = &w->matrix[PX_ROLE_SHARED_WEIGHT], weight.y = r->shared_weight;
     px_lane_project(lane, gate);
     px_lane_project(lane, up);

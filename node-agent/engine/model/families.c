@@ -1,8 +1,11 @@
 /* families.c - the list of architectures, and what most of them have in common. */
 #include "engine/model/family.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "base/json.h"
 
 /* --- the names most models use --- */
 
@@ -10,6 +13,7 @@ static const px_name hf_common[] = {
     {PX_ROLE_EMBED, "model.embed_tokens.weight", PX_TAKE_ALL},
     {PX_ROLE_FINAL_NORM, "model.norm.weight", PX_TAKE_ALL},
     {PX_ROLE_OUTPUT, "lm_head.weight", PX_TAKE_ALL},
+    {PX_ROLE_OUTPUT, "language_model.lm_head.weight", PX_TAKE_ALL},
     {PX_ROLE_ATTN_NORM, "model.layers.%u.input_layernorm.weight", PX_TAKE_ALL},
     {PX_ROLE_Q, "model.layers.%u.self_attn.q_proj.weight", PX_TAKE_ALL},
     {PX_ROLE_K, "model.layers.%u.self_attn.k_proj.weight", PX_TAKE_ALL},
@@ -42,6 +46,10 @@ static const px_name hf_common[] = {
     {PX_ROLE_EXPERT_GATE, "model.layers.%u.mlp.experts.%u.gate_proj.weight", PX_TAKE_ALL},
     {PX_ROLE_EXPERT_UP, "model.layers.%u.mlp.experts.%u.up_proj.weight", PX_TAKE_ALL},
     {PX_ROLE_EXPERT_DOWN, "model.layers.%u.mlp.experts.%u.down_proj.weight", PX_TAKE_ALL},
+    /* The same as transformers 5 holds them in memory. */
+    {PX_ROLE_EXPERT_GATE, "model.layers.%u.mlp.experts.gate_up_proj", PX_TAKE_EXPERT_FIRST_HALF},
+    {PX_ROLE_EXPERT_UP, "model.layers.%u.mlp.experts.gate_up_proj", PX_TAKE_EXPERT_SECOND_HALF},
+    {PX_ROLE_EXPERT_DOWN, "model.layers.%u.mlp.experts.down_proj", PX_TAKE_EXPERT},
     {0},
 };
 
@@ -54,6 +62,12 @@ static const px_name gguf_common[] = {
     {PX_ROLE_K, "blk.%u.attn_k.weight", PX_TAKE_ALL},
     {PX_ROLE_V, "blk.%u.attn_v.weight", PX_TAKE_ALL},
     {PX_ROLE_O, "blk.%u.attn_output.weight", PX_TAKE_ALL},
+    {PX_ROLE_Q_DOWN, "blk.%u.attn_q_a.weight", PX_TAKE_ALL},
+    {PX_ROLE_Q_DOWN_NORM, "blk.%u.attn_q_a_norm.weight", PX_TAKE_ALL},
+    {PX_ROLE_Q_UP, "blk.%u.attn_q_b.weight", PX_TAKE_ALL},
+    {PX_ROLE_KV_DOWN, "blk.%u.attn_kv_a_mqa.weight", PX_TAKE_ALL},
+    {PX_ROLE_KV_DOWN_NORM, "blk.%u.attn_kv_a_norm.weight", PX_TAKE_ALL},
+    {PX_ROLE_KV_UP, "blk.%u.attn_kv_b.weight", PX_TAKE_ALL},
     {PX_ROLE_Q_BIAS, "blk.%u.attn_q.bias", PX_TAKE_ALL},
     {PX_ROLE_K_BIAS, "blk.%u.attn_k.bias", PX_TAKE_ALL},
     {PX_ROLE_V_BIAS, "blk.%u.attn_v.bias", PX_TAKE_ALL},
@@ -79,6 +93,8 @@ static const px_name gguf_common[] = {
     {PX_ROLE_EXPERT_GATE, "blk.%u.ffn_gate_exps.weight", PX_TAKE_EXPERT},
     {PX_ROLE_EXPERT_UP, "blk.%u.ffn_up_exps.weight", PX_TAKE_EXPERT},
     {PX_ROLE_EXPERT_DOWN, "blk.%u.ffn_down_exps.weight", PX_TAKE_EXPERT},
+    {PX_ROLE_EXPERT_GATE, "blk.%u.ffn_gate_up_exps.weight", PX_TAKE_EXPERT_FIRST_HALF},
+    {PX_ROLE_EXPERT_UP, "blk.%u.ffn_gate_up_exps.weight", PX_TAKE_EXPERT_SECOND_HALF},
     {PX_ROLE_EXPERT_GATE_BIAS, "blk.%u.ffn_gate_exps.bias", PX_TAKE_EXPERT},
     {PX_ROLE_EXPERT_UP_BIAS, "blk.%u.ffn_up_exps.bias", PX_TAKE_EXPERT},
     {PX_ROLE_EXPERT_DOWN_BIAS, "blk.%u.ffn_down_exps.bias", PX_TAKE_EXPERT},
@@ -104,19 +120,30 @@ const px_name *px_family_name(const px_family *family, bool gguf, px_role role, 
 static const px_family *const groups[] = {px_families_llama, px_families_qwen, px_families_gemma,
     px_families_phi, px_families_glm, px_families_gpt_oss, px_families_deepseek};
 
-px_status px_family_find(const px_config *config, const px_family **out)
+static bool is_called(const char *name, px_slice text)
 {
-    px_slice name = px_config_architecture(config);
-    char known[180] = "";
+    return name && strlen(name) == text.length && memcmp(name, text.data, text.length) == 0;
+}
+
+static const px_family *find_called(px_slice text, size_t name_offset)
+{
+    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
+        for (const px_family *family = groups[g]; family->name; family++)
+            if (is_called(*(const char *const *)((const char *)family + name_offset), text))
+                return family;
+    return NULL;
+}
+
+static px_status refuse(const px_config *config, px_slice name)
+{
+    char known[200] = "";
     size_t used = 0;
+    if (!name.length)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "config.json names neither 'architectures' nor 'model_type': what model is it?");
     for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
         for (const px_family *family = groups[g]; family->name; family++) {
-            const char *theirs = config->gguf ? family->gguf : family->hf;
-            if (!theirs) continue;
-            if (strlen(theirs) == name.length && memcmp(theirs, name.data, name.length) == 0) {
-                *out = family;
-                return px_ok();
-            }
+            if (config->gguf && !family->gguf) continue;
             used += (size_t)snprintf(
                 known + used, sizeof known - used, used ? ", %s" : "%s", family->name);
             if (used >= sizeof known) used = sizeof known - 1;
@@ -126,7 +153,38 @@ px_status px_family_find(const px_config *config, const px_family **out)
         (int)(name.length < 40 ? name.length : 40), name.data, known);
 }
 
+px_status px_family_find(px_config *config, const px_family **out)
+{
+    px_slice name = px_config_architecture(config), type = px_config_model_type(config);
+    size_t by_name = config->gguf ? offsetof(px_family, gguf) : offsetof(px_family, hf);
+    *out = find_called(name, by_name);
+    if (!*out && !name.length && !config->gguf)
+        *out = find_called(type, offsetof(px_family, model_type));
+    if (!*out) return refuse(config, name.length ? name : type);
+    px_config_set_defaults(config, (*out)->defaults);
+    return px_ok();
+}
+
 /* --- what describe() functions share --- */
+
+px_status px_family_activation(const px_config *config, const char *key, px_arch *arch)
+{
+    static const struct {
+        const char *name;
+        px_activation activation;
+    } known[] = {{"silu", PX_SILU}, {"swish", PX_SILU}, {"gelu_pytorch_tanh", PX_GELU_TANH},
+        {"gelu_new", PX_GELU_TANH}, {"gelu", PX_GELU_ERF}};
+    const char *name = NULL;
+    if (config->gguf) return px_ok();
+    PX_TRY(px_json_get_str(config->json, key, "config.json", &name));
+    if (!name) return px_ok();
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(known[i].name, name) != 0) continue;
+        arch->activation = known[i].activation;
+        return px_ok();
+    }
+    return px_fail(PX_UNIMPLEMENTED, "activation '%.60s' is not supported", name);
+}
 
 bool px_family_every_layer(uint32_t layer, uint32_t arg)
 {
@@ -147,4 +205,13 @@ px_status px_family_windows(const px_config *config, px_arch *arch, uint32_t win
 bool px_family_present(const px_config *config, const char *tensor)
 {
     return px_model_file_tensor(config->file, tensor) != NULL;
+}
+
+void px_family_routed_layers(const px_config *config, px_arch *arch)
+{
+    char name[64];
+    for (uint32_t i = 0; config->gguf && i < arch->layer_count; i++) {
+        snprintf(name, sizeof name, "blk.%u.ffn_gate_inp.weight", i);
+        arch->layers[i].routed = arch->experts.count && px_family_present(config, name);
+    }
 }

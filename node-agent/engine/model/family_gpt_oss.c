@@ -44,7 +44,8 @@ static px_status describe_unrounded_rope(const px_config *config, px_arch *arch)
 static px_status describe_gpt_oss(const px_config *config, px_arch *arch)
 {
     px_experts *experts = &arch->experts;
-    uint32_t window = 128;
+    uint32_t window = 0;
+    float alpha = 1.702f;
     arch->qkv_bias = arch->o_bias = true;
     arch->sinks = true;
     PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias));
@@ -56,6 +57,9 @@ static px_status describe_gpt_oss(const px_config *config, px_arch *arch)
     arch->activation = PX_SWIGLU_OAI;
     arch->activation_limit = 7;
     PX_TRY(px_config_f32(config, (px_key){"swiglu_limit", NULL}, &arch->activation_limit));
+    PX_TRY(px_config_f32(config, (px_key){"swiglu_alpha", NULL}, &alpha));
+    if (alpha != 1.702f)
+        return px_fail(PX_UNIMPLEMENTED, "swiglu_alpha %g is not supported", (double)alpha);
     experts->ffn = arch->ffn;
     experts->router_bias = experts->biases = experts->renormalise = true;
     PX_TRY(px_config_u32(config, (px_key){NULL, "expert_feed_forward_length"}, &experts->ffn));
@@ -66,10 +70,29 @@ static px_status describe_gpt_oss(const px_config *config, px_arch *arch)
     return px_ok();
 }
 
+/* What a config.json that leaves a key out means: transformers' defaults. */
+static const char defaults[] = PX_JSON({
+    "vocab_size" : 201088,
+    "hidden_size" : 2880,
+    "intermediate_size" : 2880,
+    "num_hidden_layers" : 36,
+    "num_attention_heads" : 64,
+    "num_key_value_heads" : 8,
+    "head_dim" : 64,
+    "rms_norm_eps" : 1e-5,
+    "max_position_embeddings" : 131072,
+    "rope_theta" : 150000,
+    "sliding_window" : 128,
+    "num_local_experts" : 128,
+    "num_experts_per_tok" : 4
+});
+
 const px_family px_families_gpt_oss[] = {
     {.name = "gpt-oss",
         .gguf = "gpt-oss",
         .hf = "GptOssForCausalLM",
+        .model_type = "gpt_oss",
+        .defaults = defaults,
         .describe = describe_gpt_oss,
         .hf_names = hf_names,
         .gguf_names = gguf_names},

@@ -26,10 +26,24 @@ static px_status describe_phi3(const px_config *config, px_arch *arch)
     return px_family_windows(config, arch, window, px_family_every_layer, 0);
 }
 
+/* What a config.json that leaves a key out means: transformers' defaults. */
+static const char defaults[] = PX_JSON({
+    "vocab_size" : 32064,
+    "hidden_size" : 3072,
+    "intermediate_size" : 8192,
+    "num_hidden_layers" : 32,
+    "num_attention_heads" : 32,
+    "max_position_embeddings" : 4096,
+    "original_max_position_embeddings" : 4096,
+    "rms_norm_eps" : 1e-5
+});
+
 const px_family px_families_phi[] = {
     {.name = "phi3",
         .gguf = "phi3",
         .hf = "Phi3ForCausalLM",
+        .model_type = "phi3",
+        .defaults = defaults,
         .describe = describe_phi3,
         .hf_names = hf_names,
         .gguf_names = gguf_names},

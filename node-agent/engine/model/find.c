@@ -7,18 +7,28 @@
 
 enum { TENSOR_NAME_MAX = 128 };
 
-/* The pattern with layer and expert put in for its first and second "%u". */
-static void fill_pattern(const char *pattern, px_weight_id id, char out[TENSOR_NAME_MAX])
+/* The pattern with layer and expert put in for its first and second "%u", and the file's own
+ * beginning for "model.". */
+static void fill_pattern(
+    const char *pattern, const char *prefix, px_weight_id id, char out[TENSOR_NAME_MAX])
 {
-    const char *first = strstr(pattern, "%u"), *second = first ? strstr(first + 2, "%u") : NULL;
-    if (second)
-        snprintf(out, TENSOR_NAME_MAX, "%.*s%u%.*s%u%s", (int)(first - pattern), pattern, id.layer,
-            (int)(second - first - 2), first + 2, id.expert, second + 2);
-    else if (first)
-        snprintf(
-            out, TENSOR_NAME_MAX, "%.*s%u%s", (int)(first - pattern), pattern, id.layer, first + 2);
-    else
-        snprintf(out, TENSOR_NAME_MAX, "%s", pattern);
+    static const char model[] = "model.";
+    bool has_prefix = prefix && strncmp(pattern, model, strlen(model)) == 0;
+    const uint32_t numbers[] = {id.layer, id.expert};
+    size_t used = 0, filled = 0;
+    if (has_prefix) {
+        used = (size_t)snprintf(out, TENSOR_NAME_MAX, "%s", prefix);
+        pattern += strlen(model);
+    }
+    while (*pattern && used < TENSOR_NAME_MAX - 11) {
+        if (pattern[0] == '%' && pattern[1] == 'u') {
+            used += (size_t)snprintf(out + used, TENSOR_NAME_MAX - used, "%u", numbers[filled++]);
+            pattern += 2;
+        } else {
+            out[used++] = *pattern++;
+        }
+    }
+    out[used] = '\0';
 }
 
 /* The tensor that holds a weight, by the first of its names that the file has. */
@@ -28,7 +38,7 @@ static px_status find_tensor(const px_arch *arch, const px_model_file *file, px_
     char name[TENSOR_NAME_MAX], first_name[TENSOR_NAME_MAX] = "";
     const px_name *known;
     for (uint32_t i = 0; (known = px_family_name(arch->family, arch->from_gguf, id.role, i)); i++) {
-        fill_pattern(known->pattern, id, name);
+        fill_pattern(known->pattern, arch->tensor_prefix, id, name);
         if (i == 0) memcpy(first_name, name, sizeof name);
         *out = px_model_file_tensor(file, name);
         *out_take = known->take;
@@ -84,6 +94,9 @@ static placing place_rows(const px_arch *arch, px_role role, px_take take, uint3
     case PX_TAKE_SECOND_HALF: return (placing){.begin = rows, .step = 1, .total = 2 * rows};
     case PX_TAKE_EXPERT:
     case PX_TAKE_EXPERT_MXFP4: return (placing){.step = 1, .total = rows, .stacked = true};
+    case PX_TAKE_EXPERT_FIRST_HALF: return (placing){.step = 1, .total = 2 * rows, .stacked = true};
+    case PX_TAKE_EXPERT_SECOND_HALF:
+        return (placing){.begin = rows, .step = 1, .total = 2 * rows, .stacked = true};
     case PX_TAKE_EXPERT_EVEN:
     case PX_TAKE_EXPERT_MXFP4_EVEN: return (placing){.step = 2, .total = 2 * rows, .stacked = true};
     case PX_TAKE_EXPERT_ODD:

@@ -30,10 +30,8 @@ static void make_rotations(const px_lane *lane)
         for (size_t i = lane->mine.begin; i < lane->mine.begin + (size_t)lane->mine.count; i++) {
             const px_kv_row *at = &f->batch->at[i];
             uint32_t length = at->prompt > at->position ? at->prompt : at->position + 1;
-            bool is_long = rope->long_from && length > rope->long_from;
-            const float *freq = is_long ? rope->long_freq : rope->freq;
             for (uint32_t p = 0; p < pairs; p++) {
-                float angle = freq[p] * (float)at->position;
+                float angle = px_rope_freq(rope, p, length) * (float)at->position;
                 f->cosine[r][i * pairs + p] = cosf(angle) * rope->scale;
                 f->sine[r][i * pairs + p] = sinf(angle) * rope->scale;
             }

@@ -33,7 +33,7 @@ static void norm_and_prepare(const px_lane *lane, latent_norm n)
         .rows = lane->mine.count,
         .groups = 1,
         .cols = n.cols,
-        .eps = lane->f->model->arch.norm_eps};
+        .eps = lane->f->model->arch.latent.norm_eps};
     lane->f->kernels->rmsnorm(&op, (px_part){.index = 0, .count = 1});
     px_lane_prepare(lane,
         (px_input){
@@ -45,6 +45,7 @@ static void project_down(const px_lane *lane, const px_weights *w)
 {
     px_forward *f = lane->f;
     static const px_role readers[] = {PX_ROLE_Q, PX_ROLE_Q_DOWN, PX_ROLE_KV_DOWN};
+    static const px_role biases[] = {PX_ROLE_Q_BIAS, PX_ROLE_Q_DOWN_BIAS, PX_ROLE_KV_DOWN_BIAS};
     float *outputs[] = {f->q, f->q_latent, f->kv_latent};
     unsigned kinds = 0;
     for (int i = 0; i < 3; i++) kinds |= px_lane_kinds(lane, &w->matrix[readers[i]]);
@@ -60,6 +61,7 @@ static void project_down(const px_lane *lane, const px_weights *w)
     for (int i = 0; i < 3; i++)
         px_lane_project(lane, (px_product){.w = &w->matrix[readers[i]],
                                   .x = lane->desk->normed,
+                                  .bias = w->vector[biases[i]],
                                   .y = outputs[i],
                                   .rows = lane->rows});
     px_lane_barrier(lane);
