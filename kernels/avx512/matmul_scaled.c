@@ -9,7 +9,7 @@
 
 #include <assert.h>
 
-enum { L = PX_AVX512_LANES, BLOCK = 32 };
+enum { L = PX_AVX512_LANES, BLOCK = 32, GROUPS_MAX = 4 };
 
 /* What 32 columns of a group say besides their codes. */
 typedef struct block_head {
@@ -80,14 +80,14 @@ PX_INLINE void dot_block(const px_packing packing, const int groups, const int r
     const bool nibbles = packing == PX_PACKING_FP4 || packing == PX_PACKING_SCALED_U4;
     const size_t code_bytes = packing == PX_PACKING_SCALED_F16 ? 2 * L : L;
     const __m512 table = code_table(packing);
-    __m512 weights[4];
+    __m512 weights[GROUPS_MAX];
     for (size_t c = 0; c < BLOCK && !nibbles; c++, x += sizeof(float)) {
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) weights[g] = load_code(packing, codes[g] + c * code_bytes);
         add_column(groups, rows, weights, x, x_stride, sums);
     }
     for (size_t j = 0; j < BLOCK / 8 && nibbles; j++) {
-        __m512i eight[4];
+        __m512i eight[GROUPS_MAX];
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) eight[g] = _mm512_loadu_si512(codes[g] + j * 4 * L);
         for (int k = 0; k < 8; k++, x += sizeof(float)) {
@@ -103,19 +103,24 @@ PX_INLINE void dot_block(const px_packing packing, const int groups, const int r
     }
 }
 
-PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
+typedef struct span { /* blocks [begin, end) */
+    uint32_t begin, end;
+} span;
+
+/* acc[group][row] = w . x over a span. */
+PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, span blocks, __m512 acc[][PX_AVX512_FLOAT_ROWS])
 {
     const size_t unit_bytes = px_packed_group_bytes(packing, L, BLOCK);
-    __m512 acc[4][PX_AVX512_FLOAT_ROWS];
 #pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) acc[g][r] = _mm512_setzero_ps();
     }
-    for (uint32_t block = 0; block < op->cols / BLOCK; block++) {
-        const uint8_t *codes[4];
-        block_head head[4];
-        __m512 sums[4][PX_AVX512_FLOAT_ROWS];
+    for (size_t block = blocks.begin; block < blocks.end; block++) {
+        const uint8_t *codes[GROUPS_MAX];
+        block_head head[GROUPS_MAX];
+        __m512 sums[GROUPS_MAX][PX_AVX512_FLOAT_ROWS];
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) {
             codes[g] = read_head(packing, op->w + g * op->w_stride + block * unit_bytes, &head[g]);
@@ -134,10 +139,36 @@ PX_INLINE void tile(const px_packing packing, const int groups, const int rows, 
             }
         }
     }
+}
+
+PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
+{
+    const bool plain = px_tile_is_plain(op);
+    const uint32_t blocks = op->cols / BLOCK, most = op->span / BLOCK;
+    __m512 acc[GROUPS_MAX][PX_AVX512_FLOAT_ROWS];
+    px_avx512_wide wide[GROUPS_MAX][PX_AVX512_FLOAT_ROWS];
+    for (int g = 0; g < groups && !plain; g++) {
+        for (int r = 0; r < rows; r++) wide[g][r] = px_avx512_wide_zero();
+    }
+    uint32_t begin = 0;
+    do {
+        uint32_t end = blocks - begin < most ? blocks : begin + most;
+        sum_span(packing, groups, rows, op, (span){begin, end}, acc);
+        for (int g = 0; g < groups && !plain; g++) {
+            for (int r = 0; r < rows; r++) wide[g][r] = px_avx512_wide_add(wide[g][r], acc[g][r]);
+        }
+        begin = end;
+    } while (begin < blocks);
 #pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) px_avx512_put(op, g, r, acc[g][r]);
+        for (int r = 0; r < rows; r++) {
+            if (plain) {
+                px_avx512_put(op, g, r, acc[g][r]);
+            } else {
+                px_avx512_put_wide(op, g, r, wide[g][r]);
+            }
+        }
     }
 }
 
