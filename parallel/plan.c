@@ -2,7 +2,7 @@
  *
  * Every layer has two meeting points, the sum after the attention and the sum after the MLP, so a
  * layer takes max(attention of a place) + max(MLP of a place). Each part is therefore evened out by
- * itself: a place that got fewer KV groups waits at the first sum, and a larger share of the MLP
+ * itself: a place that got less attention waits at the first sum, and a larger share of the MLP
  * would only make the others wait at the second.
  */
 #include "parallel/plan.h"
@@ -68,9 +68,19 @@ static void cut(uint32_t total, uint32_t unit, uint32_t least, const double *wei
     }
 }
 
-/* --- places ------------------------------------------------------------------------------- */
+/* --- attention ---------------------------------------------------------------------------- */
 
-enum { VOCABULARY_ROWS = 16 }; /* rows of the output matrix that go together: kernels' tiles */
+/* What one head burdens a place with. A KV head has as many weights as a query head (k and v; q and
+ * o); its cache, which decoding reads and which fills memory, counts as much again. */
+enum { QUERY_HEAD_BURDEN = 1, KV_HEAD_BURDEN = 2 };
+
+typedef struct head_cut {
+    uint32_t heads, group;
+    uint32_t unit;         /* query heads that fill whole blocks of the output projection's input */
+    uint32_t kv_heads_max; /* of one place */
+    uint32_t places;
+    const double *weights; /* [places] */
+} head_cut;
 
 static uint32_t gcd(uint32_t a, uint32_t b)
 {
@@ -82,14 +92,89 @@ static uint32_t gcd(uint32_t a, uint32_t b)
     return a;
 }
 
-/* KV heads that go together: as many as fill whole blocks of the output projection's input. */
-static uint32_t kv_head_unit(const px_plan_shape *shape)
+/* The KV heads that some query heads read. */
+static px_range kv_heads_of(px_range heads, uint32_t group)
 {
-    if (shape->attn_block <= 1) return 1;
-    uint32_t columns = shape->heads / shape->kv_heads * shape->head_dim_v;
-    uint32_t unit = shape->attn_block / gcd(shape->attn_block, columns);
-    return unit < shape->kv_heads ? unit : shape->kv_heads;
+    uint32_t begin = heads.begin / group, end = (heads.begin + heads.count + group - 1) / group;
+    return (px_range){.begin = begin, .count = heads.count ? end - begin : 0};
 }
+
+static double burden(px_range heads, uint32_t group)
+{
+    return (double)QUERY_HEAD_BURDEN * heads.count +
+           (double)KV_HEAD_BURDEN * kv_heads_of(heads, group).count;
+}
+
+/* The most heads from `begin` on that a place may take without passing `limit`. */
+static px_range fill_place(const head_cut *a, uint32_t begin, double limit)
+{
+    px_range heads = {.begin = begin};
+    while (begin + heads.count < a->heads) {
+        uint32_t end = begin + heads.count + a->unit;
+        px_range more = {.begin = begin, .count = (end < a->heads ? end : a->heads) - begin};
+        if (burden(more, a->group) > limit) break;
+        if (kv_heads_of(more, a->group).count > a->kv_heads_max) break;
+        heads = more;
+    }
+    return heads;
+}
+
+/* Do the heads from `begin` on fit into the places from `place` on? To fill each in turn finds out,
+ * for a place that begins later never carries more. */
+static bool heads_fit(const head_cut *a, uint32_t place, uint32_t begin, double limit)
+{
+    for (; place < a->places; place++)
+        begin += fill_place(a, begin, limit * a->weights[place]).count;
+    return begin == a->heads;
+}
+
+/* From the first place to the last: the least limit under which the heads left fit into the places
+ * left (by halving the interval in which it lies), and a place filled up to it. `limit` is enough.
+ */
+static void cut_heads(const head_cut *a, double limit, px_range *out_heads)
+{
+    uint32_t begin = 0;
+    for (uint32_t place = 0; place < a->places; place++) {
+        double low = 0;
+        for (int i = 0; i < 60; i++) {
+            double middle = (low + limit) / 2;
+            if (heads_fit(a, place, begin, middle))
+                limit = middle;
+            else
+                low = middle;
+        }
+        out_heads[place] = fill_place(a, begin, limit * a->weights[place]);
+        begin += out_heads[place].count;
+    }
+    PX_ASSERT(begin == a->heads);
+}
+
+/* By whole KV groups; inside them, with the KV head at the border on both places, where that makes
+ * the slowest place faster and no place holds more KV heads than the fullest would without, so that
+ * the cache has room for as many tokens. */
+static void cut_attention(
+    const px_plan_shape *shape, const double *weights, uint32_t places, px_range *out_heads)
+{
+    uint32_t group = shape->heads / shape->kv_heads;
+    uint32_t unit =
+        shape->attn_block ? shape->attn_block / gcd(shape->attn_block, shape->head_dim_v) : 1;
+    head_cut a = {
+        .heads = shape->heads, .group = group, .unit = unit, .places = places, .weights = weights};
+    cut(shape->heads, group / gcd(group, unit) * unit, 0, weights, places, out_heads);
+    double slowest = 0;
+    for (uint32_t i = 0; i < places; i++) {
+        uint32_t kv_heads = kv_heads_of(out_heads[i], group).count;
+        double time = burden(out_heads[i], group) / weights[i];
+        if (kv_heads > a.kv_heads_max) a.kv_heads_max = kv_heads;
+        if (time > slowest) slowest = time;
+    }
+    double faster = slowest * (1 - 1e-9);
+    if (heads_fit(&a, 0, 0, faster)) cut_heads(&a, faster, out_heads);
+}
+
+/* --- places ------------------------------------------------------------------------------- */
+
+enum { VOCABULARY_ROWS = 16 }; /* rows of the output matrix that go together: kernels' tiles */
 
 /* Each place gets a block of the MLP, however slow it is, as long as there are enough. */
 static uint32_t least_blocks(uint32_t width, const px_plan_shape *shape, uint32_t tp)
@@ -99,23 +184,21 @@ static uint32_t least_blocks(uint32_t width, const px_plan_shape *shape, uint32_
 
 static void cut_places(const px_plan_shape *shape, const double *weights, px_plan *plan)
 {
-    px_range kv[PX_PLAN_TP_MAX], ffn[PX_PLAN_TP_MAX], expert[PX_PLAN_TP_MAX],
+    px_range heads[PX_PLAN_TP_MAX], ffn[PX_PLAN_TP_MAX], expert[PX_PLAN_TP_MAX],
         shared[PX_PLAN_TP_MAX], vocabulary[PX_PLAN_TP_MAX];
     uint32_t tp = plan->tp, block = shape->ffn_block;
-    cut(shape->kv_heads, kv_head_unit(shape), 0, weights, tp, kv);
+    cut_attention(shape, weights, tp, heads);
     cut(shape->ffn, block, least_blocks(shape->ffn, shape, tp), weights, tp, ffn);
     cut(shape->ffn_expert, block, least_blocks(shape->ffn_expert, shape, tp), weights, tp, expert);
     cut(shape->ffn_shared, block, least_blocks(shape->ffn_shared, shape, tp), weights, tp, shared);
     cut(shape->vocabulary, VOCABULARY_ROWS, 0, weights, tp, vocabulary);
-    uint32_t group = shape->heads / shape->kv_heads;
     for (uint32_t i = 0; i < tp; i++)
-        plan->places[i] =
-            (px_plan_place){.heads = {.begin = kv[i].begin * group, .count = kv[i].count * group},
-                .kv_heads = kv[i],
-                .ffn = ffn[i],
-                .ffn_expert = expert[i],
-                .ffn_shared = shared[i],
-                .vocabulary = vocabulary[i]};
+        plan->places[i] = (px_plan_place){.heads = heads[i],
+            .kv_heads = kv_heads_of(heads[i], shape->heads / shape->kv_heads),
+            .ffn = ffn[i],
+            .ffn_expert = expert[i],
+            .ffn_shared = shared[i],
+            .vocabulary = vocabulary[i]};
 }
 
 /* --- stages ------------------------------------------------------------------------------- */

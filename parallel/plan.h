@@ -1,11 +1,13 @@
 /* plan.h - how a model's shape is cut over ranks: pure functions, no memory, no I/O.
  *
  * World = pp stages x tp ranks; rank r is in stage r / tp at place r % tp.
- * Attention is cut by whole KV groups (a KV head with the query heads that read it), the MLP in
- * quantisation blocks, the vocabulary in blocks of rows. A place may get none of one of them, where
- * there are fewer than places. Each follows the ranks' weights as evenly as it can, for itself:
- * plan.c says why. Layers are cut over the stages by their work, the output matrix counted with the
- * last stage, so that the slowest stage is as fast as it can be.
+ * Attention is cut by query heads, the MLP in quantisation blocks, the vocabulary in blocks of
+ * rows. A KV group (a KV head with the query heads that read it) stays whole, unless to cut it
+ * makes the slowest place faster: then both places hold its KV head, each makes it anew, and their
+ * KV ranges overlap in it. A place may get none of one of them, where there are too few to help.
+ * Each follows the ranks' weights as evenly as it can, for itself: plan.c says why. Layers are cut
+ * over the stages by their work, the output matrix counted with the last stage, so that the slowest
+ * stage is as fast as it can be.
  */
 #ifndef PX_PARALLEL_PLAN_H
 #define PX_PARALLEL_PLAN_H
@@ -32,7 +34,8 @@ typedef struct px_plan_shape { /* what the cut depends on; filled from a model's
 } px_plan_shape;
 
 typedef struct px_plan_place { /* one tensor-parallel place */
-    px_range heads, kv_heads;  /* query heads follow their KV heads */
+    px_range heads;            /* query heads */
+    px_range kv_heads;         /* those that `heads` read; neighbours may share one */
     px_range ffn;              /* columns of gate and up, rows of down's input */
     px_range ffn_expert, ffn_shared;
     px_range vocabulary;
@@ -44,7 +47,8 @@ typedef struct px_plan {
     px_range stages[PX_PLAN_PP_MAX]; /* layers of each stage; none is empty */
 } px_plan;
 
-/* Every range list covers its whole in order, each element once.
+/* Every range list covers its whole in order, each element once; but a KV head whose query heads
+ * are cut is with each place that has some of them.
  * `weights`: relative speed of each place [tp], or NULL for all equal.
  * INVALID_ARGUMENT with a sentence when it cannot be cut (more stages than layers, tp out of
  * range). */

@@ -1,4 +1,4 @@
-/* test_plan.c - whatever the shape, everything is covered exactly once and evenly. */
+/* test_plan.c - whatever the shape, everything is covered once and evenly; KV heads where read. */
 #include "parallel/plan.h"
 
 #include "test.h"
@@ -58,10 +58,6 @@ static px_range heads_of(const px_plan_place *p)
 {
     return p->heads;
 }
-static px_range kv_heads_of(const px_plan_place *p)
-{
-    return p->kv_heads;
-}
 static px_range ffn_of(const px_plan_place *p)
 {
     return p->ffn;
@@ -92,23 +88,39 @@ static void check_cover(const px_plan *plan, range_of get, uint32_t total, uint3
     PX_CHECK(at == total);
 }
 
+/* Query heads that fill whole blocks of the output projection's input. */
+static uint32_t head_unit(const px_plan_shape *shape)
+{
+    uint32_t unit = 1;
+    while (shape->attn_block && unit * shape->head_dim_v % shape->attn_block) unit++;
+    return unit;
+}
+
+static uint32_t group_of(const px_plan_shape *shape)
+{
+    return shape->heads / shape->kv_heads;
+}
+
+/* A place has exactly the KV heads that its query heads read. */
+static void check_kv_heads(const px_plan_shape *shape, const px_plan_place *place)
+{
+    uint32_t group = group_of(shape), end = place->heads.begin + place->heads.count;
+    PX_CHECK((place->kv_heads.count == 0) == (place->heads.count == 0));
+    if (!place->heads.count) return;
+    PX_CHECK(place->kv_heads.begin == place->heads.begin / group);
+    PX_CHECK(place->kv_heads.begin + place->kv_heads.count == (end - 1) / group + 1);
+}
+
 static void check_places(const px_plan_shape *shape, const px_plan *plan)
 {
-    uint32_t group = shape->heads / shape->kv_heads;
-    check_cover(plan, heads_of, shape->heads, group);
-    check_cover(plan, kv_heads_of, shape->kv_heads, 1);
+    check_cover(plan, heads_of, shape->heads, head_unit(shape));
     check_cover(plan, ffn_of, shape->ffn, shape->ffn_block);
     check_cover(plan, expert_of, shape->ffn_expert, shape->ffn_block);
     check_cover(plan, shared_of, shape->ffn_shared, shape->ffn_block);
     check_cover(plan, vocabulary_of, shape->vocabulary, 16);
     for (uint32_t i = 0; i < plan->tp; i++) {
-        const px_plan_place *place = &plan->places[i];
-        PX_CHECK(place->heads.count == place->kv_heads.count * group);
-        PX_CHECK(place->heads.begin == place->kv_heads.begin * group);
-        PX_CHECK(place->ffn.count > 0);
-        uint32_t end = (place->heads.begin + place->heads.count) * shape->head_dim_v;
-        PX_CHECK(!shape->attn_block || end % shape->attn_block == 0 ||
-                 end == shape->heads * shape->head_dim_v);
+        check_kv_heads(shape, &plan->places[i]);
+        PX_CHECK(plan->places[i].ffn.count > 0);
     }
 }
 
@@ -167,10 +179,79 @@ PX_TEST(the_slowest_place_is_as_fast_as_it_can_be)
         for (uint32_t p = 0; p < tp; p++) weights[p] = 1 + random_below(100) / 50.0;
         px_plan plan;
         PX_CHECK_OK(px_plan_make(&shape, tp, 1, weights, &plan));
-        check_balance(&plan, kv_heads_of, 1, weights);
         check_balance(&plan, ffn_of, shape.ffn_block, weights);
         check_balance(&plan, vocabulary_of, 16, weights);
     }
+}
+
+/* Weights read for a head, and the cache of a KV head counted as much again. */
+static double burden(const px_plan_shape *shape, uint32_t begin, uint32_t end)
+{
+    uint32_t group = group_of(shape);
+    return begin == end ? 0 : (end - begin) + 2.0 * ((end - 1) / group + 1 - begin / group);
+}
+
+enum { SMALL_HEADS = 24, SMALL_PLACES = 6 };
+
+/* The least time of the slowest place over every possible cut at multiples of `unit`, with at most
+ * `kv_heads_max` on each place: least[p][h] for the first h heads on the first p places. */
+static double slowest_of_best(const px_plan_shape *shape, const px_plan *plan,
+    const double *weights, uint32_t unit, uint32_t kv_heads_max)
+{
+    double least[SMALL_PLACES + 1][SMALL_HEADS + 1];
+    for (uint32_t h = 0; h <= shape->heads; h++) least[0][h] = h ? INFINITY : 0;
+    for (uint32_t p = 1; p <= plan->tp; p++)
+        for (uint32_t end = 0; end <= shape->heads; end++) {
+            least[p][end] = INFINITY;
+            for (uint32_t begin = 0; begin <= end; begin++) {
+                uint32_t group = group_of(shape);
+                uint32_t kv_heads = begin == end ? 0 : (end - 1) / group + 1 - begin / group;
+                bool possible = (end % unit == 0 || end == shape->heads) && begin % unit == 0;
+                if ((!possible && begin != end) || kv_heads > kv_heads_max) continue;
+                double time = burden(shape, begin, end) / weights[p - 1];
+                least[p][end] = fmin(least[p][end], fmax(least[p - 1][begin], time));
+            }
+        }
+    return least[plan->tp][shape->heads];
+}
+
+/* KV heads are repeated only where it makes the slowest place faster, and no place gets more of
+ * them than the fullest of a cut by whole groups would. */
+PX_TEST(attention_is_cut_by_whole_groups_or_faster)
+{
+    int inside = 0;
+    for (int i = 0; i < 3000; i++) {
+        px_plan_shape shape = random_shape();
+        double weights[SMALL_PLACES];
+        uint32_t tp = random_between(1, SMALL_PLACES);
+        bool equal = random_below(2);
+        shape.attn_block = 0;
+        shape.kv_heads = random_between(1, 6);
+        shape.heads = shape.kv_heads * random_between(1, SMALL_HEADS / shape.kv_heads);
+        for (uint32_t p = 0; p < tp; p++) weights[p] = equal ? 1 : 1 + random_below(100) / 50.0;
+        px_plan plan;
+        PX_CHECK_OK(px_plan_make(&shape, tp, 1, weights, &plan));
+
+        uint32_t kv_heads = 0, kv_heads_max = 0;
+        double slowest = 0;
+        for (uint32_t p = 0; p < tp; p++) {
+            px_range heads = plan.places[p].heads;
+            double time = burden(&shape, heads.begin, heads.begin + heads.count) / weights[p];
+            slowest = fmax(slowest, time);
+            kv_heads += plan.places[p].kv_heads.count;
+            kv_heads_max = kv_heads_max > plan.places[p].kv_heads.count
+                               ? kv_heads_max
+                               : plan.places[p].kv_heads.count;
+        }
+        double whole = slowest_of_best(&shape, &plan, weights, group_of(&shape), shape.kv_heads);
+        double best = slowest_of_best(&shape, &plan, weights, 1, kv_heads_max);
+        PX_CHECK(slowest <= best * (1 + 1e-9));
+        if (kv_heads == shape.kv_heads) continue;
+        inside++;
+        PX_CHECK(slowest < whole);
+        if (equal) PX_CHECK(kv_heads_max <= (shape.kv_heads + tp - 1) / tp);
+    }
+    PX_CHECK(inside > 100);
 }
 
 static double stage_work(const px_plan_shape *shape, px_range stage)
@@ -216,17 +297,56 @@ PX_TEST(stages_are_even_with_the_output_matrix_counted_last)
 
 /* --- known cases -------------------------------------------------------------------------- */
 
-PX_TEST(nine_heads_in_three_groups_over_two_places)
+static bool is_range(px_range range, uint32_t begin, uint32_t count)
+{
+    return range.begin == begin && range.count == count;
+}
+
+PX_TEST(nine_heads_in_three_groups_over_two_places_share_the_middle_group)
 {
     px_plan plan;
     PX_CHECK_OK(px_plan_make(&smollm2, 2, 1, NULL, &plan));
-    PX_CHECK(plan.places[0].heads.begin == 0 && plan.places[0].heads.count == 6);
-    PX_CHECK(plan.places[1].heads.begin == 6 && plan.places[1].heads.count == 3);
+    PX_CHECK(is_range(plan.places[0].heads, 0, 5) && is_range(plan.places[1].heads, 5, 4));
+    PX_CHECK(is_range(plan.places[0].kv_heads, 0, 2) && is_range(plan.places[1].kv_heads, 1, 2));
     PX_CHECK(plan.places[0].ffn.count == 768 && plan.places[1].ffn.count == 768);
     PX_CHECK(plan.places[0].vocabulary.count == 24576);
 }
 
-PX_TEST(more_places_than_kv_heads_leave_some_without)
+PX_TEST(groups_that_divide_evenly_stay_whole)
+{
+    px_plan_shape shape = smollm2;
+    shape.heads = 32, shape.kv_heads = 8;
+    px_plan plan;
+    for (uint32_t tp = 1; tp <= 8; tp *= 2) {
+        PX_CHECK_OK(px_plan_make(&shape, tp, 1, NULL, &plan));
+        for (uint32_t i = 0; i < tp; i++) {
+            PX_CHECK(is_range(plan.places[i].heads, 32 / tp * i, 32 / tp));
+            PX_CHECK(is_range(plan.places[i].kv_heads, 8 / tp * i, 8 / tp));
+        }
+    }
+}
+
+PX_TEST(more_places_than_kv_heads_have_a_part_of_a_group_each)
+{
+    px_plan_shape shape = smollm2;
+    shape.heads = 64, shape.kv_heads = 8;
+    px_plan plan;
+    PX_CHECK_OK(px_plan_make(&shape, 16, 1, NULL, &plan));
+    for (uint32_t i = 0; i < 16; i++) {
+        PX_CHECK(is_range(plan.places[i].heads, 4 * i, 4));
+        PX_CHECK(is_range(plan.places[i].kv_heads, i / 2, 1));
+    }
+    /* All read one KV head. */
+    shape.heads = 10, shape.kv_heads = 1;
+    PX_CHECK_OK(px_plan_make(&shape, 3, 1, NULL, &plan));
+    for (uint32_t i = 0; i < 3; i++) {
+        PX_CHECK(plan.places[i].heads.count >= 2 && plan.places[i].heads.count <= 4);
+        PX_CHECK(is_range(plan.places[i].kv_heads, 0, 1));
+    }
+}
+
+/* Of three groups of three a fourth place cannot make the slowest faster: one has three heads. */
+PX_TEST(a_place_that_cannot_help_has_no_heads)
 {
     px_plan plan;
     PX_CHECK_OK(px_plan_make(&smollm2, 4, 1, NULL, &plan));
@@ -255,10 +375,14 @@ PX_TEST(the_output_matrix_weighs_on_the_last_stage)
 PX_TEST(heads_narrower_than_a_block_go_together)
 {
     px_plan_shape shape = smollm2;
-    shape.attn_block = 256; /* a group is 192 columns: four of them make whole blocks */
+    shape.attn_block = 256; /* four heads of 64 make a block, and a group has three */
     shape.kv_heads = 8;
     shape.heads = 24;
     px_plan plan;
+    PX_CHECK_OK(px_plan_make(&shape, 3, 1, NULL, &plan));
+    for (uint32_t i = 0; i < 3; i++) PX_CHECK(is_range(plan.places[i].heads, 8 * i, 8));
+    PX_CHECK(is_range(plan.places[1].kv_heads, 2, 4));
+    shape.kv_heads = shape.heads = 8; /* four go together, so of three places one has none */
     PX_CHECK_OK(px_plan_make(&shape, 3, 1, NULL, &plan));
     PX_CHECK(plan.places[0].kv_heads.count == 4 && plan.places[1].kv_heads.count == 4);
     PX_CHECK(plan.places[2].kv_heads.count == 0);
