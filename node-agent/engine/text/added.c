@@ -81,10 +81,11 @@ static bool stands_alone(px_slice text, size_t start, size_t end)
     return true;
 }
 
-static void strip(px_slice text, size_t from, px_added_match *match)
+static void strip(px_slice text, size_t taken, px_added_match *match)
 {
     uint32_t rune;
-    while (match->token->strip_left && match->start > from) {
+    if (match->token->strip_left && match->start < taken) match->start = taken;
+    while (match->token->strip_left && match->start > taken) {
         size_t before = previous(text, match->start);
         px_rune_decode(text.data + before, &rune);
         if (!px_rune_is_space(rune)) break;
@@ -97,10 +98,10 @@ static void strip(px_slice text, size_t from, px_added_match *match)
     }
 }
 
-bool px_added_next(const px_added *added, const px_trie *trie, px_slice text, size_t from,
-    bool find_special, px_added_match *out, size_t *out_resume)
+bool px_added_next(const px_added *added, const px_trie *trie, px_slice text, bool find_special,
+    px_added_scan *scan, px_added_match *out)
 {
-    for (size_t at = from; at < text.length;) {
+    for (size_t at = scan->search; at < text.length;) {
         if (!trie->root[(unsigned char)text.data[at]]) {
             at++;
             continue;
@@ -116,9 +117,10 @@ bool px_added_next(const px_added *added, const px_trie *trie, px_slice text, si
                      (!token->single_word || stands_alone(text, at, end));
         if (taken) {
             *out = (px_added_match){.start = at, .end = end, .token = token};
-            strip(text, from, out);
-            *out_resume = out->end;
-            return true;
+            strip(text, scan->taken, out);
+            *scan = (px_added_scan){.search = end, .taken = out->end};
+            /* All of it may be white space that the last match took. */
+            if (out->start < out->end) return true;
         }
         at = end; /* a match that does not count still hides what it covers */
     }

@@ -29,13 +29,18 @@ void px_added_done(px_added *added);
 px_status px_added_add(px_added *added, px_slice pattern, const px_added_token *token) PX_MUST_USE;
 
 typedef struct px_added_match {
-    size_t start, end; /* with stripped white space */
+    size_t start, end; /* with stripped white space; start may lie before the last match's end */
     const px_added_token *token;
 } px_added_match;
 
-/* The next match in text[from..length). `find_special`: false leaves special tokens as text. The
- * search goes on at *out_resume. */
-bool px_added_next(const px_added *added, const px_trie *trie, px_slice text, size_t from,
-    bool find_special, px_added_match *out, size_t *out_resume);
+typedef struct px_added_scan { /* starts as {0} */
+    size_t search; /* where the search goes on: behind the last token, but not behind the white
+                    * space it took, which may itself be a token */
+    size_t taken;  /* end of the last match, with its white space */
+} px_added_scan;
+
+/* The next match in text. `find_special`: false leaves special tokens as text. */
+bool px_added_next(const px_added *added, const px_trie *trie, px_slice text, bool find_special,
+    px_added_scan *scan, px_added_match *out);
 
 #endif

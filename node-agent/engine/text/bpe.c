@@ -305,17 +305,19 @@ static px_status push_symbol(px_bpe_work *work, uint32_t id, size_t start)
 
 /* --- a word to symbols --- */
 
-static uint32_t find_character(
+/* The character at `at` as the vocabulary writes it: with the prefix of what is not the first of a
+ * word, the suffix of the last. Borrowed from the word or the work space. */
+static px_slice character(
     const px_bpe *bpe, px_bpe_work *work, px_slice word, size_t at, size_t bytes)
 {
     bool with_prefix = bpe->prefix && at > 0;
     bool with_suffix = bpe->suffix && at + bytes == word.length;
-    if (!with_prefix && !with_suffix) return px_vocab_find(bpe->vocab, word.data + at, bytes);
+    if (!with_prefix && !with_suffix) return (px_slice){word.data + at, bytes};
     px_buf_reset(&work->text);
     if (with_prefix) px_buf_puts(&work->text, bpe->prefix);
     px_buf_append(&work->text, word.data + at, bytes);
     if (with_suffix) px_buf_puts(&work->text, bpe->suffix);
-    return px_vocab_find(bpe->vocab, work->text.data, work->text.length);
+    return (px_slice){px_buf_text(&work->text), work->text.length};
 }
 
 static bool has_bytes(const px_bpe *bpe, const char *text, size_t length)
@@ -325,26 +327,42 @@ static bool has_bytes(const px_bpe *bpe, const char *text, size_t length)
     return true;
 }
 
+/* The token of a character is unknown: its bytes, with prefix and suffix, if they have tokens. */
+static px_status push_bytes(
+    const px_bpe *bpe, px_bpe_work *work, px_slice text, size_t start, bool *out_done)
+{
+    *out_done = bpe->options.byte_fallback && has_bytes(bpe, text.data, text.length);
+    if (!*out_done) return px_ok();
+    for (size_t i = 0; i < text.length; i++)
+        PX_TRY(push_symbol(work, bpe->byte_ids[(unsigned char)text.data[i]], start));
+    return px_ok();
+}
+
+/* As in the reference, an unknown character waits until it is known whether the next one fuses
+ * with it; the bytes of others overtake it. */
 static px_status split_characters(const px_bpe *bpe, px_bpe_work *work, px_slice word)
 {
-    bool last_unknown = false;
+    const px_bpe_options *o = &bpe->options;
+    size_t waiting = SIZE_MAX; /* where the unknown character that waits stands */
     for (size_t at = 0, bytes; at < word.length; at += bytes) {
         bytes = px_rune_bytes(word.data[at]);
-        uint32_t id = find_character(bpe, work, word, at, bytes);
-        bool unknown = false;
-        if (id != PX_NO_TOKEN || bpe->options.join_unknown) {
-            PX_TRY(push_symbol(work, id, at));
-        } else if (bpe->options.byte_fallback && has_bytes(bpe, word.data + at, bytes)) {
-            for (size_t i = 0; i < bytes; i++)
-                PX_TRY(push_symbol(work, bpe->byte_ids[(unsigned char)word.data[at + i]], at + i));
-        } else if (bpe->options.unknown_id != PX_NO_TOKEN) {
-            unknown = true;
-            if (!last_unknown || !bpe->options.fuse_unknown)
-                PX_TRY(push_symbol(work, bpe->options.unknown_id, at));
+        px_slice text = character(bpe, work, word, at, bytes);
+        uint32_t id = px_vocab_find(bpe->vocab, text.data, text.length);
+        if (id == PX_NO_TOKEN && !o->join_unknown) {
+            bool done;
+            PX_TRY(push_bytes(bpe, work, text, at, &done));
+            if (done || o->drop_unknown) continue;
+            if (o->unknown_id == PX_NO_TOKEN) return px_vocab_unknown(text);
+            if (waiting != SIZE_MAX && o->fuse_unknown) continue;
         }
-        last_unknown = unknown;
+        if (waiting != SIZE_MAX) PX_TRY(push_symbol(work, o->unknown_id, waiting));
+        waiting = SIZE_MAX;
+        if (id != PX_NO_TOKEN || o->join_unknown)
+            PX_TRY(push_symbol(work, id, at));
+        else
+            waiting = at;
     }
-    return px_ok();
+    return waiting == SIZE_MAX ? px_ok() : push_symbol(work, o->unknown_id, waiting);
 }
 
 static px_status split_bytes(const px_bpe *bpe, px_bpe_work *work, px_slice word)
@@ -352,7 +370,6 @@ static px_status split_bytes(const px_bpe *bpe, px_bpe_work *work, px_slice word
     PX_TRY(PX_GROW(&work->symbols, word.length));
     for (size_t at = 0; at < word.length; at++) {
         uint32_t id = bpe->byte_ids[(unsigned char)word.data[at]];
-        if (id == PX_NO_TOKEN) id = bpe->options.unknown_id;
         if (id != PX_NO_TOKEN) PX_TRY(push_symbol(work, id, at));
     }
     return px_ok();
@@ -495,7 +512,8 @@ static px_status push_unjoined(const px_bpe *bpe, const char *text, size_t lengt
             PX_TRY(push_id(ids, bpe->byte_ids[(unsigned char)text[i]]));
         return px_ok();
     }
-    return bpe->options.unknown_id == PX_NO_TOKEN ? px_ok() : push_id(ids, bpe->options.unknown_id);
+    if (bpe->options.unknown_id != PX_NO_TOKEN) return push_id(ids, bpe->options.unknown_id);
+    return bpe->options.drop_unknown ? px_ok() : px_vocab_unknown((px_slice){text, length});
 }
 
 static px_status encode_word(const px_bpe *bpe, px_bpe_work *work, px_slice word, px_ids *ids)

@@ -17,12 +17,14 @@ typedef struct px_bpe px_bpe;
 typedef struct px_bpe_work px_bpe_work; /* symbols, queue, a cache of words: for one px_bpe only */
 
 typedef struct px_bpe_options {
-    bool byte_level;     /* words are bytes; the vocabulary is written in byte-level characters */
-    bool byte_fallback;  /* an unknown character becomes the tokens <0x..> of its bytes */
-    bool fuse_unknown;   /* neighbouring unknown characters become one unknown token */
-    bool ignore_merges;  /* a word that is a token is that token */
-    bool join_unknown;   /* characters without a token may join into one (SentencePiece) */
-    uint32_t unknown_id; /* PX_NO_TOKEN: unknown characters vanish */
+    bool byte_level;    /* words are bytes; the vocabulary is written in byte-level characters */
+    bool byte_fallback; /* an unknown character becomes the tokens <0x..> of its bytes */
+    bool fuse_unknown;  /* neighbouring unknown characters become one unknown token */
+    bool ignore_merges; /* a word that is a token is that token */
+    bool join_unknown;  /* characters without a token may join into one (SentencePiece) */
+    bool
+        drop_unknown; /* unknown characters vanish; else, without an unknown_id, they are refused */
+    uint32_t unknown_id;        /* or PX_NO_TOKEN */
     const char *subword_prefix; /* before every symbol but the first; NULL: none */
     const char *word_suffix;    /* after the last symbol; NULL: none */
 } px_bpe_options;

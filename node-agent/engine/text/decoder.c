@@ -14,7 +14,10 @@
 #include "engine/text/normalizer.h"
 #include "engine/text/unicode.h"
 
-enum { STEPS_MAX = 16, NESTING_MAX = 16, HELD_BYTES = 255, HELD_BYTES_MAX = 64 << 20 };
+enum { STEPS_MAX = 16, NESTING_MAX = 16, HELD_BYTES_MAX = 64 << 20 };
+/* Reserved in each buffer: longer than any token of text, so that the engine's steps allocate
+ * nothing. */
+enum { HELD_BYTES = 1024 };
 
 typedef enum step_kind {
     STEP_JOIN,
@@ -47,6 +50,7 @@ struct px_decoder {
 
 typedef struct step_state {
     px_buf held;    /* bytes, a token or a whole text that waits */
+    px_buf made;    /* the token that this step hands on */
     size_t tokens;  /* seen */
     size_t removed; /* STRIP in parts: characters taken from the start */
     bool started;   /* STRIP in parts: past them */
@@ -55,7 +59,7 @@ typedef struct step_state {
 struct px_decoder_state {
     const px_decoder *decoder;
     px_matcher *matcher;
-    px_buf work; /* a token being rewritten; never held across a call to the next step */
+    px_buf spare; /* for rewriting a buffer; never held across a call to the next step */
     step_state steps[STEPS_MAX];
 };
 
@@ -184,15 +188,20 @@ void px_decoder_free(px_decoder *decoder)
     free(decoder);
 }
 
+static void reserve(px_buf *buf)
+{
+    px_buf_init(buf, HELD_BYTES_MAX);
+    px_buf_reserve(buf, HELD_BYTES);
+}
+
 px_status px_decoder_state_create(const px_decoder *decoder, px_decoder_state **out)
 {
     px_decoder_state *state = px_alloc(sizeof *state);
     state->decoder = decoder;
-    px_buf_init(&state->work, HELD_BYTES_MAX);
-    px_buf_reserve(&state->work, HELD_BYTES); /* the engine's steps must not allocate */
+    reserve(&state->spare);
     for (int i = 0; i < decoder->count; i++) {
-        px_buf_init(&state->steps[i].held, HELD_BYTES_MAX);
-        px_buf_reserve(&state->steps[i].held, HELD_BYTES);
+        reserve(&state->steps[i].held);
+        reserve(&state->steps[i].made);
     }
     for (int i = 0; i < decoder->count; i++) {
         if (!decoder->steps[i].pattern || state->matcher) continue;
@@ -209,8 +218,11 @@ px_status px_decoder_state_create(const px_decoder *decoder, px_decoder_state **
 void px_decoder_state_free(px_decoder_state *state)
 {
     if (!state) return;
-    for (int i = 0; i < STEPS_MAX; i++) px_buf_done(&state->steps[i].held);
-    px_buf_done(&state->work);
+    for (int i = 0; i < STEPS_MAX; i++) {
+        px_buf_done(&state->steps[i].held);
+        px_buf_done(&state->steps[i].made);
+    }
+    px_buf_done(&state->spare);
     px_matcher_free(state->matcher);
     free(state);
 }
@@ -253,24 +265,40 @@ static void append_replaced(px_buf *out, px_slice text, const char *from, const 
     px_buf_append(out, text.data + at, text.length - at);
 }
 
-static void replace_in(px_buf *buf, const char *from, const char *to)
+static void replace_in(px_decoder_state *state, px_buf *buf, const char *from, const char *to)
 {
     if (!memmem(px_buf_text(buf), buf->length, from, strlen(from))) return;
-    px_buf replaced;
-    px_buf_init(&replaced, buf->max);
-    append_replaced(&replaced, whole(buf), from, to);
-    px_buf_done(buf);
-    *buf = replaced;
+    px_buf_reset(&state->spare);
+    append_replaced(&state->spare, whole(buf), from, to);
+    px_buf swap = *buf;
+    *buf = state->spare;
+    state->spare = swap;
 }
 
 /* The reference's English rules, in its order. */
-static void clean_up(px_buf *buf)
+static void clean_up(px_decoder_state *state, px_buf *buf)
 {
     static const char *const rules[][2] = {{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","},
         {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"},
         {" 've", "'ve"}, {" 're", "'re"}};
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        replace_in(buf, rules[i][0], rules[i][1]);
+        replace_in(state, buf, rules[i][0], rules[i][1]);
+}
+
+/* Hands on what the step made. */
+static px_status push_made(px_decoder_state *state, int index, px_buf *out)
+{
+    return push(state, index + 1, whole(&state->steps[index].made), out);
+}
+
+static px_status push_repaired(px_decoder_state *state, int index, size_t length, px_buf *out)
+{
+    step_state *own = &state->steps[index];
+    px_buf_reset(&own->made);
+    px_utf8_repair(px_buf_text(&own->held), length, &own->made);
+    memmove(own->held.data, own->held.data + length, own->held.length - length);
+    own->held.length -= length;
+    return push_made(state, index, out);
 }
 
 static px_status push_byte_level(px_decoder_state *state, int index, px_slice token, px_buf *out)
@@ -278,14 +306,8 @@ static px_status push_byte_level(px_decoder_state *state, int index, px_slice to
     px_buf *held = &state->steps[index].held;
     if (!px_byte_level_read(token.data, token.length, held))
         px_buf_append(held, token.data, token.length);
-    size_t open = px_utf8_open_tail(px_buf_text(held), held->length);
-    size_t ready = held->length - open;
-    if (ready == 0) return px_ok();
-    px_buf_reset(&state->work);
-    px_utf8_repair(held->data, ready, &state->work);
-    memmove(held->data, held->data + ready, open);
-    held->length = open;
-    return push(state, index + 1, whole(&state->work), out);
+    size_t ready = held->length - px_utf8_open_tail(px_buf_text(held), held->length);
+    return ready ? push_repaired(state, index, ready, out) : px_ok();
 }
 
 /* The byte that "<0x0A>" stands for, or -1. */
@@ -296,18 +318,19 @@ static int byte_of(px_slice token)
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-/* A run of bytes is text only as a whole: one bad byte makes each of them U+FFFD. */
+/* A run of bytes is one token, and text only as a whole: one bad byte makes each of them a U+FFFD
+ * of its own. */
 static px_status flush_bytes(px_decoder_state *state, int index, px_buf *out)
 {
     px_buf *held = &state->steps[index].held;
-    if (held->length == 0) return px_ok();
-    px_buf_reset(&state->work);
-    if (px_utf8_valid_prefix(held->data, held->length) == held->length)
-        px_buf_append(&state->work, held->data, held->length);
-    else
-        for (size_t i = 0; i < held->length; i++) px_buf_puts(&state->work, "\xef\xbf\xbd");
-    px_buf_reset(held);
-    return push(state, index + 1, whole(&state->work), out);
+    size_t length = held->length;
+    if (length == 0) return px_ok();
+    held->length = 0;
+    if (px_utf8_valid_prefix(held->data, length) == length)
+        return push(state, index + 1, (px_slice){held->data, length}, out);
+    for (size_t i = 0; i < length; i++)
+        PX_TRY(push(state, index + 1, (px_slice){"\xef\xbf\xbd", 3}, out));
+    return px_ok();
 }
 
 static px_status push_byte_fallback(px_decoder_state *state, int index, px_slice token, px_buf *out)
@@ -317,52 +340,37 @@ static px_status push_byte_fallback(px_decoder_state *state, int index, px_slice
         px_buf_putc(&state->steps[index].held, (char)byte);
         return px_ok();
     }
-    if (state->steps[index].held.length == 0) return push(state, index + 1, token, out);
-    /* `token` may stand in the work space that flushing uses. */
-    px_buf copy;
-    px_buf_init(&copy, HELD_BYTES_MAX);
-    px_buf_append(&copy, token.data, token.length);
-    px_status status = flush_bytes(state, index, out);
-    if (px_is_ok(status)) status = push(state, index + 1, whole(&copy), out);
-    px_buf_done(&copy);
-    return status;
-}
-
-static px_status push_rewritten(px_decoder_state *state, int index, const px_buf *text, px_buf *out)
-{
-    return push(state, index + 1, whole(text), out);
+    PX_TRY(flush_bytes(state, index, out));
+    return push(state, index + 1, token, out);
 }
 
 static px_status push_metaspace(px_decoder_state *state, int index, px_slice token, px_buf *out)
 {
     const step *s = &state->decoder->steps[index];
     bool is_first = s->parts || state->steps[index].tokens == 0;
-    px_buf *held = &state->steps[index].held;
-    px_buf_reset(held);
-    append_replaced(held, token, s->text, is_first && s->flag ? "" : " ");
-    return push_rewritten(state, index, held, out);
+    px_buf *made = &state->steps[index].made;
+    px_buf_reset(made);
+    append_replaced(made, token, s->text, is_first && s->flag ? "" : " ");
+    return push_made(state, index, out);
 }
 
 static px_status push_replace(px_decoder_state *state, int index, px_slice token, px_buf *out)
 {
     const step *s = &state->decoder->steps[index];
-    px_buf text;
-    px_buf_init(&text, HELD_BYTES_MAX);
-    px_status status = px_ok();
+    px_buf *made = &state->steps[index].made;
+    px_buf_reset(made);
     size_t at = 0, last_end = SIZE_MAX;
     for (;;) {
         bool found = false;
         px_match match;
-        status = px_pattern_next(s->pattern, state->matcher, token, at, last_end, &found, &match);
-        if (!found || !px_is_ok(status)) break;
-        px_buf_append(&text, token.data + at, match.start - at);
-        px_buf_puts(&text, s->text);
+        PX_TRY(px_pattern_next(s->pattern, state->matcher, token, at, last_end, &found, &match));
+        if (!found) break;
+        px_buf_append(made, token.data + at, match.start - at);
+        px_buf_puts(made, s->text);
         at = last_end = match.end;
     }
-    px_buf_append(&text, token.data + at, token.length - at);
-    if (px_is_ok(status)) status = push_rewritten(state, index, &text, out);
-    px_buf_done(&text);
-    return status;
+    px_buf_append(made, token.data + at, token.length - at);
+    return push_made(state, index, out);
 }
 
 static px_slice strip_start(px_slice text, const char *content, size_t *count, size_t max)
@@ -419,27 +427,28 @@ static px_status push_strip(px_decoder_state *state, int index, px_slice token, 
 static px_status push_wordpiece(px_decoder_state *state, int index, px_slice token, px_buf *out)
 {
     const step *s = &state->decoder->steps[index];
-    px_buf *held = &state->steps[index].held;
-    px_buf_reset(held);
+    px_buf *made = &state->steps[index].made;
+    px_buf_reset(made);
     if (state->steps[index].tokens > 0 && !s->parts) {
         if (starts_with(token, s->text)) {
             token.data += strlen(s->text);
             token.length -= strlen(s->text);
         } else {
-            px_buf_putc(held, ' ');
+            px_buf_putc(made, ' ');
         }
     }
-    px_buf_append(held, token.data, token.length);
-    if (s->flag) clean_up(held);
-    return push_rewritten(state, index, held, out);
+    px_buf_append(made, token.data, token.length);
+    if (s->flag) clean_up(state, made);
+    return push_made(state, index, out);
 }
 
 /* The suffix ends a word: a blank, but nothing after the last token, so one token waits. */
 static px_status flush_bpe(px_decoder_state *state, int index, const char *to, px_buf *out)
 {
-    px_buf *held = &state->steps[index].held;
-    replace_in(held, state->decoder->steps[index].text, to);
-    return push_rewritten(state, index, held, out);
+    step_state *own = &state->steps[index];
+    px_buf_reset(&own->made);
+    append_replaced(&own->made, whole(&own->held), state->decoder->steps[index].text, to);
+    return push_made(state, index, out);
 }
 
 static px_status push_bpe(px_decoder_state *state, int index, px_slice token, px_buf *out)
@@ -460,14 +469,11 @@ static px_status push_ctc(px_decoder_state *state, int index, px_slice token, px
     if (same) return px_ok();
     px_buf_reset(&own->held);
     px_buf_append(&own->held, token.data, token.length);
-    px_buf text;
-    px_buf_init(&text, HELD_BYTES_MAX);
-    append_replaced(&text, token, s->text, "");
-    if (s->flag) clean_up(&text);
-    if (s->flag) replace_in(&text, s->delimiter, " ");
-    px_status status = text.length ? push_rewritten(state, index, &text, out) : px_ok();
-    px_buf_done(&text);
-    return status;
+    px_buf_reset(&own->made);
+    append_replaced(&own->made, token, s->text, "");
+    if (s->flag) clean_up(state, &own->made);
+    if (s->flag) replace_in(state, &own->made, s->delimiter, " ");
+    return own->made.length ? push_made(state, index, out) : px_ok();
 }
 
 /* Steps that must see the one token whole when it comes in parts. */
@@ -475,7 +481,7 @@ static bool waits_for_all(const step *s)
 {
     return s->parts &&
            (s->kind == STEP_REPLACE || s->kind == STEP_WORDPIECE || s->kind == STEP_BPE ||
-               s->kind == STEP_CTC || s->kind == STEP_BYTE_FALLBACK);
+               s->kind == STEP_CTC || s->kind == STEP_BYTE_FALLBACK || s->kind == STEP_BYTE_LEVEL);
 }
 
 static px_status run_step(px_decoder_state *state, int index, px_slice token, px_buf *out)
@@ -527,11 +533,8 @@ static px_status finish_step(px_decoder_state *state, int index, px_buf *out)
     }
     if (s->kind == STEP_BYTE_FALLBACK) return flush_bytes(state, index, out);
     if (s->kind == STEP_BPE && own->tokens > 0) return flush_bpe(state, index, "", out);
-    if (s->kind == STEP_BYTE_LEVEL && own->held.length) {
-        px_buf_reset(&state->work);
-        px_utf8_repair(own->held.data, own->held.length, &state->work);
-        return push(state, index + 1, whole(&state->work), out);
-    }
+    if (s->kind == STEP_BYTE_LEVEL && own->held.length)
+        return push_repaired(state, index, own->held.length, out);
     return px_ok(); /* what Strip still holds is what it strips */
 }
 

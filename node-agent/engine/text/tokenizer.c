@@ -238,10 +238,11 @@ typedef px_status (*stretch_fn)(encode_job *job, px_slice text, bool first);
 static px_status cut_added(
     encode_job *job, const px_trie *trie, px_slice text, bool first, stretch_fn between)
 {
-    size_t at = 0, search = 0;
+    size_t at = 0;
+    px_added_scan scan = {0};
     px_added_match match;
     while (px_added_next(
-        &job->tokenizer->added, trie, text, search, job->options->parse_special, &match, &search)) {
+        &job->tokenizer->added, trie, text, job->options->parse_special, &scan, &match)) {
         if (match.start > at)
             PX_TRY(between(job, (px_slice){text.data + at, match.start - at}, first && at == 0));
         PX_TRY(push_id(job, match.token->id));

@@ -287,8 +287,10 @@ static px_status build_gpt2(px_tokenizer *t, const px_tokenizer_gguf *f)
     if (pre->nfc) PX_TRY(use_normalizer(t, "{\"type\": \"NFC\"}"));
     PX_TRY(use_pretokenizer(t, describe_pre(pre)));
     px_pretokenizer_leave_bytes(t->pretokenizer);
-    px_bpe_options options = {
-        .byte_level = true, .ignore_merges = pre->ignore_merges, .unknown_id = PX_NO_TOKEN};
+    px_bpe_options options = {.byte_level = true,
+        .ignore_merges = pre->ignore_merges,
+        .drop_unknown = true,
+        .unknown_id = PX_NO_TOKEN};
     t->model = PX_MODEL_BPE;
     PX_TRY(px_bpe_create(&t->vocab, &options, f->merge_count, &t->bpe));
     PX_TRY(add_merges(t, f));
@@ -316,8 +318,10 @@ static px_status build_llama(px_tokenizer *t, const px_tokenizer_gguf *f)
         t, prefix_space ? "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", "
                           "\"prepend\": \"▁\"}, " REPLACE_SPACES "]}"
                         : REPLACE_SPACES));
-    px_bpe_options options = {
-        .byte_fallback = true, .join_unknown = true, .unknown_id = unknown_token(f)};
+    px_bpe_options options = {.byte_fallback = true,
+        .join_unknown = true,
+        .drop_unknown = f->unknown_id < 0,
+        .unknown_id = unknown_token(f)};
     t->model = PX_MODEL_BPE;
     PX_TRY(px_bpe_create(&t->vocab, &options, 0, &t->bpe));
     PX_TRY(px_bpe_use_scores(t->bpe, f->scores));

@@ -25,6 +25,7 @@ typedef struct builder {
     json_parts parts;
     json_t *model; /* the model's small members */
     px_tokenizer *tokenizer;
+    px_vocab added; /* ids of the added tokens that the model does not know */
     double *scores; /* of a unigram model */
     size_t score_count, score_capacity;
 } builder;
@@ -178,16 +179,12 @@ static px_status read_vocab(builder *b)
 
 /* --- models --- */
 
-static px_status unknown_id(const builder *b, const char *key, uint32_t *out)
+/* PX_NO_TOKEN if the file names none, or one that the vocabulary lacks. */
+static uint32_t unknown_id(const builder *b)
 {
-    *out = PX_NO_TOKEN;
-    const json_t *token = json_object_get(b->model, key);
-    if (!json_is_string(token)) return px_ok();
-    *out = px_vocab_find(&b->tokenizer->vocab, json_string_value(token), json_string_length(token));
-    if (*out == PX_NO_TOKEN)
-        return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: %s '%.40s' is not in the vocabulary",
-            key, json_string_value(token));
-    return px_ok();
+    const json_t *token = json_object_get(b->model, "unk_token");
+    if (!json_is_string(token)) return PX_NO_TOKEN;
+    return px_vocab_find(&b->tokenizer->vocab, json_string_value(token), json_string_length(token));
 }
 
 static px_status out_of_vocabulary(px_slice left, px_slice right)
@@ -222,7 +219,7 @@ static bool scan_joined(px_json_scan *scan, px_slice *left, px_slice *right)
     if (!space) return false;
     *left = (px_slice){text.data, (size_t)(space - text.data)};
     *right = (px_slice){space + 1, text.length - left->length - 1};
-    return true;
+    return !memchr(right->data, ' ', right->length);
 }
 
 static px_status scan_merges(builder *b, px_json_scan *scan, px_buf *keep)
@@ -267,13 +264,14 @@ static px_status read_bpe(builder *b)
     PX_TRY(px_json_get_bool(b->model, "ignore_merges", where, &options.ignore_merges));
     PX_TRY(px_json_get_str(b->model, "continuing_subword_prefix", where, &options.subword_prefix));
     PX_TRY(px_json_get_str(b->model, "end_of_word_suffix", where, &options.word_suffix));
-    PX_TRY(unknown_id(b, "unk_token", &options.unknown_id));
+    options.unknown_id = unknown_id(b);
+    options.drop_unknown = !json_is_string(json_object_get(b->model, "unk_token"));
     /* Words of a byte-level tokenizer can stay bytes unless the model looks at characters. */
     bool has_prefix = options.subword_prefix && *options.subword_prefix;
     bool has_suffix = options.word_suffix && *options.word_suffix;
     px_tokenizer *t = b->tokenizer;
     options.byte_level = px_pretokenizer_ends_in_bytes(t->pretokenizer) && !has_prefix &&
-                         !has_suffix && options.unknown_id == PX_NO_TOKEN && !options.byte_fallback;
+                         !has_suffix && options.drop_unknown && !options.byte_fallback;
     if (options.byte_level) px_pretokenizer_leave_bytes(t->pretokenizer);
     t->model = PX_MODEL_BPE;
     PX_TRY(px_bpe_create(&t->vocab, &options, b->parts.merges.length / 12, &t->bpe));
@@ -306,7 +304,7 @@ static px_status read_words(builder *b, px_token_model model)
     int64_t runes_max = 100;
     t->model = model;
     t->wordpiece.vocab = &t->vocab;
-    PX_TRY(unknown_id(b, "unk_token", &t->wordpiece.unknown_id));
+    t->wordpiece.unknown_id = unknown_id(b);
     PX_TRY(
         px_json_get_str(b->model, "continuing_subword_prefix", "tokenizer.json: model", &prefix));
     PX_TRY(
@@ -341,30 +339,40 @@ static px_status read_model(builder *b)
 
 /* --- the other members --- */
 
-static px_status read_added_token(px_tokenizer *tokenizer, const json_t *config)
+static size_t model_size(const builder *b)
+{
+    return b->scores ? b->score_count : b->tokenizer->vocab.used;
+}
+
+/* A token that the model knows has the model's id. The others are numbered on from the model's
+ * size, in the file's order; the reference does not look at the ids in the file. */
+static px_status read_added_token(builder *b, const json_t *config)
 {
     const char *where = "tokenizer.json: added_tokens";
+    px_tokenizer *tokenizer = b->tokenizer;
     px_slice content;
-    int64_t id = -1;
     px_added_token token = {.normalized = true};
     PX_TRY(px_json_slice(config, "content", where, &content));
-    PX_TRY(px_json_get_int(config, "id", where, &id));
+    if (content.length == 0) return px_ok();
     PX_TRY(px_json_get_bool(config, "special", where, &token.special));
     token.normalized = !token.special;
     PX_TRY(px_json_get_bool(config, "normalized", where, &token.normalized));
     PX_TRY(px_json_get_bool(config, "single_word", where, &token.single_word));
     PX_TRY(px_json_get_bool(config, "lstrip", where, &token.strip_left));
     PX_TRY(px_json_get_bool(config, "rstrip", where, &token.strip_right));
-    PX_TRY(check_id((double)id, &token.id));
-    /* A token that the model knows keeps the model's id. */
-    uint32_t known = px_vocab_find(&tokenizer->vocab, content.data, content.length);
-    if (known != PX_NO_TOKEN) token.id = known;
+    token.id = px_vocab_find(&tokenizer->vocab, content.data, content.length);
+    if (token.id == PX_NO_TOKEN) token.id = px_vocab_find(&b->added, content.data, content.length);
+    if (token.id == PX_NO_TOKEN) {
+        PX_TRY(check_id((double)model_size(b) + b->added.used, &token.id));
+        PX_TRY(px_vocab_add(&b->added, content, token.id));
+    }
     return px_tokenizer_add_token(tokenizer, content, &token);
 }
 
 static px_status read_added_tokens(builder *b)
 {
     PX_TRY(px_added_init(&b->tokenizer->added));
+    PX_TRY(px_vocab_init(&b->added, 0, 0));
     json_t *list;
     PX_TRY(parse_part(b->parts.added_tokens, "tokenizer.json: added_tokens", &list));
     size_t i;
@@ -372,7 +380,7 @@ static px_status read_added_tokens(builder *b)
     px_status status = px_ok();
     json_array_foreach(list, i, each)
     {
-        status = read_added_token(b->tokenizer, each);
+        status = read_added_token(b, each);
         if (!px_is_ok(status)) break;
     }
     json_decref(list);
@@ -424,6 +432,7 @@ px_status px_tokenizer_from_json(const char *json, size_t length, px_tokenizer *
     px_status status = build(&b, (px_slice){json, length});
     px_buf_done(&b.parts.small);
     json_decref(b.model);
+    px_vocab_done(&b.added);
     free(b.scores);
     if (!px_is_ok(status)) {
         px_tokenizer_free(b.tokenizer);

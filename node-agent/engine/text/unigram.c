@@ -1,6 +1,7 @@
 /* unigram.c - see unigram.h. */
 #include "engine/text/unigram.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,12 +47,13 @@ px_status px_unigram_create(const px_vocab *vocab, const double *scores, uint32_
     unigram->byte_fallback = byte_fallback;
     unigram->scores = px_alloc_array(vocab->size + 1, sizeof *unigram->scores);
     px_status status = px_trie_init(&unigram->trie);
-    double least = 0.0;
+    double least = INFINITY;
     for (uint32_t id = 0; px_is_ok(status) && id < vocab->size; id++) {
         px_slice token = px_vocab_text(vocab, id);
-        if (!token.data || token.length == 0) continue;
+        if (!token.data) continue;
         unigram->scores[id] = scores[id];
         if (scores[id] < least) least = scores[id];
+        if (token.length == 0) continue;
         status = px_trie_add(&unigram->trie, token.data, token.length, id);
     }
     if (!px_is_ok(status)) {
@@ -94,7 +96,7 @@ static void reach(path *to, double score, size_t start, uint32_t id)
     *to = (path){.score = score, .start = (uint32_t)start, .id = id, .reached = true};
 }
 
-static void walk_paths(const px_unigram *unigram, px_slice text, path *paths)
+static px_status walk_paths(const px_unigram *unigram, px_slice text, path *paths)
 {
     for (size_t at = 0; at < text.length;) {
         size_t one = px_rune_bytes(text.data[at]);
@@ -109,9 +111,14 @@ static void walk_paths(const px_unigram *unigram, px_slice text, path *paths)
             reach(&paths[end], here + unigram->scores[id], at, id);
             if (end - at == one) covers_one = true;
         }
-        if (!covers_one) reach(&paths[at + one], here + unigram->unknown_score, at, PX_NO_TOKEN);
+        if (!covers_one) {
+            path *next = &paths[at + one];
+            reach(next, here + unigram->unknown_score, at, unigram->unknown_id);
+            if (next->id == PX_NO_TOKEN) return px_vocab_unknown((px_slice){text.data + at, one});
+        }
         at += one;
     }
+    return px_ok();
 }
 
 static px_status push(px_ids *ids, uint32_t id)
@@ -121,13 +128,15 @@ static px_status push(px_ids *ids, uint32_t id)
     return px_ok();
 }
 
+/* A run of unknown text: by chance a token as a whole, else its bytes, else the unknown token. */
 static px_status push_unknown(const px_unigram *unigram, px_slice text, px_ids *ids)
 {
+    uint32_t whole = px_vocab_find(unigram->vocab, text.data, text.length);
+    if (whole != PX_NO_TOKEN) return push(ids, whole);
     bool has_bytes = unigram->byte_fallback;
     for (size_t i = 0; has_bytes && i < text.length; i++)
         has_bytes = unigram->byte_ids[(unsigned char)text.data[i]] != PX_NO_TOKEN;
-    if (!has_bytes)
-        return unigram->unknown_id == PX_NO_TOKEN ? px_ok() : push(ids, unigram->unknown_id);
+    if (!has_bytes) return push(ids, unigram->unknown_id);
     for (size_t i = 0; i < text.length; i++)
         PX_TRY(push(ids, unigram->byte_ids[(unsigned char)text.data[i]]));
     return px_ok();
@@ -154,14 +163,15 @@ px_status px_unigram_encode(
     PX_TRY(PX_GROW(&work->paths, text.length + 1));
     path *paths = work->paths.data;
     memset(paths, 0, (text.length + 1) * sizeof *paths);
-    walk_paths(unigram, text, paths);
+    PX_TRY(walk_paths(unigram, text, paths));
     turn_round(paths, text.length);
     for (size_t at = 0; at < text.length;) {
         size_t end = paths[at].start;
-        if (paths[at].id != PX_NO_TOKEN) {
+        if (paths[at].id != unigram->unknown_id) {
             PX_TRY(push(ids, paths[at].id));
-        } else {
-            while (end < text.length && paths[end].id == PX_NO_TOKEN) end = paths[end].start;
+        } else { /* the unknown token written out in the text is unknown text too */
+            while (end < text.length && paths[end].id == unigram->unknown_id)
+                end = paths[end].start;
             PX_TRY(push_unknown(unigram, (px_slice){text.data + at, end - at}, ids));
         }
         at = end;

@@ -15,7 +15,7 @@
 typedef struct px_unigram px_unigram;
 typedef struct px_unigram_work px_unigram_work;
 
-/* scores[vocab->size], copied. unknown_id PX_NO_TOKEN: unknown text vanishes. */
+/* scores[vocab->size], copied. unknown_id PX_NO_TOKEN: unknown text is refused. */
 px_status px_unigram_create(const px_vocab *vocab, const double *scores, uint32_t unknown_id,
     bool byte_fallback, px_unigram **out) PX_MUST_USE;
 void px_unigram_free(px_unigram *unigram);

@@ -62,6 +62,11 @@ static px_status reserve_ids(px_vocab *vocab, uint32_t size)
     px_vocab_token *grown = realloc(vocab->tokens, capacity * sizeof *grown);
     if (!grown) return no_memory();
     vocab->tokens = grown;
+    if (vocab->names) {
+        grown = realloc(vocab->names, capacity * sizeof *grown);
+        if (!grown) return no_memory();
+        vocab->names = grown;
+    }
     vocab->capacity = capacity;
     return px_ok();
 }
@@ -86,23 +91,37 @@ void px_vocab_done(px_vocab *vocab)
 {
     px_buf_done(&vocab->bytes);
     free(vocab->tokens);
+    free(vocab->names);
     free(vocab->slots);
     *vocab = (px_vocab){0};
 }
 
-px_status px_vocab_name(px_vocab *vocab, px_slice token, uint32_t id)
+/* Room for `id`, and its text behind all others. */
+static px_status store(px_vocab *vocab, px_slice token, uint32_t id, px_vocab_token *out)
 {
     if (id >= PX_VOCAB_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "the vocabulary has the id %u, beyond the bound of %d",
             (unsigned)id, PX_VOCAB_MAX - 1);
     PX_TRY(reserve_ids(vocab, id + 1));
-    for (; vocab->size <= id; vocab->size++)
+    for (; vocab->size <= id; vocab->size++) {
         vocab->tokens[vocab->size] = (px_vocab_token){.start = UINT32_MAX};
-    size_t start = vocab->bytes.length;
+        if (vocab->names) vocab->names[vocab->size] = (px_vocab_token){.start = UINT32_MAX};
+    }
+    *out = (px_vocab_token){(uint32_t)vocab->bytes.length, (uint32_t)token.length};
     px_buf_append(&vocab->bytes, token.data, token.length);
-    if (vocab->bytes.overflowed) return no_memory();
-    vocab->tokens[id] =
-        (px_vocab_token){.start = (uint32_t)start, .length = (uint32_t)token.length};
+    return vocab->bytes.overflowed ? no_memory() : px_ok();
+}
+
+px_status px_vocab_name(px_vocab *vocab, px_slice token, uint32_t id)
+{
+    if (!vocab->names) {
+        vocab->names = malloc(vocab->capacity * sizeof *vocab->names);
+        if (!vocab->names) return no_memory();
+        memset(vocab->names, 0xff, vocab->size * sizeof *vocab->names);
+    }
+    px_vocab_token name;
+    PX_TRY(store(vocab, token, id, &name));
+    vocab->names[id] = name;
     return px_ok();
 }
 
@@ -120,7 +139,9 @@ static uint64_t *find_slot(const px_vocab *vocab, const char *token, size_t leng
 
 px_status px_vocab_add(px_vocab *vocab, px_slice token, uint32_t id)
 {
-    PX_TRY(px_vocab_name(vocab, token, id));
+    px_vocab_token stored;
+    PX_TRY(store(vocab, token, id, &stored));
+    vocab->tokens[id] = stored;
     if ((uint64_t)(vocab->used + 1) * 2 > vocab->mask)
         PX_TRY(resize_slots(vocab, (vocab->mask + 1) * 2));
     uint32_t hash = hash_of(token.data, token.length);
@@ -136,9 +157,18 @@ uint32_t px_vocab_find(const px_vocab *vocab, const char *token, size_t length)
     return slot ? (uint32_t)slot - 1 : PX_NO_TOKEN;
 }
 
+px_status px_vocab_unknown(px_slice text)
+{
+    return px_fail(PX_INVALID_ARGUMENT,
+        "the vocabulary has no token for '%.*s' and none for unknown text",
+        text.length > 40 ? 40 : (int)text.length, text.data);
+}
+
 px_slice px_vocab_text(const px_vocab *vocab, uint32_t id)
 {
-    if (id >= vocab->size || vocab->tokens[id].start == UINT32_MAX) return (px_slice){0};
-    return (px_slice){
-        .data = vocab->bytes.data + vocab->tokens[id].start, .length = vocab->tokens[id].length};
+    if (id >= vocab->size) return (px_slice){0};
+    px_vocab_token token = vocab->tokens[id];
+    if (vocab->names && vocab->names[id].start != UINT32_MAX) token = vocab->names[id];
+    if (token.start == UINT32_MAX) return (px_slice){0};
+    return (px_slice){.data = vocab->bytes.data + token.start, .length = token.length};
 }

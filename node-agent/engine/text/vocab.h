@@ -19,7 +19,8 @@ typedef struct px_vocab_token {
 
 typedef struct px_vocab {
     px_buf bytes;
-    px_vocab_token *tokens; /* [size] */
+    px_vocab_token *tokens; /* [size], as the model spells them */
+    px_vocab_token *names;  /* [size] what an id is called where that differs, or NULL */
     uint32_t size, capacity;
     uint64_t *slots; /* hash << 32 | id + 1; 0: free */
     uint32_t mask, used;
@@ -30,10 +31,13 @@ px_status px_vocab_init(px_vocab *vocab, size_t count, size_t bytes) PX_MUST_USE
 void px_vocab_done(px_vocab *vocab);
 /* Gives `id` this text. Of two tokens with the same text the later one is found by it. */
 px_status px_vocab_add(px_vocab *vocab, px_slice token, uint32_t id) PX_MUST_USE;
-/* Gives `id` a text that px_vocab_find() does not know: an added token's. */
+/* Gives `id` a text that px_vocab_find() does not know, and that px_vocab_text() gives out: an
+ * added token's. What the model calls the id can still be found. */
 px_status px_vocab_name(px_vocab *vocab, px_slice token, uint32_t id) PX_MUST_USE;
 /* The id, or PX_NO_TOKEN. */
 uint32_t px_vocab_find(const px_vocab *vocab, const char *token, size_t length);
+/* The refusal of a text that has no token, in a vocabulary without a token for unknown text. */
+px_status px_vocab_unknown(px_slice text) PX_MUST_USE;
 /* Borrowed; data is NULL for an unused id. */
 px_slice px_vocab_text(const px_vocab *vocab, uint32_t id);
 

@@ -10,7 +10,6 @@ enum { PIECE_BYTES_MAX = 1024 };
 
 static px_status push(px_ids *ids, uint32_t id)
 {
-    if (id == PX_NO_TOKEN) return px_ok();
     PX_TRY(PX_GROW(ids, ids->count + 1));
     ids->data[ids->count++] = id;
     return px_ok();
@@ -38,16 +37,22 @@ static uint32_t longest(const px_wordpiece *model, px_slice word, size_t start, 
     return PX_NO_TOKEN;
 }
 
+static px_status push_unknown(const px_wordpiece *model, px_slice word, px_ids *ids)
+{
+    if (model->unknown_id == PX_NO_TOKEN) return px_vocab_unknown(word);
+    return push(ids, model->unknown_id);
+}
+
 px_status px_wordpiece_encode(const px_wordpiece *model, px_slice word, px_ids *ids)
 {
     if (px_rune_count(word.data, word.length) > model->word_runes_max)
-        return push(ids, model->unknown_id);
+        return push_unknown(model, word, ids);
     size_t before = ids->count;
     for (size_t start = 0; start < word.length;) {
         uint32_t id = longest(model, word, start, &start);
         if (id == PX_NO_TOKEN) { /* one bad piece makes the whole word unknown */
             ids->count = before;
-            return push(ids, model->unknown_id);
+            return push_unknown(model, word, ids);
         }
         PX_TRY(push(ids, id));
     }
@@ -57,5 +62,5 @@ px_status px_wordpiece_encode(const px_wordpiece *model, px_slice word, px_ids *
 px_status px_wordlevel_encode(const px_wordpiece *model, px_slice word, px_ids *ids)
 {
     uint32_t id = px_vocab_find(model->vocab, word.data, word.length);
-    return push(ids, id == PX_NO_TOKEN ? model->unknown_id : id);
+    return id == PX_NO_TOKEN ? push_unknown(model, word, ids) : push(ids, id);
 }

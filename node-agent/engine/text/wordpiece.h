@@ -11,7 +11,7 @@
 
 typedef struct px_wordpiece {
     const px_vocab *vocab; /* borrowed */
-    uint32_t unknown_id;   /* PX_NO_TOKEN: unknown words vanish */
+    uint32_t unknown_id;   /* PX_NO_TOKEN: unknown words are refused */
     char prefix[16];       /* before every piece but the first: "##"; or, with first_prefix, "" */
     char first_prefix[8];  /* before the first piece: GGUF writes words as "▁word" */
     size_t word_runes_max; /* a longer word is unknown */

@@ -281,9 +281,6 @@ PX_TEST(a_wrong_file_names_what_is_wrong)
     check_refused("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}",
         "impossible id");
     check_refused("{\"model\": {\"type\": \"Magic\", \"vocab\": {\"a\": 0}}}", "'Magic'");
-    check_refused(
-        "{\"model\": {\"type\": \"WordLevel\", \"vocab\": {\"a\": 0}, \"unk_token\": \"u\"}}",
-        "'u'");
     check_refused("{\"pre_tokenizer\": {\"type\": \"Odd\"}, \"model\": {\"type\": \"WordLevel\", "
                   "\"vocab\": {\"a\": 0}}}",
         "'Odd'");
