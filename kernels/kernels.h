@@ -190,7 +190,10 @@ typedef struct px_kernels {
     void (*rope)(const px_rope *op, px_part part);
     void (*kv_store)(const px_kv_store *op, px_part part);
     size_t (*attention_scratch_floats)(const px_attention *op); /* for one part */
-    void (*attention)(const px_attention *op, px_part part);
+    /* True, for all parts alike, if some heads' positions were shared out between parts: their
+     * output is there only when attention_merge has run after a barrier, in the same parts. */
+    bool (*attention)(const px_attention *op, px_part part);
+    void (*attention_merge)(const px_attention *op, px_part part);
 } px_kernels;
 
 const px_kernels *px_kernels_scalar(void);

@@ -27,7 +27,8 @@ void px_avx2_glu(const px_glu *op, px_part part);
 void px_avx2_rope(const px_rope *op, px_part part);
 void px_avx2_kv_store(const px_kv_store *op, px_part part);
 size_t px_avx2_attention_scratch_floats(const px_attention *op);
-void px_avx2_attention(const px_attention *op, px_part part);
+bool px_avx2_attention(const px_attention *op, px_part part);
+void px_avx2_attention_merge(const px_attention *op, px_part part);
 
 px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t rows);
 px_tile_fn px_avx2_float_tile(px_packing packing, uint32_t groups, uint32_t rows);

@@ -41,6 +41,7 @@ const px_kernels *px_avx2_table(void)
         .kv_store = px_avx2_kv_store,
         .attention_scratch_floats = px_avx2_attention_scratch_floats,
         .attention = px_avx2_attention,
+        .attention_merge = px_avx2_attention_merge,
     };
     return &table;
 }

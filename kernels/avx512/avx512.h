@@ -15,6 +15,10 @@ enum {
 
 const px_kernels *px_avx512_table(void);
 
+size_t px_avx512_attention_scratch_floats(const px_attention *op);
+bool px_avx512_attention(const px_attention *op, px_part part);
+void px_avx512_attention_merge(const px_attention *op, px_part part);
+
 px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t rows);
 px_tile_fn px_avx512_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx512_scaled_tile(px_packing packing, uint32_t groups, uint32_t rows);

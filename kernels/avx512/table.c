@@ -41,8 +41,9 @@ const px_kernels *px_avx512_table(void)
         .glu = px_avx2_glu,
         .rope = px_avx2_rope,
         .kv_store = px_avx2_kv_store,
-        .attention_scratch_floats = px_avx2_attention_scratch_floats,
-        .attention = px_avx2_attention,
+        .attention_scratch_floats = px_avx512_attention_scratch_floats,
+        .attention = px_avx512_attention,
+        .attention_merge = px_avx512_attention_merge,
     };
     return &table;
 }

@@ -79,7 +79,7 @@ static void attend(const px_attention *op, uint32_t row, uint32_t head, float *s
     }
 }
 
-void px_scalar_attention(const px_attention *op, px_part part)
+bool px_scalar_attention(const px_attention *op, px_part part)
 {
     assert(op->group && op->head_offset + op->heads <= op->kv->kv_heads * op->group);
     float *scratch = op->scratch + part.index * px_scalar_attention_scratch_floats(op);
@@ -92,4 +92,10 @@ void px_scalar_attention(const px_attention *op, px_part part)
             }
         }
     }
+    return false;
+}
+
+void px_scalar_attention_merge(const px_attention *op, px_part part)
+{
+    assert(!"attention that leaves something to merge");
 }

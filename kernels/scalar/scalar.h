@@ -19,6 +19,7 @@ void px_scalar_rope(const px_rope *op, px_part part);
 
 void px_scalar_kv_store(const px_kv_store *op, px_part part);
 size_t px_scalar_attention_scratch_floats(const px_attention *op);
-void px_scalar_attention(const px_attention *op, px_part part);
+bool px_scalar_attention(const px_attention *op, px_part part);
+void px_scalar_attention_merge(const px_attention *op, px_part part);
 
 #endif

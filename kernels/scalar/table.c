@@ -19,6 +19,7 @@ const px_kernels *px_kernels_scalar(void)
         .kv_store = px_scalar_kv_store,
         .attention_scratch_floats = px_scalar_attention_scratch_floats,
         .attention = px_scalar_attention,
+        .attention_merge = px_scalar_attention_merge,
     };
     return &table;
 }

@@ -64,6 +64,17 @@ static inline void *aligned_bytes(size_t bytes)
 #define IN_PARTS(fn, op, parts)                                                                    \
     for (uint32_t part_ = (parts); part_-- > 0;) (fn)((op), (px_part){part_, (parts), NULL})
 
+/* Attention in parts, and what they leave to be merged. */
+static inline void attend_in_parts(
+    const px_kernels *kernels, const px_attention *op, uint32_t parts)
+{
+    bool cut = kernels->attention(op, (px_part){parts - 1, parts, NULL});
+    for (uint32_t p = parts - 1; p-- > 0;) {
+        PX_CHECK(kernels->attention(op, (px_part){p, parts, NULL}) == cut);
+    }
+    if (cut) IN_PARTS(kernels->attention_merge, op, parts);
+}
+
 static inline double norm(const float *values, size_t count)
 {
     double squares = 0;

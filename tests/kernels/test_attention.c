@@ -1,10 +1,12 @@
 /* test_attention.c - paged attention: every cache type, backend and ragged shape against scalar. */
 #include "kernels_test.h"
 
+enum { LONGEST = 8320 }; /* tokens */
+
 /* A pool with its blocks in a shuffled order, as it would be after a while of serving. */
 typedef struct cache {
     px_kv_layer kv;
-    uint32_t blocks[64];
+    uint32_t blocks[LONGEST / PX_KV_BLOCK_TOKENS];
 } cache;
 
 typedef struct shape {
@@ -92,7 +94,7 @@ static float *attend(
             .sinks = s.sinks ? sinks + s.head_begin : NULL,
             .position_max = s.context - 1};
         op.scratch = malloc((kernels->attention_scratch_floats(&op) * parts + 1) * sizeof(float));
-        IN_PARTS(kernels->attention, &op, parts);
+        attend_in_parts(kernels, &op, parts);
         free(op.scratch);
     }
     free(at);
@@ -113,6 +115,9 @@ static const shape shapes[] = {
     {.heads = 6, .kv_heads = 1, .k_dim = 32, .v_dim = 32, .rows = 70, .context = 300, .window = 65},
     {.heads = 2, .kv_heads = 1, .k_dim = 128, .v_dim = 128, .rows = 3, .context = 64, .softcap = 2},
     {.heads = 40, .kv_heads = 1, .k_dim = 32, .v_dim = 32, .rows = 2, .context = 18, .sinks = true},
+    {.heads = 3, .kv_heads = 1, .k_dim = 32, .v_dim = 32, .rows = 6, .context = 1027},
+    {.heads = 2, .kv_heads = 1, .k_dim = 32, .v_dim = 32, .rows = 4, .context = 8194},
+    {.heads = 2, .kv_heads = 2, .k_dim = 32, .v_dim = 32, .rows = 8, .context = 1028, .window = 9},
     {.heads = 4,
         .kv_heads = 2,
         .k_dim = 32,
@@ -162,6 +167,48 @@ PX_TEST(agrees_with_scalar_for_every_cache_type_and_ragged_shape)
                 check_shape(all[b], types[t], odd_shapes[s]);
             }
         }
+    }
+}
+
+/* One row and one KV head: only its positions can be shared out. */
+PX_TEST(a_long_context_is_shared_out_between_parts)
+{
+    enum { HEADS = 2, DIM = 32, TOKENS = 2000, PARTS = 3 };
+    const px_kernels *all[3];
+    int backend_count = backends(all);
+    for (int b = 1; b < backend_count; b++) {
+        const px_kernels *kernels = all[b];
+        cache c = make_cache(
+            PX_F16, (shape){.kv_heads = 1, .k_dim = DIM, .v_dim = DIM, .context = TOKENS});
+        float *k = random_floats(TOKENS * DIM, 1), *q = random_floats(HEADS * DIM, 3);
+        px_kv_row at[TOKENS];
+        for (uint32_t i = 0; i < TOKENS; i++)
+            at[i] = (px_kv_row){.blocks = c.blocks, .position = i};
+        kernels->kv_store(&(px_kv_store){&c.kv, at, k, k, DIM, DIM, TOKENS}, (px_part){0, 1, NULL});
+        float alone[HEADS * DIM], shared[HEADS * DIM];
+        px_attention op = {.kv = &c.kv,
+            .at = at + TOKENS - 1,
+            .q = q,
+            .out = alone,
+            .rows = 1,
+            .heads = HEADS,
+            .group = HEADS,
+            .scale = 0.2f,
+            .position_max = TOKENS - 1};
+        op.scratch = malloc(kernels->attention_scratch_floats(&op) * PARTS * sizeof(float));
+        PX_CHECK(!kernels->attention(&op, (px_part){0, 1, NULL}));
+        op.out = shared;
+        for (uint32_t p = 0; p < PARTS; p++) {
+            memset(shared, 0, sizeof shared);
+            PX_CHECK(kernels->attention(&op, (px_part){p, PARTS, NULL}));
+            PX_CHECK(shared[0] == 0); /* nobody sees enough to be done */
+        }
+        IN_PARTS(kernels->attention_merge, &op, PARTS);
+        PX_CHECK(memcmp(shared, alone, sizeof alone) == 0);
+        free(op.scratch);
+        free(k);
+        free(q);
+        free_cache(&c);
     }
 }
 
@@ -284,7 +331,7 @@ PX_TEST(sequences_in_one_batch_do_not_disturb_each_other)
             .scale = 0.2f,
             .position_max = TOKENS - 1};
         op.scratch = malloc((kernels->attention_scratch_floats(&op) * 2 + 1) * sizeof(float));
-        IN_PARTS(kernels->attention, &op, 2);
+        attend_in_parts(kernels, &op, 2);
         for (size_t r = 0; r < ROWS; r++) {
             px_attention one = op;
             one.at = batch + r, one.q = q + r * HEADS * DIM, one.out = alone, one.rows = 1;

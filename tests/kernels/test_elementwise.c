@@ -214,7 +214,7 @@ PX_TEST(tables_are_complete_and_found_by_name)
         const px_kernels *k = all[b];
         PX_CHECK(k->act_kind && k->act_row_bytes && k->pack_bytes && k->pack && k->prepare &&
                  k->matmul && k->embed && k->rmsnorm && k->add && k->glu && k->rope &&
-                 k->kv_store && k->attention_scratch_floats && k->attention);
+                 k->kv_store && k->attention_scratch_floats && k->attention && k->attention_merge);
     }
     PX_CHECK(px_kernels_find(NULL) == all[count - 1] && px_kernels_find("auto") == all[count - 1]);
     PX_CHECK(!px_kernels_find("sse9"));

@@ -95,7 +95,10 @@ static void attend(const px_lane *lane, uint32_t layer)
         .sinks = f->model->layers[layer].vector[PX_ROLE_SINKS],
         .scratch = f->scratch,
         .position_max = f->position_max};
-    f->kernels->attention(&op, (px_part){.index = lane->worker, .count = lane->workers});
+    px_part part = {.index = lane->worker, .count = lane->workers};
+    if (!f->kernels->attention(&op, part)) return;
+    px_lane_barrier(lane);
+    f->kernels->attention_merge(&op, part);
 }
 
 /* Fills f->q, k and v from f->x; ends with a barrier. */
