@@ -303,7 +303,8 @@ static px_status read_from_tensors(const px_config *config, px_arch *arch)
 static px_status read_title(const px_config *config, px_arch *arch)
 {
     px_slice name = {0};
-    if (config->gguf) (void)px_gguf_str(config->gguf, "general.name", &name);
+    const px_gguf *gguf = px_model_file_gguf(config->file);
+    if (gguf) (void)px_gguf_str(gguf, "general.name", &name);
     if (!name.length) { /* the folder's or file's own name */
         const char *path = px_model_file_path(config->file);
         size_t end = strlen(path), begin;
@@ -340,6 +341,7 @@ static px_status read_all(px_config *config, px_arch *arch)
     PX_TRY(px_config_begin(config, &arch->bos_id));
     arch->experts = (px_experts){.groups = 1, .groups_used = 1, .scale = 1};
     PX_TRY(arch->family->describe(config, arch));
+    if (arch->from_gguf && arch->family->gguf_pairs_rows) arch->rope_interleaved = true;
     px_family_routed_layers(config, arch);
     PX_TRY(px_config_f32(config, (px_key){NULL, "attention.scale"}, &arch->attn_scale));
     PX_TRY(check_experts(&arch->experts));
@@ -352,7 +354,8 @@ px_status px_arch_read(const px_model_file *file, px_arch *out)
 {
     px_config config;
     PX_TRY(px_config_open(file, &config));
-    *out = (px_arch){.from_gguf = config.gguf != NULL, .embed_scale = 1, .activation = PX_SILU};
+    *out = (px_arch){
+        .from_gguf = px_model_file_gguf(file) != NULL, .embed_scale = 1, .activation = PX_SILU};
     px_status status = read_all(&config, out);
     px_config_done(&config);
     return status;

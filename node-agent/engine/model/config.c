@@ -29,8 +29,9 @@ static px_status open_json(const json_t *root, json_t **out)
 
 px_status px_config_open(const px_model_file *file, px_config *out)
 {
-    *out = (px_config){.file = file, .gguf = px_model_file_gguf(file)};
-    if (!out->gguf) return open_json(px_model_file_config(file), &out->json);
+    *out = (px_config){.file = file};
+    if (px_model_file_config(file)) return open_json(px_model_file_config(file), &out->json);
+    out->gguf = px_model_file_gguf(file);
     px_slice arch;
     if (!px_gguf_str(out->gguf, "general.architecture", &arch))
         return px_fail(PX_INVALID_ARGUMENT, "the GGUF has no general.architecture");

@@ -13,7 +13,7 @@
 typedef struct px_config {
     const px_model_file *file;
     json_t *json;        /* config.json, of a wrapper its text half; owned; NULL: GGUF */
-    const px_gguf *gguf; /* NULL: config.json */
+    const px_gguf *gguf; /* NULL: config.json, be it one that a GGUF carries */
     char prefix[64];     /* "llama", of GGUF keys */
 } px_config;
 

@@ -300,6 +300,7 @@ bool px_layer_experts(const px_lane *lane, uint32_t layer)
     px_forward *f = lane->f;
     const px_weights *w = &f->model->layers[layer];
     const px_matrix *shared_down = &w->matrix[PX_ROLE_SHARED_DOWN];
+    const float *shared_bias = w->vector[PX_ROLE_SHARED_DOWN_BIAS];
     bool has_experts = px_model_width(f->model, PX_AXIS_FFN_EXPERT) != 0;
     px_lane by_slot = lane_of_slots(lane);
 
@@ -314,8 +315,12 @@ bool px_layer_experts(const px_lane *lane, uint32_t layer)
     gate_shared(lane, w);
     px_lane_barrier(lane);
     project_out(&by_slot, w->experts);
-    px_lane_project(lane,
-        (px_product){.w = shared_down, .x = lane->desk->mlp, .y = f->delta, .rows = lane->rows});
+    if (shared_bias && !px_lane_adds_bias(lane, PX_AXIS_FFN_SHARED)) shared_bias = NULL;
+    px_lane_project(lane, (px_product){.w = shared_down,
+                              .x = lane->desk->mlp,
+                              .bias = shared_bias,
+                              .y = f->delta,
+                              .rows = lane->rows});
     px_lane_barrier(lane);
     if (has_experts) combine(lane, shared_down->rows != 0);
     px_lane_barrier(lane);

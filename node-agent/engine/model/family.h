@@ -78,4 +78,17 @@ bool px_family_present(const px_config *config, const char *tensor);
  * table gives it, for files without the first. NULL: no more. */
 const px_name *px_family_name(const px_family *family, bool gguf, px_role role, uint32_t index);
 
+enum { PX_TENSOR_NAME_MAX = 128 };
+/* The pattern with layer and expert put in, and `prefix` for "model." (NULL: as it is). */
+void px_name_fill(
+    const char *pattern, const char *prefix, px_weight_id id, char out[PX_TENSOR_NAME_MAX]);
+
+/* How a weight's rows lie among all rows of its tensor, reading or writing. */
+typedef struct px_placing {
+    uint32_t begin, step, total; /* our row i is row begin + i * step of total */
+    bool stacked;                /* [experts, ...] */
+    bool turned;                 /* [..., cols, rows] */
+} px_placing;
+px_placing px_take_place(const px_arch *arch, px_role role, px_take take, uint32_t rows);
+
 #endif

@@ -76,6 +76,10 @@ static px_status describe_latent_attention(const px_config *config, px_arch *arc
     arch->latent = (px_latent){.kv_rank = 512, .norm_eps = 1e-6f}; /* whatever rms_norm_eps says */
     PX_TRY(read_latent_sizes(config, arch));
     PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->latent.biases));
+    if (config->gguf) {
+        arch->latent.biases = px_family_present(config, "blk.0.attn_kv_a_mqa.bias");
+        arch->mlp_bias = px_family_present(config, "blk.0.ffn_gate.bias");
+    }
     arch->o_bias = arch->latent.biases;
     arch->kv_heads = arch->heads; /* keys and values are cached expanded */
     arch->rope_interleaved = true;

@@ -15,7 +15,7 @@ static const px_name hf_names[] = {
 static px_status describe_gemma(const px_config *config, px_arch *arch)
 {
     arch->embed_scale = sqrtf((float)arch->hidden);
-    arch->norm_offset = config->json ? 1 : 0; /* GGUF files hold 1 + weight */
+    arch->norm_offset = arch->from_gguf ? 0 : 1; /* GGUF files hold 1 + weight */
     PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias));
     arch->o_bias = arch->qkv_bias;
     /* The first files say "gelu" and mean the tangent. */

@@ -84,7 +84,15 @@ static const char defaults[] = PX_JSON({
     "rope_theta" : 150000,
     "sliding_window" : 128,
     "num_local_experts" : 128,
-    "num_experts_per_tok" : 4
+    "num_experts_per_tok" : 4,
+    "rope_parameters" : {
+        "rope_type" : "yarn",
+        "factor" : 32,
+        "beta_fast" : 32,
+        "beta_slow" : 1,
+        "truncate" : false,
+        "original_max_position_embeddings" : 4096
+    }
 });
 
 const px_family px_families_gpt_oss[] = {

@@ -19,7 +19,6 @@ static px_status describe_mixture(const px_config *config, px_arch *arch)
 static px_status describe_gguf(const px_config *config, px_arch *arch)
 {
     uint32_t window = 0;
-    arch->rope_interleaved = true; /* the converter permutes q and k rows for it */
     arch->qkv_bias = px_family_present(config, "blk.0.attn_q.bias");
     arch->o_bias = px_family_present(config, "blk.0.attn_output.bias");
     arch->mlp_bias = px_family_present(config, "blk.0.ffn_gate.bias");

@@ -55,6 +55,7 @@ static px_status describe_mixture(const px_config *config, px_arch *arch)
     if (config->gguf) experts->ffn = arch->ffn; /* older files state the experts' width as this */
     float dense[PX_ARCH_LAYERS_MAX];
     PX_TRY(px_config_u32(config, (px_key){"num_experts", "expert_count"}, &experts->count));
+    PX_TRY(px_config_u32(config, (px_key){"num_local_experts", NULL}, &experts->count)); /* newer */
     PX_TRY(px_config_u32(
         config, (px_key){"num_experts_per_tok", "expert_used_count"}, &experts->used));
     PX_TRY(px_config_u32(

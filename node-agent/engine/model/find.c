@@ -5,24 +5,21 @@
 
 #include "engine/model/family.h"
 
-enum { TENSOR_NAME_MAX = 128 };
-
-/* The pattern with layer and expert put in for its first and second "%u", and the file's own
- * beginning for "model.". */
-static void fill_pattern(
-    const char *pattern, const char *prefix, px_weight_id id, char out[TENSOR_NAME_MAX])
+void px_name_fill(
+    const char *pattern, const char *prefix, px_weight_id id, char out[PX_TENSOR_NAME_MAX])
 {
     static const char model[] = "model.";
     bool has_prefix = prefix && strncmp(pattern, model, strlen(model)) == 0;
     const uint32_t numbers[] = {id.layer, id.expert};
     size_t used = 0, filled = 0;
     if (has_prefix) {
-        used = (size_t)snprintf(out, TENSOR_NAME_MAX, "%s", prefix);
+        used = (size_t)snprintf(out, PX_TENSOR_NAME_MAX, "%s", prefix);
         pattern += strlen(model);
     }
-    while (*pattern && used < TENSOR_NAME_MAX - 11) {
+    while (*pattern && used < PX_TENSOR_NAME_MAX - 11) {
         if (pattern[0] == '%' && pattern[1] == 'u') {
-            used += (size_t)snprintf(out + used, TENSOR_NAME_MAX - used, "%u", numbers[filled++]);
+            used +=
+                (size_t)snprintf(out + used, PX_TENSOR_NAME_MAX - used, "%u", numbers[filled++]);
             pattern += 2;
         } else {
             out[used++] = *pattern++;
@@ -35,10 +32,10 @@ static void fill_pattern(
 static px_status find_tensor(const px_arch *arch, const px_model_file *file, px_weight_id id,
     const px_tensor **out, px_take *out_take)
 {
-    char name[TENSOR_NAME_MAX], first_name[TENSOR_NAME_MAX] = "";
+    char name[PX_TENSOR_NAME_MAX], first_name[PX_TENSOR_NAME_MAX] = "";
     const px_name *known;
     for (uint32_t i = 0; (known = px_family_name(arch->family, arch->from_gguf, id.role, i)); i++) {
-        fill_pattern(known->pattern, arch->tensor_prefix, id, name);
+        px_name_fill(known->pattern, arch->tensor_prefix, id, name);
         if (i == 0) memcpy(first_name, name, sizeof name);
         *out = px_model_file_tensor(file, name);
         *out_take = known->take;
@@ -73,43 +70,39 @@ static px_status check_shape(const px_tensor *tensor, const px_tensor *wanted, c
         tensor->name, what, is, should);
 }
 
-/* How a weight's rows lie among all rows of its tensor. */
-typedef struct placing {
-    uint32_t begin, step, total; /* our row i is row begin + i * step of total */
-    bool stacked;                /* [experts, ...] */
-    bool turned;                 /* [..., cols, rows] */
-} placing;
-
-static placing place_rows(const px_arch *arch, px_role role, px_take take, uint32_t rows)
+px_placing px_take_place(const px_arch *arch, px_role role, px_take take, uint32_t rows)
 {
     uint32_t q = px_axis_size(arch, PX_AXIS_Q), k = px_axis_size(arch, PX_AXIS_K),
              v = px_axis_size(arch, PX_AXIS_V);
     switch (take) {
     case PX_TAKE_ALL: break;
     case PX_TAKE_QKV:
-        if (role == PX_ROLE_K) return (placing){.begin = q, .step = 1, .total = q + k + v};
-        if (role == PX_ROLE_V) return (placing){.begin = q + k, .step = 1, .total = q + k + v};
-        return (placing){.step = 1, .total = q + k + v};
-    case PX_TAKE_FIRST_HALF: return (placing){.step = 1, .total = 2 * rows};
-    case PX_TAKE_SECOND_HALF: return (placing){.begin = rows, .step = 1, .total = 2 * rows};
+        if (role == PX_ROLE_K) return (px_placing){.begin = q, .step = 1, .total = q + k + v};
+        if (role == PX_ROLE_V) return (px_placing){.begin = q + k, .step = 1, .total = q + k + v};
+        return (px_placing){.step = 1, .total = q + k + v};
+    case PX_TAKE_FIRST_HALF: return (px_placing){.step = 1, .total = 2 * rows};
+    case PX_TAKE_SECOND_HALF: return (px_placing){.begin = rows, .step = 1, .total = 2 * rows};
     case PX_TAKE_EXPERT:
-    case PX_TAKE_EXPERT_MXFP4: return (placing){.step = 1, .total = rows, .stacked = true};
-    case PX_TAKE_EXPERT_FIRST_HALF: return (placing){.step = 1, .total = 2 * rows, .stacked = true};
+    case PX_TAKE_EXPERT_MXFP4: return (px_placing){.step = 1, .total = rows, .stacked = true};
+    case PX_TAKE_EXPERT_FIRST_HALF:
+        return (px_placing){.step = 1, .total = 2 * rows, .stacked = true};
     case PX_TAKE_EXPERT_SECOND_HALF:
-        return (placing){.begin = rows, .step = 1, .total = 2 * rows, .stacked = true};
+        return (px_placing){.begin = rows, .step = 1, .total = 2 * rows, .stacked = true};
     case PX_TAKE_EXPERT_EVEN:
-    case PX_TAKE_EXPERT_MXFP4_EVEN: return (placing){.step = 2, .total = 2 * rows, .stacked = true};
+    case PX_TAKE_EXPERT_MXFP4_EVEN:
+        return (px_placing){.step = 2, .total = 2 * rows, .stacked = true};
     case PX_TAKE_EXPERT_ODD:
     case PX_TAKE_EXPERT_MXFP4_ODD:
-        return (placing){.begin = 1, .step = 2, .total = 2 * rows, .stacked = true};
+        return (px_placing){.begin = 1, .step = 2, .total = 2 * rows, .stacked = true};
     case PX_TAKE_EXPERT_TURNED:
-        return (placing){.step = 1, .total = rows, .stacked = true, .turned = true};
+        return (px_placing){.step = 1, .total = rows, .stacked = true, .turned = true};
     case PX_TAKE_EXPERT_TURNED_EVEN:
-        return (placing){.step = 2, .total = 2 * rows, .stacked = true, .turned = true};
+        return (px_placing){.step = 2, .total = 2 * rows, .stacked = true, .turned = true};
     case PX_TAKE_EXPERT_TURNED_ODD:
-        return (placing){.begin = 1, .step = 2, .total = 2 * rows, .stacked = true, .turned = true};
+        return (px_placing){
+            .begin = 1, .step = 2, .total = 2 * rows, .stacked = true, .turned = true};
     }
-    return (placing){.step = 1, .total = rows};
+    return (px_placing){.step = 1, .total = rows};
 }
 
 static bool is_mxfp4_parts(px_take take)
@@ -119,7 +112,7 @@ static bool is_mxfp4_parts(px_take take)
 }
 
 static px_tensor wanted_shape(
-    const px_arch *arch, const px_role_traits *traits, placing place, uint32_t cols)
+    const px_arch *arch, const px_role_traits *traits, px_placing place, uint32_t cols)
 {
     px_tensor wanted = {.dims = 0};
     if (place.stacked) wanted.shape[wanted.dims++] = arch->experts.count;
@@ -130,12 +123,12 @@ static px_tensor wanted_shape(
 }
 
 /* MXFP4 as safetensors files have it: codes in one tensor, exponents in another. */
-static px_status find_mxfp4_parts(const px_model_file *file, const px_tensor *blocks, placing place,
-    px_weight_id id, px_weight_view *view)
+static px_status find_mxfp4_parts(const px_model_file *file, const px_tensor *blocks,
+    px_placing place, px_weight_id id, px_weight_view *view)
 {
     enum { BLOCK = 32, CODE_BYTES = 16 };
     const char *what = px_role_of(id.role)->what;
-    char name[TENSOR_NAME_MAX];
+    char name[PX_TENSOR_NAME_MAX];
     snprintf(name, sizeof name, "%.*s_scales", (int)(strlen(blocks->name) - strlen("_blocks")),
         blocks->name);
     const px_tensor *scales = px_model_file_tensor(file, name);
@@ -165,7 +158,7 @@ px_status px_arch_find(
     px_take take = PX_TAKE_ALL;
     PX_TRY(find_tensor(arch, file, id, &tensor, &take));
     uint32_t rows = px_axis_size(arch, traits->rows), cols = px_axis_size(arch, traits->cols);
-    placing place = place_rows(arch, id.role, take, rows);
+    px_placing place = px_take_place(arch, id.role, take, rows);
     *out = (px_weight_view){.tensor = tensor, .dtype = tensor->dtype, .rows = rows, .cols = cols};
     if (is_mxfp4_parts(take)) {
         if (tensor->shape[0] != arch->experts.count)

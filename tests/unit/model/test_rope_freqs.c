@@ -79,14 +79,40 @@ PX_TEST(longrope_has_a_list_for_short_and_one_for_long)
     PX_CHECK(near(freqs.scale, sqrt(1 + log(8) / log(64))));
 }
 
+/* (factor * length / context - (factor - 1)) ^ (8 / 6) stretches the base beyond the context. */
+PX_TEST(a_dynamic_base_grows_with_the_sequence)
+{
+    px_rope_freqs freqs;
+    px_rope_scaling dynamic = {.kind = PX_ROPE_DYNAMIC, .factor = 2, .context = 64};
+    PX_CHECK_OK(px_rope_freqs_make(&dynamic, 10000, 8, &freqs));
+    PX_CHECK(px_rope_freq(&freqs, 1, 64) == freqs.freq[1]);
+    PX_CHECK(fabsf(freqs.freq[1] - 0.1f) < 1e-8f);
+    double base = 10000 * pow(3, 8.0 / 6); /* of 128 positions */
+    PX_CHECK(fabs((double)px_rope_freq(&freqs, 1, 128) - pow(base, -0.25)) < 1e-8);
+    PX_CHECK(px_rope_freq(&freqs, 3, 129) < px_rope_freq(&freqs, 3, 128));
+}
+
+PX_TEST(an_odd_number_rotates_one_more)
+{
+    px_rope_freqs freqs;
+    px_rope_scaling plain = {.kind = PX_ROPE_PLAIN};
+    PX_CHECK_OK(px_rope_freqs_make(&plain, 10000, 5, &freqs));
+    PX_CHECK(freqs.dims == 6 && freqs.freq[0] == 1);
+    PX_CHECK(fabs((double)freqs.freq[2] - pow(10000, -4.0 / 5)) < 1e-9);
+}
+
 PX_TEST(impossible_settings_are_refused)
 {
     px_rope_freqs freqs;
     px_rope_scaling plain = {.kind = PX_ROPE_PLAIN}, linear = {.kind = PX_ROPE_LINEAR};
     px_rope_scaling yarn = {.kind = PX_ROPE_YARN, .factor = 4};
     px_rope_scaling longrope = {.kind = PX_ROPE_LONG, .original_context = 64};
+    px_rope_scaling dynamic = {.kind = PX_ROPE_DYNAMIC, .factor = 2, .context = 64};
     px_rope_kind kind;
-    PX_CHECK(!px_is_ok(px_rope_freqs_make(&plain, 10000, 7, &freqs)));
+    PX_CHECK_OK(px_rope_freqs_make(&dynamic, 10000, 8, &freqs));
+    PX_CHECK(!px_is_ok(px_rope_freqs_make(&dynamic, 10000, 2, &freqs)));
+    dynamic.context = 0;
+    PX_CHECK(!px_is_ok(px_rope_freqs_make(&dynamic, 10000, 8, &freqs)));
     PX_CHECK(!px_is_ok(px_rope_freqs_make(&plain, 10000, 4096, &freqs)));
     PX_CHECK(!px_is_ok(px_rope_freqs_make(&plain, NAN, 8, &freqs)));
     PX_CHECK(!px_is_ok(px_rope_freqs_make(&linear, 10000, 8, &freqs)));
