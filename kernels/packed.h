@@ -89,7 +89,8 @@ typedef struct px_q8_block {
     float sum, half; /* of the 32 values scale * quant + zero; of the first 16: a min's factors */
     int32_t offset, offset_half; /* -128 times the sum of the 32 quants; of the first 16: where a
                                   * sum begins if its weights were made unsigned by adding 128 */
-    uint8_t pad[8];              /* one cache line */
+    int32_t offset_u4;           /* -8 times it, for weights of 4 bits that mean quant - 8 */
+    uint8_t pad[4];              /* one cache line */
 } px_q8_block;
 
 /* --- products --------------------------------------------------------------------------------- */
@@ -118,8 +119,9 @@ typedef void (*px_tile_fn)(const px_tile *op);
 
 typedef struct px_tiles {
     uint32_t lanes;
+    uint32_t q8_groups;           /* most groups of an integer tile: 1 or 2 */
     uint32_t q8_rows, float_rows; /* most rows of x in a tile; float_rows of `scaled` too */
-    px_tile_fn (*q8)(px_packing packing, uint32_t rows); /* one group */
+    px_tile_fn (*q8)(px_packing packing, uint32_t groups, uint32_t rows);
     /* `groups` is 1 or 2 with any rows, or 4 with one row */
     px_tile_fn (*floats)(px_packing packing, uint32_t groups, uint32_t rows);
     /* `groups` is 1 with any rows, or 4 with one row */

@@ -15,7 +15,7 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
     assert(op->span % px_dtype_of(w->dtype)->block_elements == 0);
     uint32_t rows_most = q8 ? tiles->q8_rows : tiles->float_rows;
-    uint32_t groups_most = q8 ? 1 : x->rows == 1 ? 4 : scaled ? 1 : 2;
+    uint32_t groups_most = q8 ? tiles->q8_groups : x->rows == 1 ? 4 : scaled ? 1 : 2;
     uint32_t slice = X_SLICE_BYTES / (uint32_t)x->row_bytes / rows_most * rows_most;
     if (slice == 0) slice = rows_most;
 
@@ -46,7 +46,7 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
                     tile.wide = op->wide + row * op->y_stride + first;
                 }
                 if (q8) {
-                    tiles->q8(packing, rows)(&tile);
+                    tiles->q8(packing, groups, rows)(&tile);
                 } else if (scaled) {
                     tiles->scaled(packing, groups, rows)(&tile);
                 } else {

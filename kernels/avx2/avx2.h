@@ -30,7 +30,7 @@ size_t px_avx2_attention_scratch_floats(const px_attention *op);
 bool px_avx2_attention(const px_attention *op, px_part part);
 void px_avx2_attention_merge(const px_attention *op, px_part part);
 
-px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t rows);
+px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx2_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx2_scaled_tile(px_packing packing, uint32_t groups, uint32_t rows);
 

@@ -230,7 +230,7 @@ TILES(s8_min, PX_PACKING_S8_MIN)
 TILES(s8_k, PX_PACKING_S8_K)
 TILES(s8_k_min, PX_PACKING_S8_K_MIN)
 
-px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t rows)
+px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
     static const px_tile_fn tiles[PX_PACKING_COUNT][4] = {
         [PX_PACKING_U4] = ROW(u4),

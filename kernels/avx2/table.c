@@ -15,6 +15,7 @@ void px_avx2_pack(const px_pack *op, px_part part)
 void px_avx2_matmul(const px_matmul *op, px_part part)
 {
     static const px_tiles tiles = {.lanes = PX_AVX2_LANES,
+        .q8_groups = 1,
         .q8_rows = PX_AVX2_Q8_ROWS,
         .float_rows = PX_AVX2_FLOAT_ROWS,
         .q8 = px_avx2_q8_tile,

@@ -9,7 +9,7 @@
 
 enum {
     PX_AVX512_LANES = 16,
-    PX_AVX512_Q8_ROWS = 8,    /* most rows of x in an integer tile */
+    PX_AVX512_Q8_ROWS = 4,    /* most rows of x in an integer tile */
     PX_AVX512_FLOAT_ROWS = 8, /* and in a float tile */
 };
 
@@ -19,7 +19,7 @@ size_t px_avx512_attention_scratch_floats(const px_attention *op);
 bool px_avx512_attention(const px_attention *op, px_part part);
 void px_avx512_attention_merge(const px_attention *op, px_part part);
 
-px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t rows);
+px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx512_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx512_scaled_tile(px_packing packing, uint32_t groups, uint32_t rows);
 

@@ -3,12 +3,13 @@
  *
  * Four-bit weights are unsigned. Eight-bit weights become so by adding 128 (flipping the top bit);
  * their sums begin at -128 times the sum of the activations, which takes that out again exactly.
- * As in the AVX2 tiles, blocks go in ascending order whatever the tile: the same bits for any
- * batch.
+ * Four-bit weights that mean quant - 8 begin at -8 times it. Two groups of weights share what is
+ * loaded of x: with one, loads would bind before products do. As in the AVX2 tiles, blocks go in
+ * ascending order whatever the tile: the same bits for any batch.
  */
 #include "kernels/avx512/avx512.h"
 
-enum { L = PX_AVX512_LANES };
+enum { L = PX_AVX512_LANES, GROUPS = 2, ROWS = PX_AVX512_Q8_ROWS };
 
 /* Four columns of a row of x, or another 32 bits of its block, in every lane. */
 PX_INLINE __m512i x_int(const uint8_t *x)
@@ -43,44 +44,64 @@ PX_INLINE __m512 load_s8(const uint8_t *from)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
 }
 
-/* sums[row] = nibbles . x over 32 columns */
-PX_INLINE void dot_u4(
-    const int rows, const uint8_t *nibbles, const uint8_t *x, size_t x_stride, __m512i *sums)
+/* sums[group][row] += nibbles . x over 32 columns */
+PX_INLINE void dot_u4(const int groups, const int rows, const uint8_t *const *nibbles,
+    const uint8_t *x, size_t x_stride, __m512i sums[GROUPS][ROWS])
 {
     const __m512i low_mask = _mm512_set1_epi8(15);
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) sums[r] = _mm512_setzero_si512();
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        __m512i pair = _mm512_loadu_si512(nibbles + 64 * j);
-        __m512i low = _mm512_and_si512(pair, low_mask);
-        __m512i high = _mm512_and_si512(_mm512_srli_epi16(pair, 4), low_mask);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            sums[r] = _mm512_dpbusd_epi32(sums[r], low, x_int(x + r * x_stride + 8 * j));
-            PX_KEEP(sums[r]);
+    for (int step = 0; step < 8; step++) {
+        __m512i w[GROUPS];
+#pragma GCC unroll 2
+        for (int g = 0; g < groups; g++) {
+            __m512i pair = _mm512_loadu_si512(nibbles[g] + 64 * (step / 2));
+            if (step % 2) pair = _mm512_srli_epi16(pair, 4);
+            w[g] = _mm512_and_si512(pair, low_mask);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            sums[r] = _mm512_dpbusd_epi32(sums[r], high, x_int(x + r * x_stride + 8 * j + 4));
-            PX_KEEP(sums[r]);
+            __m512i four = x_int(x + r * x_stride + 4 * step);
+#pragma GCC unroll 2
+            for (int g = 0; g < groups; g++) {
+                sums[g][r] = _mm512_dpbusd_epi32(sums[g][r], w[g], four);
+                PX_KEEP(sums[g][r]);
+            }
         }
     }
 }
 
-/* sums[row] += bytes . x over 4 * steps columns, for sums that began at the offset */
-PX_INLINE void dot_s8(const int rows, const int steps, const uint8_t *bytes, const uint8_t *x,
-    size_t x_stride, __m512i *sums)
+/* sums[group][row] += bytes . x over 4 * steps columns, for sums that began at the offset */
+PX_INLINE void dot_s8(const int groups, const int rows, const int steps,
+    const uint8_t *const *bytes, const uint8_t *x, size_t x_stride, __m512i sums[GROUPS][ROWS])
 {
     const __m512i top = _mm512_set1_epi8(-128);
 #pragma GCC unroll 8
-    for (int s = 0; s < steps; s++) {
-        __m512i w = _mm512_xor_si512(_mm512_loadu_si512(bytes + 64 * s), top);
+    for (int step = 0; step < steps; step++) {
+        __m512i w[GROUPS];
+#pragma GCC unroll 2
+        for (int g = 0; g < groups; g++) {
+            w[g] = _mm512_xor_si512(_mm512_loadu_si512(bytes[g] + 64 * step), top);
+        }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            sums[r] = _mm512_dpbusd_epi32(sums[r], w, x_int(x + r * x_stride + 4 * s));
-            PX_KEEP(sums[r]);
+            __m512i four = x_int(x + r * x_stride + 4 * step);
+#pragma GCC unroll 2
+            for (int g = 0; g < groups; g++) {
+                sums[g][r] = _mm512_dpbusd_epi32(sums[g][r], w[g], four);
+                PX_KEEP(sums[g][r]);
+            }
         }
+    }
+}
+
+/* sums[group][row] = a 32-bit field of the row's block */
+PX_INLINE void begin_sums(const int groups, const int rows, const uint8_t *x, size_t x_stride,
+    size_t field, __m512i sums[GROUPS][ROWS])
+{
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 2
+        for (int g = 0; g < groups; g++) sums[g][r] = x_int(x + r * x_stride + field);
     }
 }
 
@@ -121,148 +142,187 @@ PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, u
         return w;
     default: out->scale = load_f16(w), w += 2 * L;
     }
-    if (packing == PX_PACKING_U4) out->min = _mm512_mul_ps(out->scale, _mm512_set1_ps(-8));
     if (packing == PX_PACKING_U4_MIN || packing == PX_PACKING_S8_MIN) {
         out->min = load_f16(w), w += 2 * L;
     }
-    out->zero = _mm512_mul_ps(out->scale, load_s16(w)), w += 2 * L;
+    if (packing == PX_PACKING_U4) { /* the sum of (quant - 8) */
+        __m512 sum = _mm512_sub_ps(load_s16(w), _mm512_set1_ps(8 * 32));
+        out->zero = _mm512_mul_ps(out->scale, sum), w += 2 * L;
+    } else {
+        out->zero = _mm512_mul_ps(out->scale, load_s16(w)), w += 2 * L;
+    }
     return w;
 }
 
 /* acc += scale * (scale of x) * sum */
-PX_INLINE __m512 add_scaled(__m512 acc, __m512i sum, __m512 scale, const uint8_t *x)
+PX_INLINE __m512 add_scaled(__m512 acc, __m512i sum, __m512 scale, __m512 x_scale)
 {
-    __m512 scaled =
-        _mm512_mul_ps(_mm512_cvtepi32_ps(sum), x_float(x, offsetof(px_q8_block, scale)));
-    return _mm512_fmadd_ps(scaled, scale, acc);
+    return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), x_scale), scale, acc);
 }
 
 typedef struct span { /* blocks [begin, end) */
     uint32_t begin, end;
 } span;
 
-/* acc[row] = w . x over a span; w moves on. */
-PX_INLINE void sum_span(const px_packing packing, const int rows, const px_tile *op, span blocks,
-    const uint8_t **weights, __m512 *acc)
+/* acc[group][row] = w . x over a span; the groups' w move on. */
+PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, span blocks, const uint8_t *w[GROUPS], __m512 acc[GROUPS][ROWS])
 {
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
     const bool halves = packing == PX_PACKING_S8_K || packing == PX_PACKING_S8_K_MIN;
-    const bool has_min = u4 || packing == PX_PACKING_S8_MIN;
+    const bool has_min =
+        packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_MIN;
     const size_t x_stride = op->x_stride;
-    const uint8_t *w = *weights, *x = op->x + blocks.begin * sizeof(px_q8_block);
-    __m512 d = _mm512_setzero_ps(), dmin = d;
+    const uint8_t *x = op->x + blocks.begin * sizeof(px_q8_block);
+    __m512 d[GROUPS], dmin[GROUPS];
+#pragma GCC unroll 2
+    for (int g = 0; g < groups; g++) {
+        d[g] = dmin[g] = _mm512_setzero_ps();
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) acc[r] = _mm512_setzero_ps();
-
+        for (int r = 0; r < rows; r++) acc[g][r] = _mm512_setzero_ps();
+    }
     for (uint32_t block = blocks.begin; block < blocks.end; block++, x += sizeof(px_q8_block)) {
-        __m512i sums[PX_AVX512_Q8_ROWS];
-        block_head head = {0};
-        w = read_head(packing, w, block, &d, &dmin, &head);
-        if (u4) {
-            dot_u4(rows, w, x, x_stride, sums), w += 16 * L;
-        } else if (halves) {
+        __m512i sums[GROUPS][ROWS];
+        block_head head[GROUPS];
+#pragma GCC unroll 2
+        for (int g = 0; g < groups; g++) {
+            w[g] = read_head(packing, w[g], block, &d[g], &dmin[g], &head[g]);
+        }
+        if (packing == PX_PACKING_U4) {
+            begin_sums(groups, rows, x, x_stride, offsetof(px_q8_block, offset_u4), sums);
+            dot_u4(groups, rows, w, x, x_stride, sums);
+        } else if (u4) {
 #pragma GCC unroll 8
             for (int r = 0; r < rows; r++) {
-                sums[r] = x_int(x + r * x_stride + offsetof(px_q8_block, offset_half));
+#pragma GCC unroll 2
+                for (int g = 0; g < groups; g++) sums[g][r] = _mm512_setzero_si512();
             }
-            dot_s8(rows, 4, w, x, x_stride, sums), w += 16 * L;
+            dot_u4(groups, rows, w, x, x_stride, sums);
+        } else if (halves) {
+            begin_sums(groups, rows, x, x_stride, offsetof(px_q8_block, offset_half), sums);
+            dot_s8(groups, rows, 4, w, x, x_stride, sums);
 #pragma GCC unroll 8
             for (int r = 0; r < rows; r++) {
                 const uint8_t *at = x + r * x_stride;
-                acc[r] = add_scaled(acc[r], sums[r], head.scale, at);
-                sums[r] = _mm512_sub_epi32(x_int(at + offsetof(px_q8_block, offset)),
+                __m512 x_scale = x_float(at, offsetof(px_q8_block, scale));
+                __m512i second = _mm512_sub_epi32(x_int(at + offsetof(px_q8_block, offset)),
                     x_int(at + offsetof(px_q8_block, offset_half)));
+#pragma GCC unroll 2
+                for (int g = 0; g < groups; g++) {
+                    acc[g][r] = add_scaled(acc[g][r], sums[g][r], head[g].scale, x_scale);
+                    sums[g][r] = second;
+                }
             }
-            dot_s8(rows, 4, w, x + 16, x_stride, sums), w += 16 * L;
-            head.scale = head.scale_high;
+#pragma GCC unroll 2
+            for (int g = 0; g < groups; g++) {
+                w[g] += 16 * L;
+                head[g].scale = head[g].scale_high;
+            }
+            dot_s8(groups, rows, 4, w, x + 16, x_stride, sums);
         } else {
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) {
-                sums[r] = x_int(x + r * x_stride + offsetof(px_q8_block, offset));
-            }
-            dot_s8(rows, 8, w, x, x_stride, sums), w += 32 * L;
+            begin_sums(groups, rows, x, x_stride, offsetof(px_q8_block, offset), sums);
+            dot_s8(groups, rows, 8, w, x, x_stride, sums);
         }
+#pragma GCC unroll 2
+        for (int g = 0; g < groups; g++) w[g] += (u4 || halves ? 16 : 32) * L;
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             const uint8_t *at = x + r * x_stride;
-            __m512 sum = x_float(at, offsetof(px_q8_block, sum));
-            acc[r] = add_scaled(acc[r], sums[r], head.scale, at);
-            acc[r] = _mm512_fmadd_ps(head.zero, x_float(at, offsetof(px_q8_block, zero)), acc[r]);
-            if (packing == PX_PACKING_S8_K_MIN) {
-                __m512 half = x_float(at, offsetof(px_q8_block, half));
-                acc[r] = _mm512_fmadd_ps(head.min, half, acc[r]);
-                acc[r] = _mm512_fmadd_ps(head.min_high, _mm512_sub_ps(sum, half), acc[r]);
-            } else if (has_min) {
-                acc[r] = _mm512_fmadd_ps(head.min, sum, acc[r]);
+            __m512 x_scale = x_float(at, offsetof(px_q8_block, scale));
+            __m512 x_zero = x_float(at, offsetof(px_q8_block, zero));
+            __m512 x_sum = x_float(at, offsetof(px_q8_block, sum));
+            __m512 x_half = x_float(at, offsetof(px_q8_block, half));
+#pragma GCC unroll 2
+            for (int g = 0; g < groups; g++) {
+                __m512 a = add_scaled(acc[g][r], sums[g][r], head[g].scale, x_scale);
+                a = _mm512_fmadd_ps(head[g].zero, x_zero, a);
+                if (packing == PX_PACKING_S8_K_MIN) {
+                    a = _mm512_fmadd_ps(head[g].min, x_half, a);
+                    a = _mm512_fmadd_ps(head[g].min_high, _mm512_sub_ps(x_sum, x_half), a);
+                } else if (has_min) {
+                    a = _mm512_fmadd_ps(head[g].min, x_sum, a);
+                }
+                acc[g][r] = a;
             }
         }
     }
-    *weights = w;
 }
 
-PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
+PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
 {
     const bool plain = px_tile_is_plain(op);
     const uint32_t blocks = op->cols / 32, most = op->span / 32;
-    const uint8_t *w = op->w;
-    __m512 acc[PX_AVX512_Q8_ROWS];
-    px_avx512_wide wide[PX_AVX512_Q8_ROWS];
-    for (int r = 0; r < rows && !plain; r++) wide[r] = px_avx512_wide_zero();
+    const uint8_t *w[GROUPS];
+    __m512 acc[GROUPS][ROWS];
+    px_avx512_wide wide[GROUPS][ROWS];
+    for (int g = 0; g < groups; g++) {
+        w[g] = op->w + g * op->w_stride;
+        for (int r = 0; r < rows && !plain; r++) wide[g][r] = px_avx512_wide_zero();
+    }
     uint32_t begin = 0;
     do {
         uint32_t end = blocks - begin < most ? blocks : begin + most;
-        sum_span(packing, rows, op, (span){begin, end}, &w, acc);
-        for (int r = 0; r < rows && !plain; r++) wide[r] = px_avx512_wide_add(wide[r], acc[r]);
+        sum_span(packing, groups, rows, op, (span){begin, end}, w, acc);
+        for (int g = 0; g < groups && !plain; g++) {
+            for (int r = 0; r < rows; r++) wide[g][r] = px_avx512_wide_add(wide[g][r], acc[g][r]);
+        }
         begin = end;
     } while (begin < blocks);
+#pragma GCC unroll 2
+    for (int g = 0; g < groups; g++) {
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        if (plain) {
-            px_avx512_put(op, 0, r, acc[r]);
-        } else {
-            px_avx512_put_wide(op, 0, r, wide[r]);
+        for (int r = 0; r < rows; r++) {
+            if (plain) {
+                px_avx512_put(op, g, r, acc[g][r]);
+            } else {
+                px_avx512_put_wide(op, g, r, wide[g][r]);
+            }
         }
     }
 }
 
-#define TILE(name, packing, rows)                                                                  \
-    static void name##_##rows(const px_tile *op)                                                   \
+#define TILE(name, packing, groups, rows)                                                          \
+    static void name##_##groups##_##rows(const px_tile *op)                                        \
     {                                                                                              \
-        tile(packing, rows, op);                                                                   \
+        tile(packing, groups, rows, op);                                                           \
     }
-#define TILES(name, packing)                                                                       \
-    TILE(name, packing, 1)                                                                         \
-    TILE(name, packing, 2)                                                                         \
-    TILE(name, packing, 3)                                                                         \
-    TILE(name, packing, 4)                                                                         \
-    TILE(name, packing, 5)                                                                         \
-    TILE(name, packing, 6)                                                                         \
-    TILE(name, packing, 7)                                                                         \
-    TILE(name, packing, 8)
-#define ROWS(name)                                                                                 \
+#define TILES(name, packing, groups)                                                               \
+    TILE(name, packing, groups, 1)                                                                 \
+    TILE(name, packing, groups, 2)                                                                 \
+    TILE(name, packing, groups, 3)                                                                 \
+    TILE(name, packing, groups, 4)
+#define EACH_ROWS(name)                                                                            \
     {                                                                                              \
-        name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8             \
+        name##_1, name##_2, name##_3, name##_4                                                     \
+    }
+#define EACH(name, packing)                                                                        \
+    TILES(name, packing, 1)                                                                        \
+    TILES(name, packing, 2)
+
+EACH(u4, PX_PACKING_U4)
+EACH(u4_min, PX_PACKING_U4_MIN)
+EACH(u4_k, PX_PACKING_U4_K)
+EACH(s8, PX_PACKING_S8)
+EACH(s8_min, PX_PACKING_S8_MIN)
+EACH(s8_k, PX_PACKING_S8_K)
+EACH(s8_k_min, PX_PACKING_S8_K_MIN)
+
+#define BOTH(name)                                                                                 \
+    {                                                                                              \
+        EACH_ROWS(name##_1), EACH_ROWS(name##_2)                                                   \
     }
 
-TILES(u4, PX_PACKING_U4)
-TILES(u4_min, PX_PACKING_U4_MIN)
-TILES(u4_k, PX_PACKING_U4_K)
-TILES(s8, PX_PACKING_S8)
-TILES(s8_min, PX_PACKING_S8_MIN)
-TILES(s8_k, PX_PACKING_S8_K)
-TILES(s8_k_min, PX_PACKING_S8_K_MIN)
-
-px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t rows)
+px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
-    static const px_tile_fn tiles[PX_PACKING_COUNT][PX_AVX512_Q8_ROWS] = {
-        [PX_PACKING_U4] = ROWS(u4),
-        [PX_PACKING_U4_MIN] = ROWS(u4_min),
-        [PX_PACKING_U4_K] = ROWS(u4_k),
-        [PX_PACKING_S8] = ROWS(s8),
-        [PX_PACKING_S8_MIN] = ROWS(s8_min),
-        [PX_PACKING_S8_K] = ROWS(s8_k),
-        [PX_PACKING_S8_K_MIN] = ROWS(s8_k_min),
+    static const px_tile_fn tiles[PX_PACKING_COUNT][GROUPS][ROWS] = {
+        [PX_PACKING_U4] = BOTH(u4),
+        [PX_PACKING_U4_MIN] = BOTH(u4_min),
+        [PX_PACKING_U4_K] = BOTH(u4_k),
+        [PX_PACKING_S8] = BOTH(s8),
+        [PX_PACKING_S8_MIN] = BOTH(s8_min),
+        [PX_PACKING_S8_K] = BOTH(s8_k),
+        [PX_PACKING_S8_K_MIN] = BOTH(s8_k_min),
     };
-    return tiles[packing][rows - 1];
+    return tiles[packing][groups - 1][rows - 1];
 }

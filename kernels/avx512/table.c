@@ -17,6 +17,7 @@ static void pack(const px_pack *op, px_part part)
 static void matmul(const px_matmul *op, px_part part)
 {
     static const px_tiles tiles = {.lanes = PX_AVX512_LANES,
+        .q8_groups = 2,
         .q8_rows = PX_AVX512_Q8_ROWS,
         .float_rows = PX_AVX512_FLOAT_ROWS,
         .q8 = px_avx512_q8_tile,
