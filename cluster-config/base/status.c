@@ -24,6 +24,7 @@ px_status px_fail(px_code code, const char *format, ...)
     PX_ASSERT(code != PX_OK);
     px_status s;
     s.code = code;
+    s.retry_ms = 0;
     va_list args;
     va_start(args, format);
     vsnprintf(s.text, sizeof s.text, format, args);
@@ -53,6 +54,7 @@ px_status px_fail_errno(int error, const char *format, ...)
 {
     px_status s;
     s.code = code_of_errno(error);
+    s.retry_ms = 0;
     va_list args;
     va_start(args, format);
     int used = vsnprintf(s.text, sizeof s.text, format, args);
@@ -68,6 +70,7 @@ px_status px_prefix(px_status s, const char *format, ...)
     if (s.code == PX_OK) return s;
     px_status out;
     out.code = s.code;
+    out.retry_ms = s.retry_ms;
     va_list args;
     va_start(args, format);
     int used = vsnprintf(out.text, sizeof out.text, format, args);

@@ -11,6 +11,7 @@
 #define PX_BASE_STATUS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef enum px_code { /* numbers: grpc/status.h */
     PX_OK = 0,
@@ -35,7 +36,8 @@ typedef enum px_code { /* numbers: grpc/status.h */
 
 typedef struct px_status {
     px_code code;
-    char text[252]; /* NUL-terminated, empty when OK */
+    uint32_t retry_ms; /* of a refusal: when the same may be tried again; 0: nobody knows */
+    char text[248];    /* NUL-terminated, empty when OK */
 } px_status;
 
 #define PX_MUST_USE          __attribute__((warn_unused_result))
@@ -45,6 +47,7 @@ static inline px_status px_ok(void)
 {
     px_status s;
     s.code = PX_OK;
+    s.retry_ms = 0;
     s.text[0] = '\0';
     return s;
 }
@@ -64,6 +67,13 @@ px_status px_fail_errno(int error, const char *format, ...) PX_PRINTF(2, 3) PX_M
 
 /* `s` with "what: " put before its sentence; OK stays OK. For naming the file, model or peer. */
 px_status px_prefix(px_status s, const char *format, ...) PX_PRINTF(2, 3) PX_MUST_USE;
+
+/* A refusal that says when to come back; at least 1 ms. */
+static inline px_status px_retry_after(px_status s, uint32_t retry_ms)
+{
+    s.retry_ms = retry_ms ? retry_ms : 1;
+    return s;
+}
 
 /* "NOT_FOUND" and the like; never NULL. */
 const char *px_code_name(px_code code);

@@ -102,7 +102,7 @@ px_status px_engine_follow(px_engine *engine)
     px_step_init(&step, &parts->limits);
     size_t capacity = px_step_message_bytes_max(&parts->limits), bytes;
     void *message = px_alloc(capacity);
-    px_runner *runner = px_runner_create(&parts->limits, parts->forward, parts->forward_self);
+    px_runner *runner = px_parts_make_runner(parts);
     px_status status;
     for (;;) {
         PX_TRY_GOTO(px_comm_plan_wait(parts->comm, message, capacity, &bytes), out);
@@ -134,8 +134,14 @@ void px_engine_get_stats(const px_engine *engine, px_engine_stats *out)
         .waiting = atomic_load_explicit(&c->waiting, any),
         .kv_blocks = engine->parts.limits.blocks,
         .kv_blocks_free = atomic_load_explicit(&c->blocks_free, any),
+        .kv_blocks_parked = atomic_load_explicit(&c->blocks_parked, any),
         .prompt_tokens = atomic_load_explicit(&c->prompt_tokens, any),
         .output_tokens = atomic_load_explicit(&c->output_tokens, any),
+        .prefix_queries = atomic_load_explicit(&c->prefix_queries, any),
+        .prefix_hits = atomic_load_explicit(&c->prefix_hits, any),
+        .preemptions = atomic_load_explicit(&c->preemptions, any),
+        .recomputed_tokens = atomic_load_explicit(&c->recomputed, any),
+        .refused = atomic_load_explicit(&c->refused, any),
         .weight_bytes = engine->parts.weight_bytes,
         .kv_bytes = engine->parts.kv_bytes,
     };

@@ -9,9 +9,9 @@
  *          on the engine thread and must only wake the caller (px_loop_post, eventfd, px_rpc_wake).
  * Order:   a request's events come in order and end with exactly one PX_EVENT_DONE.
  * Errors:  submit refuses with a status (INVALID_ARGUMENT: the prompt is longer than the context;
- *          RESOURCE_EXHAUSTED: the queue is full; FAILED_PRECONDITION: no chat template); what goes
- * wrong later is in the DONE event. A lost peer ends every request with UNAVAILABLE and then
- *          px_engine_health() says so: the rank should exit.
+ *          RESOURCE_EXHAUSTED: the queue is full, with retry_ms; FAILED_PRECONDITION: no chat
+ * template); what goes wrong later is in the DONE event. A lost peer ends every request with
+ * UNAVAILABLE and then px_engine_health() says so: the rank should exit.
  */
 #ifndef PX_ENGINE_ENGINE_H
 #define PX_ENGINE_ENGINE_H
@@ -34,9 +34,16 @@ typedef struct px_engine_options {
     uint32_t context_max; /* 0: the model's */
     uint32_t seqs_max;    /* sequences in one step; 0: 64 */
     uint32_t queue_max;   /* requests waiting beyond that; 0: 1024 */
-    uint64_t kv_tokens;   /* pool size; 0: chosen from memory, context_max and seqs_max */
-    uint32_t batch_size;  /* token budget of a step; 0: 512 */
-    bool pin;             /* bind workers to cores, if this rank is alone on its host */
+    uint64_t queue_tokens_max; /* of the prompts of those; 0: no bound but queue_max */
+    uint64_t kv_tokens;        /* pool size; 0: chosen from memory, context_max and seqs_max */
+    uint64_t kv_park_bytes;    /* host memory of each rank for blocks that left the pool; 0: as much
+                                  as the pool has, UINT64_MAX: none */
+    const char *kv_park_folder; /* there in a file instead; NULL: in memory */
+    bool no_prefix_cache;       /* each request computes its whole prompt */
+    uint32_t batch_size;        /* a step's starting token budget; 0: 512 */
+    double scale_factor;        /* how far load may stretch budget and latency; 0: 2, at least 1 */
+    uint32_t max_latency_ms;    /* a step's bound, and when waiting counts as load; 0: no bound */
+    bool pin;                   /* bind workers to cores, if this rank is alone on its host */
     px_progress_fn on_progress; /* while loading */
     void (*on_wake)(void *arg); /* events are waiting (coalesced) */
     void *arg;
@@ -71,8 +78,16 @@ typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for
     px_slice stops[PX_STOPS_MAX];
     uint32_t stop_count;
     bool ignore_eos;
-    int64_t deadline_ns; /* px_now_ns() scale; 0: none. Passed: DONE with DEADLINE_EXCEEDED */
+    int64_t deadline_ns;    /* px_now_ns() scale; 0: none. Passed: DONE with DEADLINE_EXCEEDED; not
+                               to be met by the first token: DONE with RESOURCE_EXHAUSTED at once */
+    uint64_t tenant;        /* whom it is counted for; any number */
+    double tenant_weight;   /* that tenant's share against others; 0: 1 */
+    int32_t priority;       /* orders a tenant's own: each level below 0 (more urgent) is worth
+                               PX_PRIORITY_SECONDS of waiting, each above costs as much */
+    uint64_t cache_salt[2]; /* prefixes are shared between equal salts only: the server's choice */
 } px_request;
+
+enum { PX_PRIORITY_SECONDS = 30, PX_PRIORITY_MAX = 100, PX_WEIGHT_MAX = 1000000 };
 
 typedef enum px_finish {
     PX_FINISH_STOP,
@@ -98,6 +113,7 @@ typedef struct px_event {
     px_finish finish;
     px_status status; /* not OK only with PX_FINISH_ERROR */
     uint32_t prompt_tokens, output_tokens;
+    uint32_t cached_tokens;              /* of the prompt, what was not computed for it */
     int64_t queue_ns, ttft_ns, total_ns; /* from submit: to first step, first token, end */
 } px_event;
 
@@ -112,12 +128,16 @@ px_status px_engine_tokenize(px_engine *engine, px_slice text, bool add_special,
     size_t *out_count) PX_MUST_USE; /* free(*out_ids) */
 
 typedef struct px_engine_stats {
-    uint64_t steps;            /* finished steps: the liveness counter */
-    int64_t step_started_ns;   /* 0: idle; else when the step in progress began */
-    uint32_t running, waiting; /* sequences */
-    uint32_t kv_blocks, kv_blocks_free;
-    uint64_t prompt_tokens, output_tokens; /* in total */
-    uint64_t weight_bytes, kv_bytes;       /* resident on this rank */
+    uint64_t steps;                     /* finished steps: the liveness counter */
+    int64_t step_started_ns;            /* 0: idle; else when the step in progress began */
+    uint32_t running, waiting;          /* sequences */
+    uint32_t kv_blocks, kv_blocks_free; /* free: held by no sequence */
+    uint32_t kv_blocks_parked;
+    uint64_t prompt_tokens, output_tokens; /* in total, as all below */
+    uint64_t prefix_queries, prefix_hits;  /* tokens of prompts let in; of these, found */
+    uint64_t preemptions, recomputed_tokens;
+    uint64_t refused;                /* that could not have met their deadline */
+    uint64_t weight_bytes, kv_bytes; /* resident on this rank */
 } px_engine_stats;
 void px_engine_get_stats(const px_engine *engine, px_engine_stats *out); /* any thread */
 px_status px_engine_health(const px_engine *engine); /* any thread; not OK: exit this rank */

@@ -31,7 +31,8 @@ typedef struct px_caller_side {
     px_seq **live;        /* [capacity] submitted and not yet done */
     uint32_t *free_slots; /* a stack */
     uint32_t free_count, capacity;
-    uint64_t submitted; /* in total; id = submitted * capacity + slot */
+    uint64_t submitted;     /* in total; id = submitted * capacity + slot */
+    uint64_t queued_tokens; /* of prompts, in total; less those dequeued: what waits */
 } px_caller_side;
 
 typedef struct px_engine_side {
@@ -53,7 +54,10 @@ typedef struct px_engine_side {
 typedef struct px_counters {
     _Atomic uint64_t steps, prompt_tokens, output_tokens;
     _Atomic int64_t step_started_ns;
-    _Atomic uint32_t running, waiting, blocks_free;
+    _Atomic uint32_t running, waiting, blocks_free, blocks_parked;
+    _Atomic uint64_t prefix_queries, prefix_hits, preemptions, recomputed, refused;
+    _Atomic uint64_t dequeued_tokens;  /* of prompts, in total: let in, or ended before */
+    _Atomic int64_t row_ns, finish_ns; /* px_scheduler_stats */
 } px_counters;
 
 struct px_engine {

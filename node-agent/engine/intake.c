@@ -9,7 +9,7 @@
 
 #include "engine/engine_impl.h"
 
-enum { RENDERED_BYTES_MAX = 64 << 20 };
+enum { RENDERED_BYTES_MAX = 64 << 20, RETRY_MS_MIN = 50, RETRY_SECONDS_MAX = 600 };
 
 void px_caller_side_create(px_engine *engine, uint32_t capacity)
 {
@@ -111,13 +111,61 @@ static px_status make_seq(px_engine *engine, const px_request *request, px_seq *
     px_ids ids = {0};
     px_status status = prompt_ids(engine, request, &ids);
     if (px_is_ok(status)) {
-        uint32_t context = engine->parts.info.context, count = (uint32_t)ids.count;
+        const px_model_info *info = &engine->parts.info;
+        uint32_t context = info->context, count = (uint32_t)ids.count;
         bool bounded = request->max_tokens && request->max_tokens < context - count;
         uint32_t tokens_max = bounded ? count + request->max_tokens : context;
         status = px_seq_create(&ids, tokens_max, request, engine->parts.text.tokenizer, out);
+        /* Where rotations depend on the prompt's length, only equal lengths have equal KV. */
+        bool depends = info->rotation_varies_from && count > info->rotation_varies_from;
+        if (px_is_ok(status) && depends) (*out)->text.salt.word[1] ^= (uint64_t)count << 32;
     }
     free(ids.data);
     return status;
+}
+
+static px_status check_request(const px_request *request)
+{
+    PX_TRY(px_sampling_check(&request->sampling));
+    if (request->priority < -PX_PRIORITY_MAX || request->priority > PX_PRIORITY_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "priority must be from %d (soonest) to %d, not %d",
+            -PX_PRIORITY_MAX, PX_PRIORITY_MAX, request->priority);
+    if (!(request->tenant_weight >= 0 && request->tenant_weight <= PX_WEIGHT_MAX))
+        return px_fail(PX_INVALID_ARGUMENT, "a tenant's weight must be from 0 to %d, not %g",
+            PX_WEIGHT_MAX, request->tenant_weight);
+    return px_ok();
+}
+
+/* When a place will be free: requests end, tokens are computed at a known pace. */
+static uint32_t retry_ms(const px_engine *engine, uint64_t excess_tokens)
+{
+    const px_counters *c = &engine->counters;
+    int64_t row_ns = atomic_load_explicit(&c->row_ns, memory_order_relaxed);
+    int64_t finish_ns = atomic_load_explicit(&c->finish_ns, memory_order_relaxed);
+    double ns = excess_tokens ? (double)excess_tokens * (double)row_ns : (double)finish_ns;
+    double ms = ns / PX_MS, most = RETRY_SECONDS_MAX * 1000.0;
+    if (!(ms >= RETRY_MS_MIN)) ms = RETRY_MS_MIN;
+    return (uint32_t)(ms < most ? ms : most);
+}
+
+static px_status check_queue(const px_engine *engine, uint32_t prompt_tokens)
+{
+    const px_caller_side *side = &engine->caller;
+    uint64_t waiting = side->queued_tokens - atomic_load_explicit(&engine->counters.dequeued_tokens,
+                                                 memory_order_relaxed);
+    uint64_t most = engine->options.queue_tokens_max, wanted = waiting + prompt_tokens;
+    if (!side->free_count)
+        return px_retry_after(
+            px_fail(PX_RESOURCE_EXHAUSTED,
+                "the engine's queue is full: %u requests are running or waiting", side->capacity),
+            retry_ms(engine, 0));
+    if (most && waiting && wanted > most)
+        return px_retry_after(
+            px_fail(PX_RESOURCE_EXHAUSTED,
+                "the engine's queue is full: prompts of %llu tokens wait, %u more make over %llu",
+                (unsigned long long)waiting, prompt_tokens, (unsigned long long)most),
+            retry_ms(engine, wanted - most));
+    return px_ok();
 }
 
 px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_t *out_id)
@@ -125,15 +173,19 @@ px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_
     px_caller_side *side = &engine->caller;
     int64_t now_ns = px_now_ns();
     PX_TRY(px_engine_health(engine));
-    PX_TRY(px_sampling_check(&request->sampling));
-    if (!side->free_count)
-        return px_fail(PX_RESOURCE_EXHAUSTED,
-            "the engine's queue is full: %u requests are running or waiting", side->capacity);
+    PX_TRY(check_request(request));
+    PX_TRY(check_queue(engine, 0)); /* before work is put into the text */
     px_seq *seq;
     PX_TRY(make_seq(engine, request, &seq));
+    px_status status = check_queue(engine, seq->prompt_count);
+    if (!px_is_ok(status)) {
+        px_seq_free(seq);
+        return status;
+    }
     uint32_t slot = side->free_slots[--side->free_count];
     seq->id = ++side->submitted * side->capacity + slot;
     seq->submitted_ns = now_ns;
+    side->queued_tokens += seq->prompt_count;
     side->live[slot] = seq;
     *out_id = seq->id;
     bool pushed = px_ring_push(&engine->inbox, &seq);
@@ -161,6 +213,7 @@ static void take_done(px_engine *engine, uint32_t slot, px_event *out)
     out->status = seq->status;
     out->prompt_tokens = seq->prompt_count;
     out->output_tokens = seq->count - seq->prompt_count;
+    out->cached_tokens = seq->cached;
     out->queue_ns = (seq->started_ns ? seq->started_ns : seq->ended_ns) - submitted_ns;
     out->ttft_ns = seq->first_token_ns ? seq->first_token_ns - submitted_ns : 0;
     out->total_ns = seq->ended_ns - submitted_ns;

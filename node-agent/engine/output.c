@@ -68,7 +68,7 @@ static void send_text(px_engine *engine, const px_seq *seq, int64_t token, const
 
 void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status status)
 {
-    px_scheduler_remove(engine->side.scheduler, seq);
+    px_scheduler_remove(engine->side.scheduler, seq, engine->side.now_ns);
     seq->finish = finish;
     seq->status = status;
     seq->ended_ns = engine->side.now_ns;

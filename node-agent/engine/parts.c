@@ -22,6 +22,7 @@ enum {
     BATCH_MAX = 1 << 16,
     WORK_BYTES = 64 << 20 /* tokenizer, scratch, rings */
 };
+static const double scale_default = 2, scale_max = 64;
 static const int64_t load_deadline_ns = 15 * 60 * PX_SEC; /* the slowest disk among the ranks */
 
 /* --- what ranks tell each other --- */
@@ -29,7 +30,7 @@ static const int64_t load_deadline_ns = 15 * 60 * PX_SEC; /* the slowest disk am
 typedef struct report {
     px_status status;
     px_memory_report memory;
-    uint64_t kv_tokens; /* rank 0's wish is the group's */
+    uint64_t kv_tokens, park_bytes; /* rank 0's wish is the group's */
 } report;
 
 /* Every rank gets every rank's report, in rank order at out_all [size]. */
@@ -96,7 +97,7 @@ typedef struct loading { /* everything load decides on the way */
     px_plan plan;
     const px_kernels *kernels;
     px_dtype kv_type;
-    uint32_t slots, rows;
+    uint32_t slots;
     report *reports; /* [ranks] */
 } loading;
 
@@ -130,17 +131,31 @@ static px_status choose_kv_type(loading *l, const px_parts *parts)
     return px_ok();
 }
 
+static px_status choose_pace(const px_engine_options *options, uint32_t slots, px_pace_options *out)
+{
+    uint32_t batch = options->batch_size ? options->batch_size : BATCH_DEFAULT;
+    double scale = options->scale_factor > 0 ? options->scale_factor : scale_default;
+    if (batch > BATCH_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "batch_size %u; at most %d", batch, BATCH_MAX);
+    if (!(scale >= 1 && scale <= scale_max))
+        return px_fail(
+            PX_INVALID_ARGUMENT, "scale_factor %g; it is from 1 to %g", scale, scale_max);
+    double rows = batch * scale < BATCH_MAX ? batch * scale : BATCH_MAX;
+    *out = (px_pace_options){.batch_size = batch,
+        .rows_max = (uint32_t)rows > slots ? (uint32_t)rows : slots,
+        .scale_factor = scale,
+        .latency_ns = options->max_latency_ms * PX_MS};
+    return px_ok();
+}
+
 static px_status choose_limits(loading *l, px_parts *parts)
 {
     const px_engine_options *options = l->options;
     l->slots = options->seqs_max ? options->seqs_max : SLOTS_DEFAULT;
-    l->rows = options->batch_size ? options->batch_size : BATCH_DEFAULT;
     if (l->slots > SLOTS_MAX)
         return px_fail(
             PX_INVALID_ARGUMENT, "%u sequences at once; at most %d", l->slots, SLOTS_MAX);
-    if (l->rows > BATCH_MAX)
-        return px_fail(PX_INVALID_ARGUMENT, "batch_size %u; at most %d", l->rows, BATCH_MAX);
-    if (l->rows < l->slots) l->rows = l->slots; /* every sequence that generates has its row */
+    PX_TRY(choose_pace(options, l->slots, &parts->pace));
     if (options->context_max > parts->info.context)
         return px_fail(PX_INVALID_ARGUMENT,
             "a context of %u tokens was asked for; the model was made for %u", options->context_max,
@@ -213,6 +228,10 @@ static px_status load_weights(loading *l, px_parts *parts)
     PX_TRY(px_model_load(parts->file, &options, &parts->model));
     px_kv_shape shape = px_forward_kv_shape(parts->model);
     PX_TRY(px_kvpool_create(shape, l->kv_type, parts->limits.blocks, &parts->pool));
+    px_kvpark_options park = {.block_bytes = px_kvpool_bytes_each(parts->pool),
+        .slots = parts->limits.park_slots,
+        .folder = l->options->kv_park_folder};
+    PX_TRY(px_kvpark_create(&park, &parts->park));
     parts->weight_bytes = px_model_resident_bytes(parts->model);
     parts->kv_bytes = parts->limits.blocks * px_kvpool_block_bytes(shape, l->kv_type);
     px_forward_limits limits = {.rows_max = parts->limits.rows,
@@ -236,17 +255,20 @@ static px_status settle_limits(const loading *l, px_parts *parts)
     px_kv_wish wish = {.tokens = l->reports[0].kv_tokens,
         .context = parts->info.context,
         .context_wanted = l->options->context_max != 0,
-        .slots = l->slots};
-    uint32_t blocks;
+        .slots = l->slots,
+        .park_bytes = l->reports[0].park_bytes,
+        .park_in_file = l->options->kv_park_folder != NULL};
+    px_kv_blocks blocks;
     px_status status = px_kv_size(memory, ranks, &wish, &blocks);
     free(memory);
     PX_TRY(status);
-    uint64_t tokens = (uint64_t)blocks * PX_KV_BLOCK_TOKENS;
+    uint64_t tokens = (uint64_t)blocks.pool * PX_KV_BLOCK_TOKENS;
     if (tokens < parts->info.context) parts->info.context = (uint32_t)tokens;
     parts->limits = (px_step_limits){.slots = l->slots,
-        .rows = l->rows,
+        .rows = parts->pace.rows_max,
         .seq_blocks = px_kv_blocks_for(parts->info.context),
-        .blocks = blocks,
+        .blocks = blocks.pool,
+        .park_slots = blocks.parked,
         .vocabulary = parts->info.vocabulary};
     return px_ok();
 }
@@ -254,7 +276,9 @@ static px_status settle_limits(const loading *l, px_parts *parts)
 /* Each stage ends with all ranks of one mind, so none waits for one that gave up. */
 static px_status load_stages(loading *l, px_parts *parts)
 {
-    report mine = {.status = px_ok(), .kv_tokens = l->options->kv_tokens};
+    report mine = {.status = px_ok(),
+        .kv_tokens = l->options->kv_tokens,
+        .park_bytes = l->options->kv_park_bytes};
     mine.status = describe(l, parts, &mine.memory);
     PX_TRY(agree(l->comm, &mine, l->reports));
     PX_TRY(settle_limits(l, parts));
@@ -289,5 +313,15 @@ void px_parts_done(px_parts *parts)
     px_text_close(&parts->text);
     px_model_file_close(parts->file);
     px_kvpool_free(parts->pool);
+    px_kvpark_free(parts->park);
     px_team_free(parts->team);
+}
+
+px_runner *px_parts_make_runner(const px_parts *parts)
+{
+    return px_runner_create(&(px_runner_options){.limits = parts->limits,
+        .forward = parts->forward,
+        .forward_self = parts->forward_self,
+        .pool = parts->pool,
+        .park = parts->park});
 }

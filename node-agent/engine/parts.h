@@ -7,8 +7,9 @@
 #define PX_ENGINE_PARTS_H
 
 #include "engine/engine.h"
-#include "engine/kv/kvpool.h"
+#include "engine/kv/kvpark.h"
 #include "engine/runner.h"
+#include "engine/schedule/pace.h"
 #include "engine/text/text.h"
 
 typedef struct px_parts {
@@ -17,6 +18,8 @@ typedef struct px_parts {
     px_comm *comm; /* borrowed */
     px_team *team;
     px_kvpool *pool;
+    px_kvpark *park;
+    px_pace_options pace;
     px_forward_fn forward;
     void *forward_self;
     px_text text; /* rank 0 only */
@@ -33,7 +36,8 @@ typedef px_status (*px_parts_fn)(const px_engine_options *options, px_comm *comm
 /* Opens the model, agrees with the other ranks on the pool's size, loads. When one rank fails, all
  * fail with its sentence. */
 px_status px_parts_load(const px_engine_options *options, px_comm *comm, px_parts *out) PX_MUST_USE;
-void px_parts_done(px_parts *parts); /* half-made ones too */
+void px_parts_done(px_parts *parts);                    /* half-made ones too */
+px_runner *px_parts_make_runner(const px_parts *parts); /* over these parts */
 
 /* px_engine_open() with other parts than a model's. */
 px_status px_engine_open_with(

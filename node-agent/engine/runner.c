@@ -7,22 +7,19 @@
 #include "base/memory.h"
 
 struct px_runner {
-    px_step_limits limits;
-    px_forward_fn forward;
-    void *self;
+    px_runner_options options;
     uint32_t *tables;   /* [slots, seq_blocks] */
     uint32_t *filled;   /* [slots] entries of each table */
     px_kv_row *at;      /* [rows] */
     uint32_t *logit_at; /* [slots] */
 };
 
-px_runner *px_runner_create(const px_step_limits *limits, px_forward_fn forward, void *self)
+px_runner *px_runner_create(const px_runner_options *options)
 {
+    const px_step_limits *limits = &options->limits;
     px_runner *runner = px_alloc(sizeof *runner);
     *runner = (px_runner){
-        .limits = *limits,
-        .forward = forward,
-        .self = self,
+        .options = *options,
         .tables = px_alloc_array((size_t)limits->slots * limits->seq_blocks, sizeof(uint32_t)),
         .filled = px_alloc_array(limits->slots, sizeof(uint32_t)),
         .at = px_alloc_array(limits->rows, sizeof(px_kv_row)),
@@ -45,7 +42,7 @@ void px_runner_free(px_runner *runner)
 static const uint32_t *extend_table(
     px_runner *runner, const px_step_seq *seq, const uint32_t *blocks)
 {
-    uint32_t *table = runner->tables + (size_t)seq->slot * runner->limits.seq_blocks;
+    uint32_t *table = runner->tables + (size_t)seq->slot * runner->options.limits.seq_blocks;
     uint32_t *filled = &runner->filled[seq->slot];
     if (seq->blocks) {
         if (seq->block_at > *filled) return NULL;
@@ -59,6 +56,7 @@ px_status px_runner_step(px_runner *runner, const px_step *step, float *out_logi
 {
     px_batch batch = {.ids = step->ids, .at = runner->at, .logit_at = runner->logit_at};
     const uint32_t *blocks = step->blocks;
+    PX_TRY(px_kv_move_all(&step->moves, runner->options.pool, runner->options.park));
     for (uint32_t i = 0; i < step->seq_count; i++) {
         const px_step_seq *seq = &step->seqs[i];
         const uint32_t *table = extend_table(runner, seq, blocks);
@@ -71,5 +69,5 @@ px_status px_runner_step(px_runner *runner, const px_step *step, float *out_logi
                 .blocks = table, .position = seq->position + row, .prompt = seq->prompt};
         if (seq->wants_logits) runner->logit_at[batch.logit_rows++] = batch.rows - 1;
     }
-    return runner->forward(runner->self, &batch, out_logits);
+    return runner->options.forward(runner->options.forward_self, &batch, out_logits);
 }

@@ -1,5 +1,5 @@
-/* runner.h - runs a step on one rank: keeps the slots' block tables, lays out the batch, calls the
- * forward.
+/* runner.h - runs a step on one rank: moves KV blocks, keeps the slots' block tables, lays out the
+ * batch, calls the forward.
  *
  * Every rank has one and feeds it the same steps. The forward comes as a function so that the
  * engine can be tested without a model.
@@ -17,7 +17,15 @@ typedef px_status (*px_forward_fn)(void *self, const px_batch *batch, float *out
 
 typedef struct px_runner px_runner;
 
-px_runner *px_runner_create(const px_step_limits *limits, px_forward_fn forward, void *self);
+typedef struct px_runner_options { /* all but the limits are borrowed */
+    px_step_limits limits;
+    px_forward_fn forward;
+    void *forward_self;
+    px_kvpool *pool;
+    px_kvpark *park;
+} px_runner_options;
+
+px_runner *px_runner_create(const px_runner_options *options);
 void px_runner_free(px_runner *runner); /* NULL is fine */
 /* One row of out_logits for each sequence with wants_logits, in the step's order. DATA_LOSS when
  * a sequence has fewer blocks than positions (a follower whose tables do not match). */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/kv/kvpool.h"
+#include "base/clock.h"
 
 /* Tokens, blocks, stop strings: the arena's bound for the longest context is never the obstacle. */
 static size_t arena_limit(uint32_t tokens_max)
@@ -23,15 +23,21 @@ px_status px_seq_create(const px_ids *prompt, uint32_t tokens_max, const px_requ
     PX_TRY_GOTO(
         px_stops_create(request->stops, request->stop_count, &seq->arena, &seq->stops), fail);
     seq->tokens = px_arena_alloc(&seq->arena, (size_t)tokens_max * sizeof *seq->tokens);
-    seq->blocks =
-        px_arena_alloc(&seq->arena, (size_t)px_kv_blocks_for(tokens_max) * sizeof *seq->blocks);
-    PX_ASSERT(seq->tokens && seq->blocks);
+    uint32_t blocks_max = px_kv_blocks_for(tokens_max);
+    seq->hold = (px_kv_hold){.tip = PX_KV_NONE, .pinned = PX_KV_NONE};
+    seq->hold.blocks = px_arena_alloc(&seq->arena, blocks_max * sizeof *seq->hold.blocks);
+    PX_ASSERT(seq->tokens && seq->hold.blocks);
+    seq->text = (px_kv_text){
+        .salt = {{request->cache_salt[0], request->cache_salt[1]}}, .tokens = seq->tokens};
     memcpy(seq->tokens, prompt->data, prompt->count * sizeof *prompt->data);
     seq->prompt_count = seq->count = (uint32_t)prompt->count;
     seq->tokens_max = tokens_max;
     seq->sampling = request->sampling;
     seq->ignore_eos = request->ignore_eos;
     seq->deadline_ns = request->deadline_ns;
+    seq->tenant_id = request->tenant;
+    seq->tenant_weight = request->tenant_weight;
+    seq->priority = request->priority;
     seq->detok = px_detok_create(tokenizer, true);
     atomic_init(&seq->cancelled, false);
     *out = seq;
@@ -49,10 +55,22 @@ void px_seq_free(px_seq *seq)
     free(seq);
 }
 
+int64_t px_seq_urgency(const px_seq *seq)
+{
+    int64_t due_ns = seq->submitted_ns + PX_SEQ_PATIENCE_SECONDS * PX_SEC;
+    if (seq->deadline_ns && seq->deadline_ns < due_ns) due_ns = seq->deadline_ns;
+    return due_ns + seq->priority * PX_PRIORITY_SECONDS * PX_SEC;
+}
+
+static bool is_before(const px_seq *a, const px_seq *b)
+{
+    return a->urgency_ns != b->urgency_ns ? a->urgency_ns < b->urgency_ns : a->id < b->id;
+}
+
 void px_seq_list_insert(px_seq_list *list, px_seq *seq)
 {
     px_seq *before = list->last; /* almost always it belongs at the end */
-    while (before && before->id > seq->id) before = before->previous;
+    while (before && is_before(seq, before)) before = before->previous;
     seq->previous = before;
     seq->next = before ? before->next : list->first;
     *(before ? &before->next : &list->first) = seq;

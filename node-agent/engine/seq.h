@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "engine/engine.h"
+#include "engine/kv/kvcache.h"
 #include "engine/stops.h"
 #include "engine/text/tokenizer.h"
 
@@ -35,11 +36,22 @@ typedef struct px_seq {
     px_stops *stops; /* NULL: none */
 
     px_seq_state state;
-    uint32_t slot;                      /* while running */
-    uint32_t computed;                  /* tokens whose KV is in the pool */
-    uint32_t *blocks;                   /* [px_kv_blocks_for(tokens_max)] */
-    uint32_t block_count, blocks_known; /* held; of these, told to the runners */
-    struct px_seq *next, *previous;     /* in the scheduler's list */
+    uint32_t slot;         /* while running */
+    uint32_t computed;     /* tokens whose KV is in the pool, those of the planned step included */
+    uint32_t computed_max; /* ever: what is below and computed again was lost */
+    uint32_t cached;       /* of the prompt, what was there when it was let in */
+    px_kv_hold hold;
+    px_kv_text text;
+    uint32_t blocks_told;           /* of those held, how many the runners know */
+    struct px_seq *next, *previous; /* in one of the scheduler's lists */
+
+    uint64_t tenant_id;
+    double tenant_weight;
+    int32_t priority;
+    struct px_tenant *tenant;  /* the scheduler's, from add on */
+    int64_t urgency_ns;        /* px_seq_urgency() */
+    uint64_t entered, planned; /* the plans that let it in and that last gave it rows */
+    int64_t served_ns;         /* when it last had rows */
 
     int64_t submitted_ns, started_ns, first_token_ns, ended_ns, deadline_ns; /* 0: not yet, none */
     px_finish finish;
@@ -51,13 +63,19 @@ px_status px_seq_create(const px_ids *prompt, uint32_t tokens_max, const px_requ
     const px_tokenizer *tokenizer, px_seq **out) PX_MUST_USE;
 void px_seq_free(px_seq *seq); /* NULL is fine */
 
-/* In order of arrival. */
+/* When it is due, as a time that orders it among its tenant's own: its deadline, at most
+ * PX_SEQ_PATIENCE_SECONDS after it came, earlier or later by its priority. It never changes, so
+ * whoever waits is overtaken only by those that come within a bounded time after it. */
+enum { PX_SEQ_PATIENCE_SECONDS = 60 };
+int64_t px_seq_urgency(const px_seq *seq);
+
+/* The most urgent first; equals in order of arrival. */
 typedef struct px_seq_list {
     px_seq *first, *last;
     uint32_t count;
 } px_seq_list;
 
-void px_seq_list_insert(px_seq_list *list, px_seq *seq); /* keeps ids ascending */
+void px_seq_list_insert(px_seq_list *list, px_seq *seq);
 void px_seq_list_remove(px_seq_list *list, px_seq *seq);
 
 #endif

@@ -16,8 +16,10 @@ px_status px_engine_side_create(px_engine *engine)
     const px_parts *parts = &engine->parts;
     px_engine_side *side = &engine->side;
     uint32_t slots = parts->limits.slots, workers = px_team_count(parts->team);
-    side->scheduler = px_scheduler_create(&parts->limits, parts->pool);
-    side->runner = px_runner_create(&parts->limits, parts->forward, parts->forward_self);
+    side->scheduler = px_scheduler_create(&(px_scheduler_options){.limits = parts->limits,
+        .pace = parts->pace,
+        .shares_prefixes = !engine->options.no_prefix_cache});
+    side->runner = px_parts_make_runner(parts);
     px_step_init(&side->step, &parts->limits);
     side->message = px_alloc(px_step_message_bytes_max(&parts->limits));
     side->picks = px_alloc_array(slots, sizeof *side->picks);
@@ -28,7 +30,7 @@ px_status px_engine_side_create(px_engine *engine)
     side->next_deadline_ns = INT64_MAX;
     px_ring_init(&engine->inbox, sizeof(px_seq *), slots + parts->queue_max);
     px_ring_init(&engine->outbox, sizeof(px_output), slots * OUTPUTS_EACH);
-    atomic_store(&engine->counters.blocks_free, px_kvpool_blocks_free(parts->pool));
+    atomic_store(&engine->counters.blocks_free, parts->limits.blocks);
 
     side->samplers = px_alloc_array(workers, sizeof(px_sampler *));
     for (uint32_t i = 0; i < workers; i++)
@@ -63,13 +65,35 @@ void px_engine_break(px_engine *engine, px_status cause)
     atomic_store_explicit(&engine->has_failed, true, memory_order_release);
 }
 
+/* Before anything is computed for it: a request that cannot have its first token in time is better
+ * told so, and when it would be different. */
+static bool is_too_late(px_engine *engine, px_seq *seq, px_status *out_why)
+{
+    int64_t now_ns = engine->side.now_ns;
+    if (!seq->deadline_ns || seq->deadline_ns <= now_ns) return false; /* the sweep's business */
+    int64_t ttft_ns = px_scheduler_ttft_ns(engine->side.scheduler, seq, now_ns);
+    int64_t late_ns = now_ns + ttft_ns - seq->deadline_ns;
+    if (late_ns <= 0) return false;
+    px_status why = px_fail(PX_RESOURCE_EXHAUSTED,
+        "the first token would take %.1f s and the deadline is in %.1f s", (double)ttft_ns / PX_SEC,
+        (double)(seq->deadline_ns - now_ns) / PX_SEC);
+    *out_why = px_retry_after(why, (uint32_t)(late_ns / PX_MS));
+    return true;
+}
+
 static void take_requests(px_engine *engine)
 {
     px_seq *seq;
+    px_status why;
     while (px_ring_pop(&engine->inbox, &seq)) {
-        px_scheduler_add(engine->side.scheduler, seq);
-        if (seq->deadline_ns && seq->deadline_ns < engine->side.next_deadline_ns)
+        bool refused = is_too_late(engine, seq, &why);
+        px_scheduler_add(engine->side.scheduler, seq, engine->side.now_ns);
+        if (refused) {
+            px_output_end(engine, seq, PX_FINISH_ERROR, why);
+            atomic_fetch_add_explicit(&engine->counters.refused, 1, memory_order_relaxed);
+        } else if (seq->deadline_ns && seq->deadline_ns < engine->side.next_deadline_ns) {
             engine->side.next_deadline_ns = seq->deadline_ns;
+        }
     }
 }
 
@@ -102,7 +126,9 @@ static void end_cancelled_and_late(px_engine *engine, uint64_t cancels)
     side->cancels_seen = cancels;
     side->next_deadline_ns = INT64_MAX;
     sweep(engine, px_scheduler_running(side->scheduler), broken);
-    sweep(engine, px_scheduler_waiting(side->scheduler), broken);
+    const px_seq_list *waiting;
+    for (uint32_t i = 0; (waiting = px_scheduler_waiting(side->scheduler, i)); i++)
+        sweep(engine, waiting, broken);
 }
 
 static px_status send_step(px_engine *engine)
@@ -165,11 +191,13 @@ static void note_start(px_engine *engine)
 static void run_step(px_engine *engine)
 {
     px_engine_side *side = &engine->side;
+    int64_t started_ns = side->now_ns;
     note_start(engine);
     px_status status = send_step(engine);
     if (px_is_ok(status)) status = px_runner_step(side->runner, &side->step, side->logits);
     if (px_is_ok(status)) {
         sample(engine);
+        px_scheduler_observe(side->scheduler, &side->step, side->now_ns - started_ns);
         atomic_fetch_add_explicit(&engine->counters.steps, 1, memory_order_relaxed);
     } else {
         px_engine_break(engine, status);
@@ -181,9 +209,18 @@ static void publish_load(px_engine *engine)
 {
     px_counters *c = &engine->counters;
     const memory_order any = memory_order_relaxed;
-    atomic_store_explicit(&c->running, px_scheduler_running(engine->side.scheduler)->count, any);
-    atomic_store_explicit(&c->waiting, px_scheduler_waiting(engine->side.scheduler)->count, any);
-    atomic_store_explicit(&c->blocks_free, px_kvpool_blocks_free(engine->parts.pool), any);
+    px_scheduler_stats stats = px_scheduler_stats_of(engine->side.scheduler);
+    atomic_store_explicit(&c->running, stats.running, any);
+    atomic_store_explicit(&c->waiting, stats.waiting, any);
+    atomic_store_explicit(&c->blocks_free, stats.blocks_free, any);
+    atomic_store_explicit(&c->blocks_parked, stats.blocks_parked, any);
+    atomic_store_explicit(&c->preemptions, stats.preemptions, any);
+    atomic_store_explicit(&c->prefix_queries, stats.prefix_queries, any);
+    atomic_store_explicit(&c->prefix_hits, stats.prefix_hits, any);
+    atomic_store_explicit(&c->recomputed, stats.recomputed, any);
+    atomic_store_explicit(&c->dequeued_tokens, stats.dequeued_tokens, any);
+    atomic_store_explicit(&c->row_ns, stats.row_ns, any);
+    atomic_store_explicit(&c->finish_ns, stats.finish_ns, any);
 }
 
 void px_engine_serve(px_engine *engine)
@@ -193,10 +230,10 @@ void px_engine_serve(px_engine *engine)
         uint32_t seen = px_doorbell_look(&engine->bell);
         /* Read before the inbox: every request cancelled up to here is then in the scheduler. */
         uint64_t cancels = atomic_load_explicit(&engine->cancels, memory_order_acquire);
-        take_requests(engine);
         side->now_ns = px_now_ns();
+        take_requests(engine);
         end_cancelled_and_late(engine, cancels);
-        bool busy = px_scheduler_plan(side->scheduler, &side->step);
+        bool busy = px_scheduler_plan(side->scheduler, side->now_ns, &side->step);
         publish_load(engine);
         if (busy) run_step(engine);
         px_output_flush(engine);

@@ -1,4 +1,5 @@
-/* step.h - one step of the engine as data: which rows of which sequences run, and new KV blocks.
+/* step.h - one step of the engine as data: which blocks move, which rows of which sequences run,
+ * and new KV blocks.
  *
  *   rank 0:  scheduler -> px_step -> px_step_encode -> comm -> px_step_decode   : the other ranks
  *                            \-> px_runner                          \-> px_runner
@@ -7,7 +8,8 @@
  * carries only the blocks that are new in it.
  * Layout of a message: 32-bit words in the machine's own order (ranks of a group run one binary
  * on one kind of machine; the first word tells if not):
- *   magic, kind, sequences, rows, new blocks
+ *   magic, kind, moves, sequences, rows, new blocks
+ *   moves x {kind, from, to}                    carried out in order, before the rows
  *   sequences x {slot, position, rows, wants_logits, block_at, blocks, prompt}
  *   ids [rows], block ids [new blocks]          both sequence after sequence
  * Owns:    a px_step owns its arrays, sized once for the limits.
@@ -20,13 +22,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "engine/kv/kvpark.h"
 
 typedef struct px_step_limits { /* the same on all ranks of a group */
     uint32_t slots;             /* sequences at once */
     uint32_t rows;              /* rows of a step */
     uint32_t seq_blocks;        /* entries of one slot's block table */
     uint32_t blocks;            /* in the pool */
+    uint32_t park_slots;        /* for parked blocks */
     uint32_t vocabulary;
 } px_step_limits;
 
@@ -47,8 +50,14 @@ typedef struct px_step {
     uint32_t seq_count, row_count, block_count;
     px_step_seq *seqs; /* [limits.slots] */
     uint32_t *ids;     /* [limits.rows] */
-    uint32_t *blocks;  /* [limits.blocks] */
+    uint32_t *blocks;  /* [px_step_blocks_max()] */
+    px_kv_moves moves; /* capacity: px_step_moves_max() */
 } px_step;
+
+/* New entries of tables in one step: all blocks to one sequence each, one more table (shared blocks
+ * stand in several), and a block for each that generates. */
+uint32_t px_step_blocks_max(const px_step_limits *limits);
+uint32_t px_step_moves_max(const px_step_limits *limits);
 
 void px_step_init(px_step *step, const px_step_limits *limits);
 void px_step_done(px_step *step);

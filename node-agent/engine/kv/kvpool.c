@@ -11,10 +11,8 @@ enum { ALIGNMENT = 64 }; /* of each layer's K and V: a cache line, the widest ve
 struct px_kvpool {
     px_kv_layer *layers;
     unsigned char *memory;
-    size_t memory_bytes;
-    uint32_t blocks, free_count;
-    uint32_t *free_ids; /* a stack: the last one freed is the first one taken */
-    bool *is_free;      /* [blocks]: to catch a double release, which would corrupt answers */
+    size_t memory_bytes, block_bytes;
+    uint32_t blocks;
 };
 
 static size_t plane_bytes(uint32_t kv_heads, px_dtype dtype, uint32_t dim)
@@ -43,10 +41,8 @@ px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, p
         .layers = px_alloc_array(shape.layers, sizeof *pool->layers),
         .memory = memory,
         .memory_bytes = memory_bytes,
+        .block_bytes = block_bytes,
         .blocks = blocks,
-        .free_count = blocks,
-        .free_ids = px_alloc_array(blocks, sizeof *pool->free_ids),
-        .is_free = px_alloc_array(blocks, sizeof *pool->is_free),
     };
     unsigned char *at = pool->memory;
     for (uint32_t i = 0; i < shape.layers; i++) {
@@ -61,10 +57,6 @@ px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, p
         layer->v = at + plane_bytes(shape.kv_heads, dtype, shape.k_dim);
         at = layer->v + plane_bytes(shape.kv_heads, dtype, shape.v_dim);
     }
-    for (uint32_t i = 0; i < blocks; i++) {
-        pool->free_ids[i] = blocks - 1 - i; /* block 0 is taken first */
-        pool->is_free[i] = true;
-    }
     *out = pool;
     return px_ok();
 }
@@ -74,8 +66,6 @@ void px_kvpool_free(px_kvpool *pool)
     if (!pool) return;
     px_big_free(pool->memory, pool->memory_bytes);
     free(pool->layers);
-    free(pool->free_ids);
-    free(pool->is_free);
     free(pool);
 }
 
@@ -84,28 +74,13 @@ const px_kv_layer *px_kvpool_layers(const px_kvpool *pool)
     return pool->layers;
 }
 
-uint32_t px_kvpool_blocks_free(const px_kvpool *pool)
+size_t px_kvpool_bytes_each(const px_kvpool *pool)
 {
-    return pool->free_count;
+    return pool->block_bytes;
 }
 
-px_status px_kvpool_acquire(px_kvpool *pool, uint32_t count, uint32_t *out_ids)
+unsigned char *px_kvpool_block(px_kvpool *pool, uint32_t id)
 {
-    if (count > pool->free_count)
-        return px_fail(PX_RESOURCE_EXHAUSTED, "%u KV blocks are wanted; %u of %u are free", count,
-            pool->free_count, pool->blocks);
-    for (uint32_t i = 0; i < count; i++) {
-        out_ids[i] = pool->free_ids[--pool->free_count];
-        pool->is_free[out_ids[i]] = false;
-    }
-    return px_ok();
-}
-
-void px_kvpool_release(px_kvpool *pool, const uint32_t *ids, uint32_t count)
-{
-    for (uint32_t i = count; i-- > 0;) {
-        PX_ASSERT(ids[i] < pool->blocks && !pool->is_free[ids[i]]);
-        pool->is_free[ids[i]] = true;
-        pool->free_ids[pool->free_count++] = ids[i];
-    }
+    PX_ASSERT(id < pool->blocks);
+    return pool->memory + (size_t)id * pool->block_bytes;
 }

@@ -38,19 +38,22 @@ static uint64_t blocks_that_fit(const host_sum *host)
     return host->block_bytes ? left / host->block_bytes : UINT32_MAX;
 }
 
-static px_status refuse(const host_sum *host, uint64_t blocks)
+static px_status refuse(const host_sum *host, uint64_t blocks, uint64_t parked)
 {
-    char weights[32], work[32], kv[32], token[32], sum[32], available[32];
-    uint64_t kv_bytes = blocks * host->block_bytes;
+    char weights[32], work[32], kv[32], token[32], park[48] = "", sum[32], available[32];
+    uint64_t kv_bytes = blocks * host->block_bytes, park_bytes = parked * host->block_bytes;
+    if (parked) {
+        char text[32];
+        snprintf(park, sizeof park, " + parked KV %s", px_format_bytes(park_bytes, text));
+    }
     return px_fail(PX_RESOURCE_EXHAUSTED,
-        "memory on %s: weights %s + KV %s (%llu tokens of %s) + work %s = %s, but %s are "
-        "available: "
-        "ask for a smaller context or use more hosts",
+        "memory on %s: weights %s + KV %s (%llu tokens of %s)%s + work %s = %s, but %s are "
+        "available: ask for a smaller context or use more hosts",
         host->name, px_format_bytes(host->weight_bytes, weights), px_format_bytes(kv_bytes, kv),
         (unsigned long long)blocks * PX_KV_BLOCK_TOKENS,
-        px_format_bytes(host->block_bytes / PX_KV_BLOCK_TOKENS, token),
+        px_format_bytes(host->block_bytes / PX_KV_BLOCK_TOKENS, token), park,
         px_format_bytes(host->fixed_bytes - host->weight_bytes, work),
-        px_format_bytes(host->fixed_bytes + kv_bytes, sum),
+        px_format_bytes(host->fixed_bytes + kv_bytes + park_bytes, sum),
         px_format_bytes(host->available_bytes, available));
 }
 
@@ -64,8 +67,17 @@ static uint64_t at_least(uint64_t value, uint64_t limit)
     return value > limit ? value : limit;
 }
 
+/* Places asked for in bytes: counted for the rank whose blocks are largest, so that all ranks have
+ * the same number. */
+static uint64_t places_asked_for(const px_memory_report *reports, int ranks, const px_kv_wish *wish)
+{
+    uint64_t largest = 1;
+    for (int i = 0; i < ranks; i++) largest = at_least(reports[i].block_bytes, largest);
+    return wish->park_bytes == UINT64_MAX ? 0 : wish->park_bytes / largest;
+}
+
 px_status px_kv_size(
-    const px_memory_report *reports, int ranks, const px_kv_wish *wish, uint32_t *out_blocks)
+    const px_memory_report *reports, int ranks, const px_kv_wish *wish, px_kv_blocks *out)
 {
     host_sum tightest = sum_host(reports, ranks, 0);
     for (int i = 1; i < ranks; i++) {
@@ -73,6 +85,8 @@ px_status px_kv_size(
         if (blocks_that_fit(&host) < blocks_that_fit(&tightest)) tightest = host;
     }
     uint64_t fit = blocks_that_fit(&tightest);
+    uint64_t parked = places_asked_for(reports, ranks, wish);
+    uint64_t parked_in_memory = wish->park_in_file ? 0 : parked;
     uint64_t one_context = px_kv_blocks_for(wish->context), blocks, least;
     if (wish->tokens) {
         uint64_t wanted = (wish->tokens + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS;
@@ -82,9 +96,16 @@ px_status px_kv_size(
                                      : at_most(one_context, px_kv_blocks_for(CONTEXT_MIN));
         blocks = at_least(fit / POOL_SHARE, one_context);
         blocks = at_most(at_most(blocks, fit), one_context * wish->slots);
+        if (fit > parked_in_memory) blocks = at_most(blocks, fit - parked_in_memory);
     }
-    if (fit < least || blocks < least) return refuse(&tightest, least);
-    *out_blocks = (uint32_t)at_most(blocks, UINT32_MAX / PX_KV_BLOCK_TOKENS);
+    if (blocks < least || fit < least + parked_in_memory)
+        return refuse(&tightest, least, parked_in_memory);
+    if (!wish->park_bytes)
+        parked =
+            wish->park_in_file ? blocks : at_most(at_most(blocks, fit / POOL_SHARE), fit - blocks);
+    const uint64_t most = UINT32_MAX / PX_KV_BLOCK_TOKENS / 4; /* counts of both fit 32 bits */
+    *out = (px_kv_blocks){
+        .pool = (uint32_t)at_most(blocks, most), .parked = (uint32_t)at_most(parked, most)};
     return px_ok();
 }
 

@@ -1,4 +1,5 @@
-/* kvsize.h - how many KV blocks a group of ranks can have: exact arithmetic before anything loads.
+/* kvsize.h - how many KV blocks a group of ranks can have, in the pool and parked: exact arithmetic
+ * before anything loads.
  *
  * Every rank reports what it needs and what its host has; every rank computes the same answer from
  * all reports.
@@ -24,14 +25,21 @@ typedef struct px_kv_wish {
     uint32_t context;    /* longest sequence */
     bool context_wanted; /* asked for: then the pool must hold it */
     uint32_t slots;      /* sequences at once */
+    uint64_t park_bytes; /* of each rank, for parked blocks; 0: choose; UINT64_MAX: none */
+    bool park_in_file;   /* then they take no memory */
 } px_kv_wish;
+
+typedef struct px_kv_blocks {
+    uint32_t pool, parked;
+} px_kv_blocks;
 
 /* What was asked for, but at most a context for each slot; or RESOURCE_EXHAUSTED with the
  * arithmetic. Asked for nothing: a quarter of what the tightest host has left, and one context if
  * that is more and fits; a pool smaller than one context (but of 2048 tokens) is made if nobody
- * insisted on the context. */
+ * insisted on the context. Parking places: as many as the pool has blocks, but at most a quarter
+ * and what the pool leaves. */
 px_status px_kv_size(const px_memory_report *reports, int ranks, const px_kv_wish *wish,
-    uint32_t *out_blocks) PX_MUST_USE;
+    px_kv_blocks *out) PX_MUST_USE;
 
 /* What this process may still take: MemAvailable, or less where a control group says so. */
 uint64_t px_memory_available(void);

@@ -104,6 +104,11 @@ static void make_info(const px_arch *arch, const px_model_file *file, px_model_i
     snprintf(out->arch, sizeof out->arch, "%s", px_arch_name(arch));
     memcpy(out->name, arch->title, sizeof out->name);
     memcpy(out->eos_ids, arch->eos_ids, sizeof out->eos_ids);
+    for (size_t i = 0; i < sizeof arch->ropes / sizeof *arch->ropes; i++) {
+        uint32_t from = arch->ropes[i].long_from;
+        if (from && (!out->rotation_varies_from || from < out->rotation_varies_from))
+            out->rotation_varies_from = from;
+    }
     for (uint32_t i = 0; i < px_model_file_tensor_count(file); i++) {
         const px_tensor *tensor = px_model_file_tensor_at(file, i);
         uint64_t elements = 1;

@@ -1,27 +1,24 @@
-/* scheduler.c - see scheduler.h. */
-#include "engine/schedule/scheduler.h"
-
+/* scheduler.c - see scheduler.h: the life of a sequence in it, the order of a plan, what is told.
+ */
 #include <stdlib.h>
-#include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "engine/schedule/scheduler_impl.h"
 
-struct px_scheduler {
-    px_step_limits limits;
-    px_kvpool *pool;
-    px_seq_list running, waiting;
-    px_seq **slots;       /* [limits.slots] */
-    uint32_t *free_slots; /* a stack */
-    uint32_t free_slot_count;
-    uint64_t preemptions;
-};
+enum { FULL_STEP_ROWS = 32 /* from here on a row costs about what it costs in a full step */ };
+static const double learning_rate = 0.1, default_rate = 1000; /* tokens/s, until one is known */
 
-px_scheduler *px_scheduler_create(const px_step_limits *limits, px_kvpool *pool)
+px_scheduler *px_scheduler_create(const px_scheduler_options *options)
 {
+    const px_step_limits *limits = &options->limits;
     PX_ASSERT(limits->rows >= limits->slots);
     px_scheduler *scheduler = px_alloc(sizeof *scheduler);
-    scheduler->limits = *limits;
-    scheduler->pool = pool;
+    scheduler->options = *options;
+    scheduler->cache = px_kvcache_create(
+        &(px_kvcache_options){.blocks = limits->blocks, .slots = limits->park_slots});
+    px_fair_set_rate(&scheduler->fair, default_rate);
+    px_pace_init(&scheduler->pace, &options->pace);
     scheduler->slots = px_alloc_array(limits->slots, sizeof *scheduler->slots);
     scheduler->free_slots = px_alloc_array(limits->slots, sizeof *scheduler->free_slots);
     while (scheduler->free_slot_count < limits->slots) {
@@ -34,132 +31,108 @@ px_scheduler *px_scheduler_create(const px_step_limits *limits, px_kvpool *pool)
 void px_scheduler_free(px_scheduler *scheduler)
 {
     if (!scheduler) return;
+    px_kvcache_free(scheduler->cache);
     free(scheduler->slots);
     free(scheduler->free_slots);
     free(scheduler);
 }
 
-void px_scheduler_add(px_scheduler *scheduler, px_seq *seq)
+/* --- joining and leaving ------------------------------------------------------------------ */
+
+void px_scheduler_add(px_scheduler *scheduler, px_seq *seq, int64_t now_ns)
 {
     seq->state = PX_SEQ_WAITING;
-    px_seq_list_insert(&scheduler->waiting, seq);
+    seq->urgency_ns = px_seq_urgency(seq);
+    seq->tenant = px_fair_join(&scheduler->fair, seq->tenant_id, seq->tenant_weight, now_ns);
+    if (!scheduler->options.shares_prefixes) /* then nobody else ever has the same salt */
+        seq->text.salt.word[0] = ++scheduler->salts;
+    px_scheduler_queue(scheduler, seq);
 }
 
-static void give_back(px_scheduler *scheduler, px_seq *seq)
+static void note_finish(px_scheduler *scheduler, int64_t now_ns)
 {
-    px_kvpool_release(scheduler->pool, seq->blocks, seq->block_count);
-    seq->block_count = seq->blocks_known = seq->computed = 0;
-    scheduler->slots[seq->slot] = NULL;
-    scheduler->free_slots[scheduler->free_slot_count++] = seq->slot;
-    px_seq_list_remove(&scheduler->running, seq);
+    double since_ns = (double)(now_ns - scheduler->finished_ns);
+    if (scheduler->finished_ns && scheduler->finish_ns)
+        scheduler->finish_ns += learning_rate * (since_ns - scheduler->finish_ns);
+    else if (scheduler->finished_ns)
+        scheduler->finish_ns = since_ns;
+    scheduler->finished_ns = now_ns;
 }
 
-void px_scheduler_remove(px_scheduler *scheduler, px_seq *seq)
+void px_scheduler_remove(px_scheduler *scheduler, px_seq *seq, int64_t now_ns)
 {
-    if (seq->state == PX_SEQ_RUNNING)
-        give_back(scheduler, seq);
-    else
-        px_seq_list_remove(&scheduler->waiting, seq);
+    if (seq->state == PX_SEQ_RUNNING) {
+        bool shares = scheduler->options.shares_prefixes;
+        px_scheduler_leave(scheduler, seq, shares ? PX_KV_KEEP : PX_KV_FORGET);
+        note_finish(scheduler, now_ns);
+    } else {
+        px_scheduler_unqueue(scheduler, seq);
+        px_kvcache_unpin(scheduler->cache, &seq->hold);
+        if (!seq->entered) scheduler->total.dequeued_tokens += seq->prompt_count;
+    }
     seq->state = PX_SEQ_ENDED;
 }
 
-static void preempt(px_scheduler *scheduler, px_seq *seq)
-{
-    give_back(scheduler, seq);
-    px_scheduler_add(scheduler, seq);
-    scheduler->preemptions++;
-}
+/* --- a plan ------------------------------------------------------------------------------- */
 
-/* Blocks for all of the sequence's tokens. False: not even by preempting all younger ones than it,
- * so it was preempted itself. */
-static bool hold_blocks(px_scheduler *scheduler, px_seq *seq)
-{
-    uint32_t missing = px_kv_blocks_for(seq->count) - seq->block_count;
-    while (missing > px_kvpool_blocks_free(scheduler->pool)) {
-        px_seq *youngest = scheduler->running.last;
-        preempt(scheduler, youngest);
-        if (youngest == seq) return false;
-    }
-    px_status status = px_kvpool_acquire(scheduler->pool, missing, seq->blocks + seq->block_count);
-    PX_ASSERT(px_is_ok(status));
-    seq->block_count += missing;
-    return true;
-}
-
-static void add_rows(px_scheduler *scheduler, px_step *step, px_seq *seq)
-{
-    uint32_t left = seq->count - seq->computed, budget = scheduler->limits.rows - step->row_count;
-    uint32_t rows = left < budget ? left : budget;
-    px_step_seq *entry = &step->seqs[step->seq_count++];
-    *entry = (px_step_seq){.slot = seq->slot,
-        .position = seq->computed,
-        .rows = rows,
-        .wants_logits = rows == left,
-        .block_at = seq->blocks_known,
-        .prompt = seq->prompt_count,
-        .blocks = seq->block_count - seq->blocks_known};
-    memcpy(step->ids + step->row_count, seq->tokens + seq->computed, rows * sizeof *step->ids);
-    memcpy(step->blocks + step->block_count, seq->blocks + seq->blocks_known,
-        entry->blocks * sizeof *step->blocks);
-    step->row_count += rows;
-    step->block_count += entry->blocks;
-    seq->blocks_known = seq->block_count;
-    seq->computed += rows;
-}
-
-/* A sequence that generates has exactly its newest token uncomputed. */
-static bool generates(const px_seq *seq)
-{
-    return seq->count - seq->computed == 1;
-}
-
-/* First all blocks, then all rows: whoever is preempted must not be in the step already. */
-static void plan_generating(px_scheduler *scheduler, px_step *step)
-{
-    px_seq *holder = scheduler->running.first;
-    while (holder && hold_blocks(scheduler, holder)) holder = holder->next;
-    for (px_seq *seq = scheduler->running.first; seq; seq = seq->next)
-        if (generates(seq)) add_rows(scheduler, step, seq);
-}
-
-static void plan_prompts(px_scheduler *scheduler, px_step *step)
-{
-    for (px_seq *seq = scheduler->running.first; seq; seq = seq->next) {
-        if (step->row_count == scheduler->limits.rows) return;
-        if (seq->computed < seq->count) add_rows(scheduler, step, seq);
-    }
-}
-
-static bool fits(const px_scheduler *scheduler, const px_seq *seq)
-{
-    uint64_t spare = scheduler->running.count;
-    return px_kv_blocks_for(seq->count) + spare <= px_kvpool_blocks_free(scheduler->pool);
-}
-
-static void admit_waiting(px_scheduler *scheduler, px_step *step)
-{
-    while (scheduler->waiting.first && scheduler->free_slot_count &&
-           step->row_count < scheduler->limits.rows && fits(scheduler, scheduler->waiting.first)) {
-        px_seq *seq = scheduler->waiting.first;
-        px_seq_list_remove(&scheduler->waiting, seq);
-        seq->slot = scheduler->free_slots[--scheduler->free_slot_count];
-        scheduler->slots[seq->slot] = seq;
-        seq->state = PX_SEQ_RUNNING;
-        px_seq_list_insert(&scheduler->running, seq);
-        bool held = hold_blocks(scheduler, seq);
-        PX_ASSERT(held);
-        add_rows(scheduler, step, seq);
-    }
-}
-
-bool px_scheduler_plan(px_scheduler *scheduler, px_step *out_step)
+bool px_scheduler_plan(px_scheduler *scheduler, int64_t now_ns, px_step *out_step)
 {
     px_step_reset(out_step, PX_STEP_RUN);
-    plan_generating(scheduler, out_step);
-    plan_prompts(scheduler, out_step);
-    admit_waiting(scheduler, out_step);
-    PX_ASSERT(out_step->seq_count || !(scheduler->running.count || scheduler->waiting.count));
+    scheduler->plans++;
+    scheduler->budget = px_scheduler_budget(scheduler, now_ns);
+    px_scheduler_grow(scheduler, out_step);
+    px_scheduler_admit(scheduler, now_ns, out_step);
+    px_scheduler_share_rows(scheduler, now_ns, out_step);
+    PX_ASSERT(out_step->seq_count || !(scheduler->running.count || scheduler->total.waiting));
     return out_step->seq_count > 0;
+}
+
+void px_scheduler_observe(px_scheduler *scheduler, const px_step *step, int64_t ns)
+{
+    px_pace_observe(&scheduler->pace, step->row_count, ns);
+    if (step->row_count < FULL_STEP_ROWS) return;
+    double row_ns = (double)ns / step->row_count;
+    scheduler->row_ns += (scheduler->row_ns ? learning_rate : 1) * (row_ns - scheduler->row_ns);
+    px_fair_set_rate(&scheduler->fair, PX_SEC / scheduler->row_ns);
+}
+
+/* --- what is told ------------------------------------------------------------------------- */
+
+/* Prompt tokens that go before those of `tenant`'s next request: all of its own; of each other
+ * tenant's as much as its share while those are served. */
+static double tokens_ahead(const px_scheduler *scheduler, uint64_t tenant_id, double own)
+{
+    double ahead = own;
+    for (const px_seq *seq = scheduler->running.first; seq; seq = seq->next)
+        ahead += px_seq_missing(seq);
+    for (uint32_t i = 0; i < scheduler->fair.count; i++)
+        if (scheduler->fair.tenants[i].id == tenant_id)
+            own += (double)scheduler->fair.tenants[i].waiting_tokens;
+    for (uint32_t i = 0; i < scheduler->fair.count; i++) {
+        const px_tenant *tenant = &scheduler->fair.tenants[i];
+        double theirs = (double)tenant->waiting_tokens, share = own * tenant->weight;
+        ahead += tenant->id == tenant_id || theirs < share ? theirs : share;
+    }
+    return ahead;
+}
+
+int64_t px_scheduler_ttft_ns(const px_scheduler *scheduler, const px_seq *seq, int64_t now_ns)
+{
+    if (!scheduler->row_ns) return 0;
+    px_kv_match match =
+        px_kvcache_match(scheduler->cache, &seq->hold, &seq->text, seq->count - 1, seq->count);
+    double own = seq->count - match.tokens;
+    double ns = tokens_ahead(scheduler, seq->tenant_id, own) * scheduler->row_ns;
+    /* Every step also carries what others generate. */
+    double budget = px_scheduler_budget(scheduler, now_ns);
+    double generating = scheduler->running.count;
+    if (generating > budget / 2) generating = budget / 2;
+    ns *= budget / (budget - generating);
+    double wait_ns = 0; /* for a slot */
+    if (scheduler->total.waiting + 1 > scheduler->free_slot_count)
+        wait_ns =
+            scheduler->finish_ns * (scheduler->total.waiting + 1 - scheduler->free_slot_count);
+    return (int64_t)(wait_ns > ns ? wait_ns : ns);
 }
 
 px_seq *px_scheduler_at(const px_scheduler *scheduler, uint32_t slot)
@@ -172,12 +145,18 @@ const px_seq_list *px_scheduler_running(const px_scheduler *scheduler)
     return &scheduler->running;
 }
 
-const px_seq_list *px_scheduler_waiting(const px_scheduler *scheduler)
+const px_seq_list *px_scheduler_waiting(const px_scheduler *scheduler, uint32_t tenant)
 {
-    return &scheduler->waiting;
+    return tenant < scheduler->fair.count ? &scheduler->fair.tenants[tenant].waiting : NULL;
 }
 
-uint64_t px_scheduler_preemptions(const px_scheduler *scheduler)
+px_scheduler_stats px_scheduler_stats_of(const px_scheduler *scheduler)
 {
-    return scheduler->preemptions;
+    px_scheduler_stats stats = scheduler->total;
+    stats.running = scheduler->running.count;
+    stats.blocks_free = px_kvcache_available(scheduler->cache);
+    stats.blocks_parked = px_kvcache_stats_of(scheduler->cache).parked_now;
+    stats.row_ns = (int64_t)scheduler->row_ns;
+    stats.finish_ns = (int64_t)scheduler->finish_ns;
+    return stats;
 }

@@ -1,8 +1,9 @@
 /* fake_engine.h - an engine over a forward that is a test's: no model, yet every KV block counts.
  *
- * The fake forward keeps one number for each token place of the pool: a hash of the whole history
- * up to it, made from the number of the place before, which it finds through the row's block table.
- * A wrong table, a shared or stale block, a missing row: all change the answer.
+ * The fake forward keeps one number for each token place in the pool's own memory: a hash of the
+ * whole history up to it, made from the number of the place before, which it finds through the
+ * row's block table. A wrong table, a stale block, a lost move, a missing row: all change the
+ * answer.
  */
 #ifndef PX_TEST_FAKE_ENGINE_H
 #define PX_TEST_FAKE_ENGINE_H
@@ -17,11 +18,13 @@ enum { FAKE_BYTES = 256, FAKE_EOS = 256, FAKE_WIDE = 257, FAKE_VOCABULARY = 258 
 
 typedef struct fake_model {
     uint32_t slots, rows, blocks, context, queue_max; /* of the engine */
+    uint32_t park_slots;
+    px_pace_options pace; /* batch_size 0: rows, without a latency */
     const char *script; /* the answer, whatever the prompt ('$' is the end token); NULL: by hash */
     int64_t step_ns;    /* how long a step takes */
     uint32_t broken_after; /* steps until a peer is lost; 0: never */
     _Atomic uint32_t steps, rows_seen;
-    uint64_t *memory; /* [blocks * PX_KV_BLOCK_TOKENS] */
+    px_kvpool *pool;
 } fake_model;
 
 static fake_model *fake_now; /* what the next engine is made of */
@@ -50,6 +53,12 @@ static void fake_logits(const fake_model *model, uint64_t state, uint32_t positi
     logits[best] = 4;
 }
 
+static uint64_t *fake_place(const fake_model *model, const uint32_t *blocks, uint32_t position)
+{
+    unsigned char *block = px_kvpool_block(model->pool, blocks[position / PX_KV_BLOCK_TOKENS]);
+    return (uint64_t *)block + position % PX_KV_BLOCK_TOKENS;
+}
+
 static px_status fake_step(void *self, const px_batch *batch, float *out_logits)
 {
     fake_model *model = self;
@@ -61,13 +70,11 @@ static px_status fake_step(void *self, const px_batch *batch, float *out_logits)
     for (uint32_t i = 0; i < batch->rows; i++) {
         uint32_t position = batch->at[i].position;
         const uint32_t *blocks = batch->at[i].blocks;
-#define FAKE_PLACE(p)                                                                              \
-    model->memory[blocks[(p) / PX_KV_BLOCK_TOKENS] * PX_KV_BLOCK_TOKENS + (p) % PX_KV_BLOCK_TOKENS]
-        uint64_t before = position ? FAKE_PLACE(position - 1) : 0;
-        FAKE_PLACE(position) = fake_mix(before, batch->ids[i]);
+        uint64_t before = position ? *fake_place(model, blocks, position - 1) : 0;
+        uint64_t *here = fake_place(model, blocks, position);
+        *here = fake_mix(before, batch->ids[i]);
         if (next_logit < batch->logit_rows && batch->logit_at[next_logit] == i && out_logits) {
-            fake_logits(model, FAKE_PLACE(position), position,
-                out_logits + (size_t)next_logit * FAKE_VOCABULARY);
+            fake_logits(model, *here, position, out_logits + (size_t)next_logit * FAKE_VOCABULARY);
             next_logit++;
         }
     }
@@ -124,13 +131,22 @@ static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_
         .rows = model->rows,
         .seq_blocks = px_kv_blocks_for(model->context),
         .blocks = model->blocks,
+        .park_slots = model->park_slots,
         .vocabulary = FAKE_VOCABULARY};
     out->comm = comm;
     out->forward = fake_step;
     out->forward_self = model;
     out->queue_max = model->queue_max;
     PX_TRY(px_team_create(2, false, &out->team));
+    out->pace = model->pace;
+    if (!out->pace.batch_size)
+        out->pace = (px_pace_options){
+            .batch_size = model->rows, .rows_max = model->rows, .scale_factor = 1};
     PX_TRY(px_kvpool_create(shape, PX_F32, model->blocks, &out->pool));
+    model->pool = out->pool;
+    px_kvpark_options park = {
+        .block_bytes = px_kvpool_bytes_each(out->pool), .slots = model->park_slots};
+    PX_TRY(px_kvpark_create(&park, &out->park));
     return fake_tokenizer(&out->text.tokenizer);
 }
 
@@ -144,16 +160,9 @@ static px_engine *fake_open(fake_model *model, px_doorbell *bell)
 {
     px_engine *engine = NULL;
     px_engine_options options = {.on_wake = fake_wake, .arg = bell};
-    model->memory = px_alloc_array((size_t)model->blocks * PX_KV_BLOCK_TOKENS, sizeof(uint64_t));
     fake_now = model;
     PX_CHECK_OK(px_engine_open_with(fake_parts, &options, NULL, &engine));
     return engine;
-}
-
-static void fake_close(fake_model *model, px_engine *engine)
-{
-    px_engine_close(engine);
-    free(model->memory);
 }
 
 /* The next event within ten seconds; false after that, which is a failure. */

@@ -18,6 +18,13 @@ static px_request prompt_of(const char *text)
     return (px_request){.prompt = {text, strlen(text)}, .sampling = {.top_p = 1}, .max_tokens = 20};
 }
 
+static px_engine_stats stats_of(const px_engine *engine)
+{
+    px_engine_stats stats;
+    px_engine_get_stats(engine, &stats);
+    return stats;
+}
+
 static fake_answer ask(px_engine *engine, const px_request *request)
 {
     fake_answer answer = {0};
@@ -55,7 +62,7 @@ PX_TEST(an_answer_is_streamed_and_ends_once)
     px_engine_get_stats(engine, &stats);
     PX_CHECK(stats.steps == 20 && stats.prompt_tokens == 7 && stats.output_tokens == 20);
     PX_CHECK(stats.kv_blocks == 256);
-    fake_close(&model, engine);
+    px_engine_close(engine);
 }
 
 PX_TEST(the_end_token_and_stop_strings_end_an_answer)
@@ -84,7 +91,7 @@ PX_TEST(the_end_token_and_stop_strings_end_an_answer)
     answer = ask(engine, &request);
     PX_CHECK_STR(answer.text, " one two");
     PX_CHECK(answer.done.finish == PX_FINISH_LENGTH);
-    fake_close(&model, engine);
+    px_engine_close(engine);
 }
 
 static bool whole(const px_event *event)
@@ -115,7 +122,7 @@ PX_TEST(characters_come_whole_and_long_texts_in_pieces)
     PX_CHECK(textless == 4 && tokenless == 3); /* halves of characters; 400 bytes in 4 events */
     PX_CHECK(answer.length == 2 + 3 + 400 + 3 && memcmp(answer.text, "é日===", 8) == 0);
     PX_CHECK_STR(answer.text + 405, "\xef\xbf\xbd"); /* the half at the end */
-    fake_close(&model, engine);
+    px_engine_close(engine);
 }
 
 PX_TEST(the_context_bounds_prompt_and_answer)
@@ -152,7 +159,7 @@ PX_TEST(the_context_bounds_prompt_and_answer)
     request = (px_request){.messages = messages, .sampling = {.top_p = 1}};
     PX_CHECK(px_engine_submit(engine, &request, &id).code == PX_FAILED_PRECONDITION);
     json_decref(messages);
-    fake_close(&model, engine);
+    px_engine_close(engine);
 }
 
 PX_TEST(cancel_and_deadline_end_a_request_and_free_its_blocks)
@@ -185,7 +192,7 @@ PX_TEST(cancel_and_deadline_end_a_request_and_free_its_blocks)
     do px_engine_get_stats(engine, &stats);
     while (stats.running); /* published at the next turn of the loop */
     PX_CHECK(stats.kv_blocks_free == 7000);
-    fake_close(&model, engine);
+    px_engine_close(engine);
 }
 
 PX_TEST(a_full_queue_refuses_and_recovers)
@@ -204,7 +211,7 @@ PX_TEST(a_full_queue_refuses_and_recovers)
     for (int i = 0; i < 5; i++) check_greedy(&answers[i], "queue", 20);
     fake_answer again = ask(engine, &request);
     check_greedy(&again, "queue", 20);
-    fake_close(&model, engine);
+    px_engine_close(engine);
 }
 
 /* Whatever runs beside it, however full the pool: the answer is the same. */
@@ -229,7 +236,7 @@ PX_TEST(random_company_changes_no_answer)
         PX_CHECK_OK(px_engine_submit(engine, &request, &answers[i].id));
     }
     PX_CHECK(fake_collect(engine, &bell, answers, REQUESTS));
-    PX_CHECK(px_scheduler_preemptions(engine->side.scheduler) > 0);
+    PX_CHECK(stats_of(engine).preemptions > 0);
     for (uint32_t i = 0; i < REQUESTS; i++) {
         px_request request = prompt_of(prompts[i]);
         request.max_tokens = answers[i].count;
@@ -239,7 +246,7 @@ PX_TEST(random_company_changes_no_answer)
         PX_CHECK(memcmp(alone.ids, answers[i].ids, alone.count * sizeof *alone.ids) == 0);
         if (i % 2 == 0) check_greedy(&answers[i], prompts[i], answers[i].count);
     }
-    fake_close(&model, engine);
+    px_engine_close(engine);
 }
 
 PX_TEST(a_lost_peer_ends_every_request_and_the_engine_says_so)
@@ -261,7 +268,7 @@ PX_TEST(a_lost_peer_ends_every_request_and_the_engine_says_so)
     PX_CHECK(px_engine_health(engine).code == PX_UNAVAILABLE);
     uint64_t id;
     PX_CHECK(px_engine_submit(engine, &request, &id).code == PX_UNAVAILABLE);
-    fake_close(&model, engine);
+    px_engine_close(engine);
 }
 
 PX_TEST(an_idle_engine_runs_nothing_and_closing_needs_no_poll)
@@ -279,7 +286,7 @@ PX_TEST(an_idle_engine_runs_nothing_and_closing_needs_no_poll)
     uint64_t id;
     for (int i = 0; i < 40; i++) PX_CHECK_OK(px_engine_submit(engine, &request, &id));
     px_sleep_ns(100 * PX_MS);
-    fake_close(&model, engine);
+    px_engine_close(engine);
 }
 
 PX_TEST_MAIN()

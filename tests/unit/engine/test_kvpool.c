@@ -1,6 +1,6 @@
-/* test_kvpool.c - blocks are distinct memory, all or none, and the pool's size is plain arithmetic.
- */
-#include "engine/kv/kvpool.h"
+/* test_kvpool.c - blocks are distinct memory that moves whole, and the pool's size is plain
+ * arithmetic. */
+#include "engine/kv/kvpark.h"
 #include "engine/kv/kvsize.h"
 #include "test.h"
 
@@ -29,22 +29,32 @@ PX_TEST(no_two_planes_overlap)
     px_kvpool_free(pool);
 }
 
-PX_TEST(acquire_is_all_or_none_and_takes_freed_blocks_first)
+PX_TEST(blocks_move_whole_and_in_order)
 {
-    px_kvpool *pool;
-    uint32_t ids[8] = {77}, more[2];
-    PX_REQUIRE(px_is_ok(px_kvpool_create(shape, PX_F32, 6, &pool)));
-    px_status status = px_kvpool_acquire(pool, 7, ids);
-    PX_CHECK(status.code == PX_RESOURCE_EXHAUSTED && ids[0] == 77);
-    PX_CHECK(px_kvpool_blocks_free(pool) == 6);
-    PX_CHECK_OK(px_kvpool_acquire(pool, 6, ids));
-    for (int i = 0; i < 6; i++)
-        for (int j = 0; j < i; j++) PX_CHECK(ids[i] < 6 && ids[i] != ids[j]);
-    PX_CHECK(px_kvpool_acquire(pool, 1, more).code == PX_RESOURCE_EXHAUSTED);
-    px_kvpool_release(pool, ids + 2, 2);
-    PX_CHECK_OK(px_kvpool_acquire(pool, 2, more));
-    PX_CHECK(more[0] == ids[2] && more[1] == ids[3]);
-    px_kvpool_free(pool);
+    enum { BLOCKS = 3, SLOTS = 2 };
+    for (int in_file = 0; in_file < 2; in_file++) {
+        px_kvpool *pool;
+        px_kvpark *park;
+        PX_REQUIRE(px_is_ok(px_kvpool_create(shape, PX_F32, BLOCKS, &pool)));
+        size_t bytes = px_kvpool_bytes_each(pool);
+        px_kvpark_options options = {
+            .block_bytes = bytes, .slots = SLOTS, .folder = in_file ? "/tmp" : NULL};
+        PX_REQUIRE(px_is_ok(px_kvpark_create(&options, &park)));
+        for (uint32_t i = 0; i < BLOCKS; i++) memset(px_kvpool_block(pool, i), 'a' + (int)i, bytes);
+        px_kv_move list[] = {{PX_KV_PARK, 0, 1}, {PX_KV_COPY, 2, 0}, {PX_KV_PARK, 1, 0},
+            {PX_KV_RESTORE, 1, 1}, {PX_KV_RESTORE, 0, 2}}; /* c a b */
+        px_kv_moves moves = {.at = list, .count = 5, .capacity = 5};
+        PX_CHECK_OK(px_kv_move_all(&moves, pool, park));
+        for (uint32_t i = 0; i < BLOCKS; i++) {
+            const unsigned char *block = px_kvpool_block(pool, i);
+            PX_CHECK(block[0] == "cab"[i] && memcmp(block, block + 1, bytes - 1) == 0);
+        }
+        px_kvpark_free(park);
+        px_kvpool_free(pool);
+    }
+    px_kvpark *park;
+    px_kvpark_options nowhere = {.block_bytes = 64, .slots = 1, .folder = "/nonexistent"};
+    PX_CHECK(px_kvpark_create(&nowhere, &park).code == PX_NOT_FOUND);
 }
 
 /* --- sizing ------------------------------------------------------------------------------- */
@@ -65,9 +75,9 @@ PX_TEST(an_explicit_pool_is_exact_or_refused_with_the_arithmetic)
 {
     px_memory_report one = report("alpha", 174 * MiB); /* 64 blocks are left */
     px_kv_wish wish = {.tokens = 64 * 16, .context = 512, .slots = 8};
-    uint32_t blocks;
+    px_kv_blocks blocks;
     PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
-    PX_CHECK(blocks == 64);
+    PX_CHECK(blocks.pool == 64);
     wish.tokens++;
     px_status status = px_kv_size(&one, 1, &wish, &blocks);
     PX_CHECK(status.code == PX_RESOURCE_EXHAUSTED);
@@ -76,14 +86,14 @@ PX_TEST(an_explicit_pool_is_exact_or_refused_with_the_arithmetic)
              strstr(status.text, "174.0 MiB"));
     wish = (px_kv_wish){.tokens = 1 << 30, .context = 100, .slots = 2};
     PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
-    PX_CHECK(blocks == 2 * 7); /* no use for more than a context for each slot */
+    PX_CHECK(blocks.pool == 2 * 7); /* no use for more than a context for each slot */
 }
 
 PX_TEST(a_model_that_does_not_fit_at_all_is_refused)
 {
     px_memory_report one = report("alpha", 90 * MiB);
     px_kv_wish wish = {.context = 512, .slots = 1};
-    uint32_t blocks;
+    px_kv_blocks blocks;
     PX_CHECK(px_kv_size(&one, 1, &wish, &blocks).code == PX_RESOURCE_EXHAUSTED);
 }
 
@@ -91,15 +101,15 @@ PX_TEST(left_alone_the_pool_takes_a_share_and_at_least_a_context)
 {
     px_memory_report one = report("alpha", (110 + 4000) * MiB);
     px_kv_wish wish = {.context = 4096, .slots = 64};
-    uint32_t blocks;
+    px_kv_blocks blocks;
     PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
-    PX_CHECK(blocks == 1000);
+    PX_CHECK(blocks.pool == 1000);
     wish.context = 32768; /* 2048 blocks: more than the share, less than there is */
     PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
-    PX_CHECK(blocks == 2048);
+    PX_CHECK(blocks.pool == 2048);
     wish.context = 131072; /* does not fit: a smaller pool, unless the context was asked for */
     PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
-    PX_CHECK(blocks == 4000);
+    PX_CHECK(blocks.pool == 4000);
     wish.context_wanted = true;
     PX_CHECK(px_kv_size(&one, 1, &wish, &blocks).code == PX_RESOURCE_EXHAUSTED);
     one = report("alpha", (110 + 127) * MiB); /* 2048 tokens are 128 blocks */
@@ -107,14 +117,38 @@ PX_TEST(left_alone_the_pool_takes_a_share_and_at_least_a_context)
     PX_CHECK(px_kv_size(&one, 1, &wish, &blocks).code == PX_RESOURCE_EXHAUSTED);
 }
 
+PX_TEST(parking_places_are_part_of_the_arithmetic)
+{
+    px_memory_report one = report("alpha", (110 + 400) * MiB);
+    px_kv_wish wish = {.tokens = 100 * 16, .context = 4096, .slots = 8};
+    px_kv_blocks blocks;
+    PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
+    PX_CHECK(blocks.pool == 100 && blocks.parked == 100); /* as many as the pool, and a quarter */
+    wish.tokens = 350 * 16;
+    PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
+    PX_CHECK(blocks.pool == 350 && blocks.parked == 50); /* what is left: nobody asked for them */
+    wish.park_bytes = 51 * MiB;
+    px_status status = px_kv_size(&one, 1, &wish, &blocks);
+    PX_CHECK(status.code == PX_RESOURCE_EXHAUSTED && strstr(status.text, "parked KV 51.0 MiB"));
+    wish.park_in_file = true;
+    PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
+    PX_CHECK(blocks.pool == 350 && blocks.parked == 51);
+    wish.park_bytes = UINT64_MAX;
+    PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
+    PX_CHECK(blocks.parked == 0);
+    wish = (px_kv_wish){.context = 8192, .slots = 8, .park_bytes = 200 * MiB}; /* pool left alone */
+    PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
+    PX_CHECK(blocks.pool == 200 && blocks.parked == 200);
+}
+
 PX_TEST(ranks_on_one_host_share_it_and_the_tightest_host_decides)
 {
     px_memory_report ranks[3] = {
         report("alpha", 420 * MiB), report("alpha", 420 * MiB), report("beta", 420 * MiB)};
     px_kv_wish wish = {.tokens = 100 * 16, .context = 4096, .slots = 8};
-    uint32_t blocks;
+    px_kv_blocks blocks;
     PX_CHECK_OK(px_kv_size(ranks, 3, &wish, &blocks)); /* alpha: 420 - 220 = 2 x 100 */
-    PX_CHECK(blocks == 100);
+    PX_CHECK(blocks.pool == 100);
     wish.tokens++;
     px_status status = px_kv_size(ranks, 3, &wish, &blocks);
     PX_CHECK(status.code == PX_RESOURCE_EXHAUSTED && strstr(status.text, "alpha"));

@@ -1,36 +1,41 @@
-/* test_scheduler.c - who runs when: budgets, order of arrival, blocks, and the way out of a full
+/* test_scheduler.c - who runs when: budgets, urgency, tenants, blocks, and the way out of a full
  * pool. */
+#include "base/clock.h"
 #include "engine/random.h"
 #include "engine/schedule/scheduler.h"
 #include "test.h"
 
 enum { SLOTS = 4, ROWS = 32, BLOCKS = 12, SEQ_TOKENS = 160 };
 
-static const px_step_limits limits = {.slots = SLOTS,
-    .rows = ROWS,
-    .seq_blocks = SEQ_TOKENS / PX_KV_BLOCK_TOKENS,
-    .blocks = BLOCKS,
-    .vocabulary = 1000};
+static const px_scheduler_options plain = {.limits = {.slots = SLOTS,
+                                               .rows = ROWS,
+                                               .seq_blocks = SEQ_TOKENS / PX_KV_BLOCK_TOKENS,
+                                               .blocks = BLOCKS,
+                                               .vocabulary = 1000},
+    .pace = {.batch_size = ROWS, .rows_max = ROWS, .scale_factor = 1},
+    .shares_prefixes = true};
 
-typedef struct bed { /* a scheduler with its pool */
-    px_kvpool *pool;
+typedef struct bed { /* a scheduler with its step and a clock */
     px_scheduler *scheduler;
     px_step step;
+    uint32_t blocks;
+    int64_t now_ns;
 } bed;
 
-static void start(bed *b)
+static void start(bed *b, const px_scheduler_options *options)
 {
-    px_kv_shape shape = {.layers = 1, .kv_heads = 1, .k_dim = 32, .v_dim = 32};
-    PX_CHECK_OK(px_kvpool_create(shape, PX_F32, BLOCKS, &b->pool));
-    b->scheduler = px_scheduler_create(&limits, b->pool);
-    px_step_init(&b->step, &limits);
+    *b = (bed){.scheduler = px_scheduler_create(options),
+        .blocks = options->limits.blocks,
+        .now_ns = 1000 * PX_SEC};
+    px_step_init(&b->step, &options->limits);
 }
 
 static void end(bed *b)
 {
-    PX_CHECK(px_kvpool_blocks_free(b->pool) == BLOCKS); /* nothing leaked */
+    px_scheduler_stats stats = px_scheduler_stats_of(b->scheduler);
+    PX_CHECK(stats.blocks_free == b->blocks); /* nothing leaked */
+    PX_CHECK(stats.running == 0 && stats.waiting == 0);
     px_scheduler_free(b->scheduler);
-    px_kvpool_free(b->pool);
     px_step_done(&b->step);
 }
 
@@ -45,9 +50,33 @@ static px_seq *init(test_seq *t, uint64_t id, uint32_t prompt, uint32_t answer)
     *t = (test_seq){
         .seq = {.id = id, .prompt_count = prompt, .count = prompt, .tokens_max = prompt + answer}};
     t->seq.tokens = t->tokens;
-    t->seq.blocks = t->blocks;
+    t->seq.hold = (px_kv_hold){.blocks = t->blocks, .tip = PX_KV_NONE, .pinned = PX_KV_NONE};
+    t->seq.text.tokens = t->tokens;
+    t->seq.submitted_ns = 1000 * PX_SEC;
     for (uint32_t i = 0; i < prompt; i++) t->tokens[i] = (uint32_t)(id + i) % 1000;
     return &t->seq;
+}
+
+static void add(bed *b, px_seq *seq)
+{
+    px_scheduler_add(b->scheduler, seq, b->now_ns);
+}
+
+static void drop(bed *b, px_seq *seq)
+{
+    px_scheduler_remove(b->scheduler, seq, b->now_ns);
+}
+
+/* A millisecond a step, and as the scheduler learns, so much for each row. */
+static bool plan(bed *b)
+{
+    b->now_ns += PX_MS;
+    return px_scheduler_plan(b->scheduler, b->now_ns, &b->step);
+}
+
+static uint32_t running(const bed *b)
+{
+    return px_scheduler_stats_of(b->scheduler).running;
 }
 
 static const px_step_seq *entry_of(const bed *b, const px_seq *seq)
@@ -64,7 +93,7 @@ static void generate(bed *b)
         px_seq *seq = px_scheduler_at(b->scheduler, b->step.seqs[i].slot);
         if (!b->step.seqs[i].wants_logits) continue;
         seq->tokens[seq->count] = seq->count;
-        if (++seq->count == seq->tokens_max) px_scheduler_remove(b->scheduler, seq);
+        if (++seq->count == seq->tokens_max) drop(b, seq);
     }
 }
 
@@ -72,16 +101,16 @@ PX_TEST(prompts_are_cut_to_the_budget_and_generating_rows_come_first)
 {
     bed b;
     test_seq one, two;
-    start(&b);
-    PX_CHECK(!px_scheduler_plan(b.scheduler, &b.step));
-    px_scheduler_add(b.scheduler, init(&one, 1, 5, 10));
-    PX_CHECK(px_scheduler_plan(b.scheduler, &b.step));
+    start(&b, &plain);
+    PX_CHECK(!plan(&b));
+    add(&b, init(&one, 1, 5, 10));
+    PX_CHECK(plan(&b));
     PX_CHECK(b.step.row_count == 5 && b.step.seqs[0].wants_logits && b.step.seqs[0].blocks == 1);
     generate(&b);
-    px_scheduler_add(b.scheduler, init(&two, 2, 70, 10));
+    add(&b, init(&two, 2, 70, 10));
     static const uint32_t position[] = {0, 31, 62}, rows[] = {31, 31, 8};
     for (int i = 0; i < 3; i++) {
-        PX_CHECK(px_scheduler_plan(b.scheduler, &b.step));
+        PX_CHECK(plan(&b));
         const px_step_seq *entry = entry_of(&b, &two.seq);
         PX_REQUIRE(b.step.seq_count == 2 && entry);
         PX_CHECK(entry_of(&b, &one.seq) == &b.step.seqs[0] && b.step.seqs[0].rows == 1);
@@ -90,8 +119,8 @@ PX_TEST(prompts_are_cut_to_the_budget_and_generating_rows_come_first)
         PX_CHECK(b.step.ids[1] == (2 + position[i]) % 1000);
         generate(&b);
     }
-    px_scheduler_remove(b.scheduler, &one.seq);
-    px_scheduler_remove(b.scheduler, &two.seq);
+    drop(&b, &one.seq);
+    drop(&b, &two.seq);
     end(&b);
 }
 
@@ -99,73 +128,83 @@ PX_TEST(sequences_wait_in_order_for_slots_and_blocks)
 {
     bed b;
     test_seq seqs[4];
-    start(&b);
-    px_scheduler_add(b.scheduler, init(&seqs[0], 10, 8 * 16, 16)); /* 8 of 12 blocks */
-    px_scheduler_add(b.scheduler, init(&seqs[1], 11, 4 * 16, 16)); /* 4, and one to spare: no */
-    px_scheduler_add(b.scheduler, init(&seqs[2], 12, 1, 16));      /* fits, but came later */
+    start(&b, &plain);
+    add(&b, init(&seqs[0], 10, 8 * 16, 16)); /* 8 of 12 blocks */
+    add(&b, init(&seqs[1], 11, 4 * 16, 16)); /* 4, and one to spare: no */
+    add(&b, init(&seqs[2], 12, 1, 16));      /* fits, but came later */
     for (int i = 0; i < 6; i++) {
-        PX_CHECK(px_scheduler_plan(b.scheduler, &b.step));
-        PX_CHECK(px_scheduler_running(b.scheduler)->count == 1);
+        PX_CHECK(plan(&b));
+        PX_CHECK(running(&b) == 1);
         generate(&b);
     }
-    px_scheduler_remove(b.scheduler, &seqs[0].seq);
-    PX_CHECK(px_scheduler_plan(b.scheduler, &b.step));
-    PX_CHECK(px_scheduler_running(b.scheduler)->count == 1); /* 64 rows of a prompt: two steps */
-    PX_CHECK(px_scheduler_plan(b.scheduler, &b.step));
+    drop(&b, &seqs[0].seq);
+    PX_CHECK(plan(&b));
+    PX_CHECK(running(&b) == 1); /* 64 rows of a prompt: two steps */
+    PX_CHECK(plan(&b));
     generate(&b);
-    PX_CHECK(px_scheduler_plan(b.scheduler, &b.step));
-    PX_CHECK(px_scheduler_running(b.scheduler)->count == 2);
-    PX_CHECK(px_scheduler_waiting(b.scheduler)->count == 0);
-    px_scheduler_remove(b.scheduler, &seqs[1].seq);
-    px_scheduler_remove(b.scheduler, &seqs[2].seq);
-    px_scheduler_add(b.scheduler, init(&seqs[3], 13, 4, 4));
-    px_scheduler_remove(b.scheduler, &seqs[3].seq); /* also one that never ran */
-    PX_CHECK(!px_scheduler_plan(b.scheduler, &b.step));
+    PX_CHECK(plan(&b));
+    PX_CHECK(running(&b) == 2);
+    PX_CHECK(px_scheduler_stats_of(b.scheduler).waiting == 0);
+    drop(&b, &seqs[1].seq);
+    drop(&b, &seqs[2].seq);
+    add(&b, init(&seqs[3], 13, 4, 4));
+    drop(&b, &seqs[3].seq); /* also one that never ran */
+    PX_CHECK(!plan(&b));
     end(&b);
 }
 
-PX_TEST(a_full_pool_turns_out_the_youngest_and_computes_it_again)
+/* Two that grow beyond the pool together. Returns what was computed twice. */
+static uint64_t crowd(uint32_t park_slots)
 {
     bed b;
     test_seq old, young;
-    start(&b);
-    px_scheduler_add(b.scheduler, init(&old, 1, 80, 80));   /* grows from 5 to 10 blocks */
-    px_scheduler_add(b.scheduler, init(&young, 2, 80, 60)); /* 5 blocks at first */
+    px_scheduler_options options = plain;
+    options.limits.park_slots = park_slots;
+    start(&b, &options);
+    add(&b, init(&old, 1, 80, 80));   /* grows from 5 to 10 blocks */
+    add(&b, init(&young, 2, 80, 60)); /* 5 blocks at first */
     bool was_out = false;
-    for (int steps = 0; px_scheduler_plan(b.scheduler, &b.step); steps++) {
-        PX_REQUIRE(steps < 1000);
+    for (int steps = 0; plan(&b) && steps < 1000; steps++) {
         was_out |= young.seq.state == PX_SEQ_WAITING;
         PX_CHECK(old.seq.state != PX_SEQ_WAITING);
-        const px_step_seq *entry = entry_of(&b, &young.seq);
-        if (entry && entry->position == 0) young.starts++;
         generate(&b);
     }
-    PX_CHECK(was_out && young.starts >= 2 && px_scheduler_preemptions(b.scheduler) >= 1);
-    PX_CHECK(old.seq.count == 160 && young.seq.count == 140);
+    PX_CHECK(was_out && old.seq.count == 160 && young.seq.count == 140);
+    px_scheduler_stats stats = px_scheduler_stats_of(b.scheduler);
+    PX_CHECK(stats.preemptions >= 1);
     end(&b);
+    return stats.recomputed;
+}
+
+PX_TEST(a_full_pool_turns_out_the_youngest)
+{
+    PX_CHECK(crowd(0) > 0);  /* what was lost is computed again */
+    PX_CHECK(crowd(8) == 0); /* what was parked is not */
 }
 
 /* Every step of random traffic keeps the rules; every sequence ends. */
 static void run_traffic(uint64_t seed)
 {
+    px_scheduler_options options = plain;
+    options.limits.park_slots = seed % 2 ? 10 : 0;
     enum { SEQS = 60 };
     static test_seq seqs[SEQS];
     bed b;
     uint32_t draw = 0, added = 0, ended = 0;
-    start(&b);
+    start(&b, &options);
     for (int steps = 0; ended < SEQS; steps++) {
         PX_REQUIRE(steps < 20000);
         while (added < SEQS && px_random_unit(seed, draw++) < 0.3) {
             uint32_t prompt = 1 + (uint32_t)(px_random_unit(seed, draw++) * 100);
             uint32_t answer = 1 + (uint32_t)(px_random_unit(seed, draw++) * 60);
-            px_scheduler_add(b.scheduler, init(&seqs[added], added + 1, prompt, answer));
+            add(&b, init(&seqs[added], added + 1, prompt, answer));
             added++;
         }
         if (added && px_random_unit(seed, draw++) < 0.02) { /* a cancel */
             px_seq *seq = &seqs[(uint32_t)(px_random_unit(seed, draw++) * added)].seq;
-            if (seq->state != PX_SEQ_ENDED) px_scheduler_remove(b.scheduler, seq);
+            if (seq->state != PX_SEQ_ENDED) drop(&b, seq);
         }
-        if (px_scheduler_plan(b.scheduler, &b.step)) {
+        if (plan(&b)) {
             PX_CHECK(b.step.row_count <= ROWS);
             bool owned[BLOCKS] = {false};
             uint64_t last_running = 0;
@@ -174,17 +213,18 @@ static void run_traffic(uint64_t seed)
                 if (seq->state != PX_SEQ_RUNNING) continue;
                 last_running = seq->id;
                 const px_step_seq *entry = entry_of(&b, seq);
-                PX_CHECK(seq->block_count * PX_KV_BLOCK_TOKENS >= seq->count);
-                for (uint32_t j = 0; j < seq->block_count; j++) {
-                    PX_CHECK(!owned[seq->blocks[j]]);
-                    owned[seq->blocks[j]] = true;
+                PX_CHECK(seq->hold.count * PX_KV_BLOCK_TOKENS >= seq->count);
+                for (uint32_t j = seq->hold.in_tree; j < seq->hold.count; j++) {
+                    PX_CHECK(!owned[seq->hold.blocks[j]]); /* where it writes it is alone */
+                    owned[seq->hold.blocks[j]] = true;
                 }
                 /* Whoever generates is never left out of a step. */
                 PX_CHECK(entry || seq->computed < seq->count - 1);
                 if (entry) PX_CHECK(entry->position + entry->rows == seq->computed);
                 if (entry) PX_CHECK(entry->wants_logits == (seq->computed == seq->count));
             }
-            for (px_seq *seq = px_scheduler_waiting(b.scheduler)->first; seq; seq = seq->next)
+            const px_seq_list *waiting = px_scheduler_waiting(b.scheduler, 0);
+            for (px_seq *seq = waiting ? waiting->first : NULL; seq; seq = seq->next)
                 PX_CHECK(seq->id > last_running); /* nobody overtakes */
             generate(&b);
         }

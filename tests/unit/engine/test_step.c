@@ -5,7 +5,7 @@
 #include "test.h"
 
 static const px_step_limits limits = {
-    .slots = 4, .rows = 32, .seq_blocks = 8, .blocks = 20, .vocabulary = 100};
+    .slots = 4, .rows = 32, .seq_blocks = 8, .blocks = 20, .park_slots = 3, .vocabulary = 100};
 
 static void fill(px_step *step)
 {
@@ -19,6 +19,10 @@ static void fill(px_step *step)
     step->block_count = 4;
     for (uint32_t i = 0; i < 18; i++) step->ids[i] = 99 - i;
     for (uint32_t i = 0; i < 4; i++) step->blocks[i] = 19 - i;
+    step->moves.at[0] = (px_kv_move){PX_KV_PARK, 19, 2};
+    step->moves.at[1] = (px_kv_move){PX_KV_RESTORE, 2, 19};
+    step->moves.at[2] = (px_kv_move){PX_KV_COPY, 19, 18};
+    step->moves.count = 3;
 }
 
 PX_TEST(what_was_encoded_is_decoded)
@@ -36,6 +40,8 @@ PX_TEST(what_was_encoded_is_decoded)
     PX_CHECK(memcmp(got.seqs, step.seqs, 2 * sizeof *got.seqs) == 0);
     PX_CHECK(memcmp(got.ids, step.ids, 18 * sizeof *got.ids) == 0);
     PX_CHECK(memcmp(got.blocks, step.blocks, 4 * sizeof *got.blocks) == 0);
+    PX_CHECK(
+        got.moves.count == 3 && memcmp(got.moves.at, step.moves.at, 3 * sizeof *got.moves.at) == 0);
     px_step_reset(&step, PX_STEP_CLOSE);
     bytes = px_step_encode(&step, message);
     PX_CHECK_OK(px_step_decode(message, bytes, &limits, &got));
@@ -71,6 +77,11 @@ PX_TEST(impossible_steps_are_refused)
     fill(&step), step.seqs[1].wants_logits = 2, refuse(&step);
     fill(&step), step.ids[17] = 100, refuse(&step);
     fill(&step), step.blocks[3] = 20, refuse(&step);
+    fill(&step), step.moves.at[0].from = 20, refuse(&step);
+    fill(&step), step.moves.at[0].to = 3, refuse(&step);
+    fill(&step), step.moves.at[1].from = 3, refuse(&step);
+    fill(&step), step.moves.at[2].to = 20, refuse(&step);
+    fill(&step), step.moves.at[2].kind = PX_KV_MOVE_KIND_COUNT, refuse(&step);
     fill(&step), step.kind = PX_STEP_KIND_COUNT, refuse(&step);
     px_step_done(&step);
 }

@@ -1,0 +1,159 @@
+/* rows.c - whose rows a step carries.
+ *
+ * Alone, a tenant's generating sequences come first and prompts get what is left of the budget.
+ * With others about who were served less, its prompts are cut shorter: one of theirs that comes now
+ * waits for the step to end, and should not wait for more than a part of what its own prompt takes.
+ * When it has come, its prompt goes before all, and for that time, but not longer than is bearable,
+ * the others' sequences generate nothing.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/schedule/scheduler_impl.h"
+
+enum {
+    PROMPT_ROWS_MIN = 16, /* of prompts in a step, however many generate */
+    WAIT_SHARE = 4,       /* of a favoured prompt's own time, a step of others may take one part */
+    PAUSE_STEPS = 2 /* of the longest kind, that others may have to pause for a favoured one */
+};
+static const int64_t pause_unbounded_ns = 200 * PX_MS; /* where no latency is asked for */
+
+static px_pace_load load_of(const px_scheduler *scheduler, int64_t now_ns)
+{
+    px_pace_load load = {0};
+    for (const px_seq *seq = scheduler->running.first; seq; seq = seq->next)
+        load.rows_wanted += px_seq_missing(seq);
+    for (uint32_t i = 0; i < scheduler->fair.count; i++) {
+        const px_tenant *tenant = &scheduler->fair.tenants[i];
+        const px_seq *first = tenant->waiting.first;
+        load.rows_wanted += tenant->waiting_tokens;
+        if (!first) continue;
+        int64_t waited_ns = now_ns - (first->entered ? first->served_ns : first->submitted_ns);
+        if (waited_ns > load.waited_ns) load.waited_ns = waited_ns;
+    }
+    return load;
+}
+
+uint32_t px_scheduler_budget(const px_scheduler *scheduler, int64_t now_ns)
+{
+    return px_pace_budget(&scheduler->pace, load_of(scheduler, now_ns));
+}
+
+typedef struct sharing { /* of one step's rows */
+    px_scheduler *scheduler;
+    px_step *step;
+    int64_t now_ns;
+    const px_tenant *preferred; /* whose prompt goes before all; NULL: nobody's */
+} sharing;
+
+/* A sequence that generates has exactly its newest token uncomputed. */
+static bool generates(const px_seq *seq)
+{
+    return px_seq_missing(seq) == 1;
+}
+
+static bool is_planned(const sharing *s, const px_seq *seq)
+{
+    return seq->planned == s->scheduler->plans;
+}
+
+/* Its uncomputed tokens up to `rows_max`. */
+static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
+{
+    px_step *step = s->step;
+    const px_step_limits *limits = &s->scheduler->options.limits;
+    uint32_t left = px_seq_missing(seq), rows = left < rows_max ? left : rows_max;
+    uint32_t told = seq->blocks_told, blocks = seq->hold.count - told;
+    if (step->row_count + rows > limits->rows) rows = limits->rows - step->row_count;
+    if (!rows || step->block_count + blocks > px_step_blocks_max(limits)) return;
+    step->seqs[step->seq_count++] = (px_step_seq){.slot = seq->slot,
+        .position = seq->computed,
+        .rows = rows,
+        .wants_logits = rows == left,
+        .block_at = told,
+        .prompt = seq->prompt_count,
+        .blocks = blocks};
+    memcpy(step->ids + step->row_count, seq->tokens + seq->computed, rows * sizeof *step->ids);
+    memcpy(
+        step->blocks + step->block_count, seq->hold.blocks + told, blocks * sizeof *step->blocks);
+    step->row_count += rows;
+    step->block_count += blocks;
+    seq->blocks_told = seq->hold.count;
+    seq->computed += rows;
+    if (seq->computed > seq->computed_max) seq->computed_max = seq->computed;
+    seq->planned = s->scheduler->plans;
+    seq->served_ns = s->now_ns;
+    if (left == 1) px_fair_charge(seq->tenant, 2);
+    px_kvcache_note(s->scheduler->cache, &seq->hold, &seq->text, seq->computed);
+}
+
+/* Of the least served tenant that is favoured, if it has a prompt to compute. */
+static const px_tenant *find_preferred(const sharing *s)
+{
+    const px_tenant *least = NULL;
+    for (const px_seq *seq = s->scheduler->running.first; seq; seq = seq->next)
+        if (!generates(seq) && (!least || seq->tenant->served < least->served)) least = seq->tenant;
+    bool favoured = least && px_fair_is_favoured(&s->scheduler->fair, least, s->now_ns);
+    return favoured ? least : NULL;
+}
+
+static bool has_to_pause(const sharing *s, const px_seq *seq)
+{
+    if (!s->preferred || !px_fair_favours(&s->scheduler->fair, s->preferred, seq->tenant))
+        return false;
+    int64_t latency_ns = s->scheduler->options.pace.latency_ns;
+    int64_t pause_ns = latency_ns ? PAUSE_STEPS * latency_ns : pause_unbounded_ns;
+    return s->now_ns - seq->served_ns < pause_ns;
+}
+
+static void add_generating(sharing *s)
+{
+    for (px_seq *seq = s->scheduler->running.first; seq; seq = seq->next)
+        if (generates(seq) && !is_planned(s, seq) && !has_to_pause(s, seq)) add_rows(s, seq, 1);
+}
+
+/* The prompt that is next, of `tenant` or (NULL) of the least served one. */
+static px_seq *next_prompt(const sharing *s, const px_tenant *tenant)
+{
+    px_seq *next = NULL;
+    for (px_seq *seq = s->scheduler->running.first; seq; seq = seq->next) {
+        if (generates(seq) || is_planned(s, seq) || (tenant && seq->tenant != tenant)) continue;
+        if (!next || seq->tenant->served < next->tenant->served) next = seq;
+    }
+    return next;
+}
+
+/* The whole step's rows once this tenant's prompt is in it. */
+static uint32_t rows_for(const sharing *s, const px_tenant *tenant)
+{
+    const px_scheduler *scheduler = s->scheduler;
+    double prompt = px_fair_favoured_prompt(&scheduler->fair, tenant, s->now_ns);
+    if (!prompt) return scheduler->budget;
+    int64_t share_ns = px_pace_predict(&scheduler->pace, (uint32_t)prompt) / WAIT_SHARE;
+    int64_t least_ns = 2 * px_pace_predict(&scheduler->pace, 1);
+    uint32_t rows =
+        px_pace_rows_within(&scheduler->pace, share_ns > least_ns ? share_ns : least_ns);
+    return rows < scheduler->budget ? rows : scheduler->budget;
+}
+
+static void add_prompts(sharing *s, const px_tenant *tenant)
+{
+    uint32_t before = s->step->row_count;
+    for (px_seq *seq; (seq = next_prompt(s, tenant));) {
+        uint32_t limit = rows_for(s, seq->tenant), least = before + PROMPT_ROWS_MIN;
+        if (limit < least) limit = least;
+        if (s->step->row_count >= limit) return;
+        uint32_t rows = s->step->row_count;
+        add_rows(s, seq, limit - rows);
+        if (s->step->row_count == rows) return; /* the step is full */
+    }
+}
+
+void px_scheduler_share_rows(px_scheduler *scheduler, int64_t now_ns, px_step *step)
+{
+    sharing s = {.scheduler = scheduler, .step = step, .now_ns = now_ns};
+    s.preferred = find_preferred(&s);
+    if (s.preferred) add_prompts(&s, s.preferred);
+    add_generating(&s);
+    if (!s.preferred) add_prompts(&s, NULL);
+}

@@ -1,0 +1,44 @@
+/* scheduler_impl.h - the scheduler's own state, and its parts: scheduler.c (life, the order of a
+ * plan, what is told), admission.c (blocks and slots), rows.c (a step's rows).
+ */
+#ifndef PX_ENGINE_SCHEDULER_IMPL_H
+#define PX_ENGINE_SCHEDULER_IMPL_H
+
+#include "engine/schedule/scheduler.h"
+
+struct px_scheduler {
+    px_scheduler_options options;
+    px_kvcache *cache;
+    px_fair fair;
+    px_pace pace;
+    px_seq_list running;
+    px_seq **slots;       /* [limits.slots] */
+    uint32_t *free_slots; /* a stack */
+    uint32_t free_slot_count;
+    uint32_t budget; /* rows of the plan being made */
+    uint64_t plans;  /* so far: the number of the plan being made */
+    uint64_t salts;  /* given out, where prefixes are not shared */
+    int64_t finished_ns;
+    double row_ns, finish_ns; /* means; 0: not known */
+    px_scheduler_stats total;
+};
+
+/* Tokens whose KV is not there. */
+static inline uint32_t px_seq_missing(const px_seq *seq)
+{
+    return seq->count - seq->computed;
+}
+
+/* admission.c */
+void px_scheduler_grow(px_scheduler *scheduler, px_step *step);
+void px_scheduler_admit(px_scheduler *scheduler, int64_t now_ns, px_step *step);
+/* Off its slot, out of the pool. */
+void px_scheduler_leave(px_scheduler *scheduler, px_seq *seq, px_kv_release how);
+void px_scheduler_queue(px_scheduler *scheduler, px_seq *seq);
+void px_scheduler_unqueue(px_scheduler *scheduler, px_seq *seq);
+
+/* rows.c */
+uint32_t px_scheduler_budget(const px_scheduler *scheduler, int64_t now_ns);
+void px_scheduler_share_rows(px_scheduler *scheduler, int64_t now_ns, px_step *step);
+
+#endif
