@@ -133,7 +133,8 @@ enum { PX_KV_BLOCK_TOKENS = 16 };
  * [kv_heads, PX_KV_BLOCK_TOKENS, dim] of `dtype`, at k + b * k_block_bytes. The order inside a
  * head's share is the backend's own: what kv_store wrote, the same table's attention reads. */
 typedef struct px_kv_layer {
-    unsigned char *k, *v;
+    unsigned char *k;
+    unsigned char *v; /* NULL: the first v_dim dims of a token's K are its V (latent attention) */
     size_t k_block_bytes, v_block_bytes;
     px_dtype dtype; /* F32, F16, BF16 or Q8_0 (dims in whole blocks of 32) */
     uint32_t kv_heads, k_dim, v_dim;
@@ -150,7 +151,8 @@ typedef struct px_kv_row {
 typedef struct px_kv_store {
     const px_kv_layer *kv;
     const px_kv_row *at; /* [rows] */
-    const float *k, *v;  /* [rows, kv_heads, k_dim], [rows, kv_heads, v_dim] */
+    const float *k,
+        *v; /* [rows, kv_heads, k_dim], [rows, kv_heads, v_dim]; v not read without kv->v */
     size_t k_stride, v_stride;
     uint32_t rows;
 } px_kv_store;

@@ -95,10 +95,12 @@ void px_avx2_kv_store(const px_kv_store *op, px_part part)
         uint32_t head = u % kv->kv_heads;
         uint32_t slot = op->at[row].position % PX_KV_BLOCK_TOKENS;
         uint32_t block = op->at[row].blocks[op->at[row].position / PX_KV_BLOCK_TOKENS];
-        store_k(kv, op->k + row * op->k_stride + (size_t)head * kv->k_dim,
-            px_kv_k_head(kv, block, head), slot);
-        encode_row(kv->dtype, op->v + row * op->v_stride + (size_t)head * kv->v_dim,
-            px_kv_v_head(kv, block, head) + px_dtype_bytes(kv->dtype, (size_t)slot * kv->v_dim),
-            kv->v_dim);
+        const float *k = op->k + row * op->k_stride + (size_t)head * kv->k_dim;
+        const float *v = kv->v ? op->v + row * op->v_stride + (size_t)head * kv->v_dim : k;
+        uint32_t stride = px_kv_v_stride(kv);
+        if (kv->v) store_k(kv, k, px_kv_k_head(kv, block, head), slot);
+        encode_row(kv->dtype, v,
+            px_kv_v_head(kv, block, head) + px_dtype_bytes(kv->dtype, (size_t)slot * stride),
+            stride);
     }
 }

@@ -31,6 +31,7 @@ void px_scalar_kv_store(const px_kv_store *op, px_part part)
         kv_at v = {kv->v_block_bytes, head, kv->v_dim, kv->dtype};
         px_dtype_from_f32(kv->dtype, op->k + row * op->k_stride + (size_t)head * kv->k_dim,
             kv->k + kv_offset(k, at->blocks, at->position), kv->k_dim);
+        if (!kv->v) continue;
         px_dtype_from_f32(kv->dtype, op->v + row * op->v_stride + (size_t)head * kv->v_dim,
             kv->v + kv_offset(v, at->blocks, at->position), kv->v_dim);
     }
@@ -74,7 +75,9 @@ static void attend(const px_attention *op, uint32_t row, uint32_t head, float *s
     for (uint32_t d = 0; d < kv->v_dim; d++) out[d] = 0;
     for (uint32_t p = first; p <= at->position; p++) {
         float weight = (float)((double)scores[p] / total);
-        px_dtype_to_f32(kv->dtype, kv->v + kv_offset(v, at->blocks, p), kv_row, kv->v_dim);
+        const unsigned char *value =
+            kv->v ? kv->v + kv_offset(v, at->blocks, p) : kv->k + kv_offset(k, at->blocks, p);
+        px_dtype_to_f32(kv->dtype, value, kv_row, kv->v_dim);
         for (uint32_t d = 0; d < kv->v_dim; d++) out[d] += weight * kv_row[d];
     }
 }

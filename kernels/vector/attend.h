@@ -96,9 +96,9 @@ PX_INLINE void score_tile(const px_dtype dtype, const int count, const int vecto
     }
 }
 
-/* --- weighted sums of V: query vectors by dims ------------------------------------------------ */
+/* --- values as rows --------------------------------------------------------------------------- */
 
-/* Bytes of one token's V row. */
+/* Bytes of one token's row of V. */
 PX_INLINE size_t v_row_bytes(const px_dtype dtype, uint32_t dims)
 {
     switch (dtype) {
@@ -124,11 +124,52 @@ PX_INLINE px_vec load_v(const px_dtype dtype, const uint8_t *row, uint32_t d)
     }
 }
 
-/* out[d .. d + L vectors) += weights . V over the chunk's tokens, ascending */
-PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vectors,
-    const query *queries, const chunk *c, uint32_t dims, uint32_t d, const float *weights)
+/* --- scores where K lies in rows: query vectors by tokens ------------------------------------- */
+
+/* scores[i][t] for `count` queries and the `tokens` rows at `row`: one chain for each lane of the
+ * dims, added up in one order. */
+PX_INLINE void row_score_tile(const px_dtype dtype, const int count, const int tokens,
+    const query *queries, const uint8_t *row, uint32_t dims, float *scores)
 {
     const size_t row_bytes = v_row_bytes(dtype, dims);
+    const uint32_t whole = dims / L * L;
+    px_vec sums[MANY][4];
+#pragma GCC unroll 12
+    for (int i = 0; i < count; i++) {
+#pragma GCC unroll 4
+        for (int t = 0; t < tokens; t++) sums[i][t] = px_vec_all(0);
+    }
+    for (uint32_t d = 0; d < whole; d += L) {
+        px_vec k[4];
+#pragma GCC unroll 4
+        for (int t = 0; t < tokens; t++) k[t] = load_v(dtype, row + (size_t)t * row_bytes, d);
+#pragma GCC unroll 12
+        for (int i = 0; i < count; i++) {
+            px_vec q = px_vec_load(queries[i].q + d);
+#pragma GCC unroll 4
+            for (int t = 0; t < tokens; t++) sums[i][t] = px_vec_fma(k[t], q, sums[i][t]);
+        }
+    }
+    for (int t = 0; t < tokens; t++) {
+        float rest[L];
+        px_dtype_to_f32(
+            dtype, row + (size_t)t * row_bytes + px_dtype_bytes(dtype, whole), rest, dims - whole);
+        for (int i = 0; i < count; i++) {
+            float score = px_vec_sum(sums[i][t]);
+            for (uint32_t d = whole; d < dims; d++)
+                score = fmaf(rest[d - whole], queries[i].q[d], score);
+            scores[i * CHUNK + t] = score;
+        }
+    }
+}
+
+/* --- weighted sums of V: query vectors by dims ------------------------------------------------ */
+
+/* out[d .. d + L vectors) += weights . V over the chunk's tokens, ascending */
+PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vectors,
+    const query *queries, const chunk *c, uint32_t stride, uint32_t d, const float *weights)
+{
+    const size_t row_bytes = v_row_bytes(dtype, stride);
     px_vec sums[MANY][4];
 #pragma GCC unroll 12
     for (int i = 0; i < count; i++) {
@@ -162,13 +203,14 @@ PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vecto
 
 /* The dims past the last whole vector, the same chain in plain code. */
 static void value_tail(px_dtype dtype, int count, const query *queries, const chunk *c,
-    uint32_t dims, const float *weights)
+    const px_kv_layer *kv, const float *weights)
 {
+    const uint32_t dims = kv->v_dim, stride = px_kv_v_stride(kv);
     for (uint32_t t = c->token_begin; t < c->token_end; t++) {
         for (uint32_t d = dims / L * L; d < dims; d++) {
             float value;
-            px_dtype_to_f32(
-                dtype, c->v[t / T] + px_dtype_bytes(dtype, (size_t)(t % T) * dims + d), &value, 1);
+            px_dtype_to_f32(dtype,
+                c->v[t / T] + px_dtype_bytes(dtype, (size_t)(t % T) * stride + d), &value, 1);
             for (int i = 0; i < count; i++) {
                 queries[i].out[d] = fmaf(value, weights[i * CHUNK + t], queries[i].out[d]);
             }
@@ -219,12 +261,33 @@ PX_INLINE void make_scores(const px_dtype dtype, const px_kv_layer *kv, const ch
 #undef ONE
 }
 
+PX_INLINE void make_row_scores(const px_dtype dtype, const px_kv_layer *kv, const chunk *c,
+    const query *queries, int count, float *scores)
+{
+    const uint32_t dims = kv->k_dim;
+    const size_t row_bytes = v_row_bytes(dtype, dims);
+#define SCORES(n, tokens)                                                                          \
+    row_score_tile(dtype, n, tokens, queries + i, c->k[t / T] + t % T * row_bytes, dims,           \
+        scores + i * CHUNK + t)
+#define FOUR(n) SCORES(n, 4)
+#define TWO(n)  SCORES(n, 2)
+    for (int i = 0; i < count; i += MANY) {
+        int some = count - i < MANY ? count - i : MANY;
+        uint32_t t = c->vector_begin * L, end = c->vector_end * L; /* whole blocks */
+        for (; some <= NARROW && t < end; t += 4) EACH_COUNT(NARROW, some, FOUR)
+        for (; t < end; t += 2) EACH_COUNT(MANY, some, TWO)
+    }
+#undef SCORES
+#undef FOUR
+#undef TWO
+}
+
 PX_INLINE void add_values(const px_dtype dtype, const px_kv_layer *kv, const chunk *c,
     const query *queries, int count, const float *weights)
 {
-    const uint32_t dims = kv->v_dim;
+    const uint32_t dims = kv->v_dim, stride = px_kv_v_stride(kv);
 #define VALUES(n, vectors)                                                                         \
-    value_tile(dtype, n, vectors, queries + i, c, dims, d, weights + i * CHUNK)
+    value_tile(dtype, n, vectors, queries + i, c, stride, d, weights + i * CHUNK)
 #define FOUR(n) VALUES(n, 4)
 #define TWO(n)  VALUES(n, 2)
 #define ONE(n)  VALUES(n, 1)
@@ -234,7 +297,7 @@ PX_INLINE void add_values(const px_dtype dtype, const px_kv_layer *kv, const chu
         for (; some <= NARROW && d + 4 * L <= dims; d += 4 * L) EACH_COUNT(NARROW, some, FOUR)
         for (; d + 2 * L <= dims; d += 2 * L) EACH_COUNT(MANY, some, TWO)
         for (; d + L <= dims; d += L) EACH_COUNT(MANY, some, ONE)
-        if (d < dims) value_tail(dtype, some, queries + i, c, dims, weights + i * CHUNK);
+        if (d < dims) value_tail(dtype, some, queries + i, c, kv, weights + i * CHUNK);
     }
 #undef VALUES
 #undef FOUR
@@ -248,7 +311,10 @@ PX_INLINE void add_values(const px_dtype dtype, const px_kv_layer *kv, const chu
     static void name##_scores(                                                                     \
         const px_kv_layer *kv, const chunk *c, const query *queries, int count, float *scores)     \
     {                                                                                              \
-        make_scores(dtype, kv, c, queries, count, scores);                                         \
+        if (kv->v)                                                                                 \
+            make_scores(dtype, kv, c, queries, count, scores);                                     \
+        else                                                                                       \
+            make_row_scores(dtype, kv, c, queries, count, scores);                                 \
     }                                                                                              \
     static void name##_values(const px_kv_layer *kv, const chunk *c, const query *queries,         \
         int count, const float *weights)                                                           \
@@ -364,7 +430,7 @@ static void prefetch(
 {
     const px_kv_layer *kv = op->kv;
     size_t k_bytes = px_dtype_bytes(kv->dtype, (size_t)T * kv->k_dim);
-    size_t v_bytes = px_dtype_bytes(kv->dtype, (size_t)T * kv->v_dim);
+    size_t v_bytes = kv->v ? px_dtype_bytes(kv->dtype, (size_t)T * kv->v_dim) : 0;
     const uint8_t *k = px_kv_k_head(kv, blocks[position / T], kv_head);
     const uint8_t *v = px_kv_v_head(kv, blocks[position / T], kv_head);
     for (size_t i = 0; i < k_bytes; i += 64) _mm_prefetch((const char *)k + i, _MM_HINT_T1);

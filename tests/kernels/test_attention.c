@@ -6,6 +6,7 @@ enum { LONGEST = 8320 }; /* tokens */
 /* A pool with its blocks in a shuffled order, as it would be after a while of serving. */
 typedef struct cache {
     px_kv_layer kv;
+    unsigned char *v_plane;
     uint32_t blocks[LONGEST / PX_KV_BLOCK_TOKENS];
 } cache;
 
@@ -16,6 +17,8 @@ typedef struct shape {
     float softcap;
     bool sinks;
     uint32_t head_begin, head_count; /* those of a rank; 0: all */
+    bool v_in_k;                     /* the first dims of K are V, in one plane */
+    bool v_is_k;                     /* the same values, but stored as ever */
 } shape;
 
 static cache make_cache(px_dtype dtype, shape s)
@@ -25,9 +28,10 @@ static cache make_cache(px_dtype dtype, shape s)
     c.kv.k_block_bytes = px_dtype_bytes(dtype, s.kv_heads * PX_KV_BLOCK_TOKENS * s.k_dim);
     c.kv.v_block_bytes = px_dtype_bytes(dtype, s.kv_heads * PX_KV_BLOCK_TOKENS * s.v_dim);
     c.kv.k = aligned_bytes(c.kv.k_block_bytes * count);
-    c.kv.v = aligned_bytes(c.kv.v_block_bytes * count);
+    c.v_plane = aligned_bytes(c.kv.v_block_bytes * count);
+    c.kv.v = s.v_in_k ? NULL : c.v_plane;
     memset(c.kv.k, 0, c.kv.k_block_bytes * count);
-    memset(c.kv.v, 0, c.kv.v_block_bytes * count);
+    memset(c.v_plane, 0, c.kv.v_block_bytes * count);
     for (uint32_t i = 0; i < count; i++) c.blocks[i] = (i * 7 + 3) % count;
     if (count % 7 == 0) {
         for (uint32_t i = 0; i < count; i++) c.blocks[i] = count - 1 - i;
@@ -38,7 +42,7 @@ static cache make_cache(px_dtype dtype, shape s)
 static void free_cache(cache *c)
 {
     free(c->kv.k);
-    free(c->kv.v);
+    free(c->v_plane);
 }
 
 /* The KV heads that the shape's query heads read. */
@@ -69,6 +73,8 @@ static float *attend(
     float *sinks = random_floats(s.heads, 4);
     check_varies(k, s.context * k_cols);
     check_varies(q, (size_t)s.rows * s.heads * s.k_dim);
+    for (uint32_t i = 0; (s.v_in_k || s.v_is_k) && i < s.context * s.kv_heads; i++)
+        memcpy(v + (size_t)i * s.v_dim, k + (size_t)i * s.k_dim, s.v_dim * sizeof *v);
     px_kv_row *at = malloc(s.context * sizeof *at);
     for (uint32_t i = 0; i < s.context; i++) at[i] = (px_kv_row){.blocks = c.blocks, .position = i};
     px_kv_store store = {
@@ -127,6 +133,14 @@ static const shape shapes[] = {
         .window = 16,
         .softcap = 30,
         .sinks = true},
+    {.heads = 16,
+        .kv_heads = 1,
+        .k_dim = 96,
+        .v_dim = 64,
+        .rows = 1,
+        .context = 700,
+        .v_in_k = true},
+    {.heads = 5, .kv_heads = 1, .k_dim = 96, .v_dim = 96, .rows = 9, .context = 77, .v_in_k = true},
 };
 /* Dims that are not whole blocks of 32: not for Q8_0. */
 static const shape odd_shapes[] = {
@@ -134,6 +148,13 @@ static const shape odd_shapes[] = {
     {.heads = 4, .kv_heads = 2, .k_dim = 24, .v_dim = 24, .rows = 9, .context = 40, .window = 12},
     {.heads = 3, .kv_heads = 3, .k_dim = 7, .v_dim = 13, .rows = 11, .context = 70},
     {.heads = 10, .kv_heads = 2, .k_dim = 80, .v_dim = 72, .rows = 4, .context = 130},
+    {.heads = 7,
+        .kv_heads = 1,
+        .k_dim = 27,
+        .v_dim = 20,
+        .rows = 33,
+        .context = 90,
+        .v_in_k = true},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes, ODD = sizeof odd_shapes / sizeof *odd_shapes };
 static const px_dtype types[] = {PX_F32, PX_F16, PX_BF16, PX_Q8_0};
@@ -154,6 +175,20 @@ static void check_shape(const px_kernels *kernels, px_dtype dtype, shape s)
     check_varies(want, count);
     free(want);
     free(got);
+}
+
+PX_TEST(values_within_keys_are_values)
+{
+    shape s = {.heads = 6, .kv_heads = 1, .k_dim = 96, .v_dim = 64, .rows = 5, .context = 70};
+    for (int t = 0; t < 4; t++) {
+        s.v_is_k = true, s.v_in_k = false;
+        float *want = attend(px_kernels_scalar(), types[t], s, s.rows, 1);
+        s.v_is_k = false, s.v_in_k = true;
+        float *got = attend(px_kernels_scalar(), types[t], s, s.rows, 1);
+        PX_CHECK(memcmp(want, got, sizeof *want * s.rows * s.heads * s.v_dim) == 0);
+        free(want);
+        free(got);
+    }
 }
 
 PX_TEST(agrees_with_scalar_for_every_cache_type_and_ragged_shape)
