@@ -2,8 +2,9 @@
 """Check the logits of tiny models, and greedy decoding where the reference set is there.
 
 usage: check_models.py --bin NODE_AGENT [--kernels NAME] [--only SUBSTRING] [--extra '--tp 2']
+                       [--kinds 'tiny gguf']
 
-Always: tests/golden/data/models, which make_models.py made. And the large reference set, in
+Always: tests/golden/data/models, which make_models.py and make_coded.py made. And the large reference set, in
 $PX_GOLDEN or ../shared/golden beside the repository, through its own check.py, where it exists.
 """
 import argparse
@@ -59,7 +60,7 @@ def check_own(args, golden_path):
 
 def check_reference(args, folder):
     failed = False
-    for kind in ('tiny', 'gguf'):
+    for kind in args.kinds.split():
         line = [sys.executable, f'{folder}/check.py', kind, '--bin', args.bin, '--only', args.only]
         if args.kernels:
             line += ['--kernels', args.kernels]
@@ -74,6 +75,7 @@ def main():
     parser.add_argument('--bin', required=True)
     parser.add_argument('--kernels')
     parser.add_argument('--only', default='')
+    parser.add_argument('--kinds', default='tiny gguf', help='of the reference set')
     parser.add_argument('--extra', default='')
     args = parser.parse_args()
 

@@ -329,6 +329,7 @@ static px_status check_ends(const px_arch *arch)
 static px_status read_all(px_config *config, px_arch *arch)
 {
     PX_TRY(px_family_find(config, &arch->family));
+    PX_TRY(px_coded_settings_read(px_model_file_config(config->file), &arch->coded));
     PX_TRY(read_title(config, arch));
     PX_TRY(read_sizes(config, arch));
     PX_TRY(read_from_tensors(config, arch));

@@ -16,6 +16,7 @@
 #ifndef PX_MODEL_ARCH_H
 #define PX_MODEL_ARCH_H
 
+#include "engine/model/coded.h"
 #include "engine/model/model_file.h"
 #include "engine/model/rope_freqs.h"
 #include "kernels/kernels.h"
@@ -146,6 +147,7 @@ typedef struct px_arch {
     bool from_gguf;
     const char *tensor_prefix; /* what stands for the "model." of config.json's names */
     char title[128];           /* the model's own name */
+    px_coded_settings coded;   /* how its weights are quantised, in config.json's words */
 
     /* sizes */
     uint32_t vocabulary, hidden, layer_count, context;
@@ -202,11 +204,12 @@ typedef struct px_weight_view {
     size_t col_bytes;            /* 0: a row lies whole; else distance between its elements */
     const unsigned char *scales; /* MXFP4 in two tensors: the exponents, one for each block */
     size_t scale_row_bytes;
+    px_coded coded; /* codes with scales in other tensors; `data` is then only what is read */
 } px_weight_view;
 
 static inline bool px_weight_is_scattered(const px_weight_view *view)
 {
-    return view->col_bytes || view->scales;
+    return view->col_bytes || view->scales || view->coded.coding;
 }
 
 typedef struct px_weight_id { /* layer and expert count only in roles that are of one */

@@ -6,6 +6,10 @@
 void px_weight_assemble(const px_weight_view *from, uint32_t row, void *out)
 {
     unsigned char *to = out;
+    if (from->coded.coding) {
+        px_coded_assemble(&from->coded, from->dtype, row, from->cols, to);
+        return;
+    }
     const unsigned char *data = from->data + row * from->row_bytes;
     if (!px_weight_is_scattered(from)) {
         memcpy(to, data, px_dtype_bytes(from->dtype, from->cols));

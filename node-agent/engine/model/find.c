@@ -37,7 +37,7 @@ static px_status find_tensor(const px_arch *arch, const px_model_file *file, px_
     for (uint32_t i = 0; (known = px_family_name(arch->family, arch->from_gguf, id.role, i)); i++) {
         px_name_fill(known->pattern, arch->tensor_prefix, id, name);
         if (i == 0) memcpy(first_name, name, sizeof name);
-        *out = px_model_file_tensor(file, name);
+        *out = px_coded_tensor(file, name);
         *out_take = known->take;
         if (*out) return px_ok();
     }
@@ -122,6 +122,25 @@ static px_tensor wanted_shape(
     return wanted;
 }
 
+/* A weight of codes and scales; *out_found is false if it is none. */
+static px_status find_coded(const px_arch *arch, const px_model_file *file, px_placing place,
+    px_weight_id id, px_weight_view *view, bool *out_found)
+{
+    const px_coded_place at = {.rows = view->rows,
+        .cols = view->cols,
+        .first_row = place.begin,
+        .row_step = place.step,
+        .total_rows = place.total,
+        .expert = place.stacked ? id.expert : 0,
+        .experts = place.stacked ? arch->experts.count : 0};
+    PX_TRY(px_coded_find(file, &arch->coded, view->tensor, &at, &view->coded, &view->dtype));
+    *out_found = view->coded.coding != PX_CODING_NONE;
+    uint64_t slab = view->tensor->bytes / (at.experts ? at.experts : 1);
+    view->data = (const unsigned char *)view->tensor->data + at.expert * slab;
+    view->row_bytes = slab / place.total;
+    return px_ok();
+}
+
 /* MXFP4 as safetensors files have it: codes in one tensor, exponents in another. */
 static px_status find_mxfp4_parts(const px_model_file *file, const px_tensor *blocks,
     px_placing place, px_weight_id id, px_weight_view *view)
@@ -166,11 +185,16 @@ px_status px_arch_find(
                 arch->experts.count);
         return find_mxfp4_parts(file, tensor, place, id, out);
     }
+    bool must_be_plain = traits->cols == PX_AXIS_ONE || place.turned;
     px_tensor wanted = wanted_shape(arch, traits, place, cols);
-    PX_TRY(check_shape(tensor, &wanted, traits->what));
+    if (tensor->dtype != PX_I32) PX_TRY(check_shape(tensor, &wanted, traits->what));
+    if (!must_be_plain && id.role != PX_ROLE_EMBED) {
+        bool found;
+        PX_TRY(find_coded(arch, file, place, id, out, &found));
+        if (found) return px_ok();
+    }
     const px_dtype_traits *dtype = px_dtype_of(tensor->dtype);
     bool plain = dtype->block_elements == 1 && tensor->dtype < PX_I32;
-    bool must_be_plain = traits->cols == PX_AXIS_ONE || place.turned;
     if (tensor->dtype >= PX_I32 || (must_be_plain && !plain))
         return px_fail(PX_UNIMPLEMENTED, "tensor '%s' (%s) has type %s, which cannot be used there",
             tensor->name, traits->what, dtype->name);

@@ -73,15 +73,20 @@ static uint32_t weight_count(const px_arch *arch, px_role role, uint32_t layer)
     return role >= PX_ROLE_FIRST_OF_EXPERT ? arch->experts.count : 1;
 }
 
-static px_status check_weights(const px_arch *arch, const px_model_file *file)
+/* Finds every weight of the model, and counts its elements. */
+static px_status check_weights(
+    const px_arch *arch, const px_model_file *file, uint64_t *out_parameters)
 {
+    *out_parameters = 0;
     px_weight_view view;
     for (px_weight_id id = {0}; id.role < PX_ROLE_COUNT; id.role++) {
         uint32_t layers = id.role < PX_ROLE_FIRST_IN_LAYER ? 1 : arch->layer_count;
         for (id.layer = 0; id.layer < layers; id.layer++) {
             uint32_t count = weight_count(arch, id.role, id.layer);
-            for (id.expert = 0; id.expert < count; id.expert++)
+            for (id.expert = 0; id.expert < count; id.expert++) {
                 PX_TRY(px_arch_find(arch, file, id, &view));
+                *out_parameters += (uint64_t)view.rows * view.cols;
+            }
         }
     }
     return px_ok();
@@ -109,20 +114,16 @@ static void make_info(const px_arch *arch, const px_model_file *file, px_model_i
         if (from && (!out->rotation_varies_from || from < out->rotation_varies_from))
             out->rotation_varies_from = from;
     }
-    for (uint32_t i = 0; i < px_model_file_tensor_count(file); i++) {
-        const px_tensor *tensor = px_model_file_tensor_at(file, i);
-        uint64_t elements = 1;
-        for (uint32_t d = 0; d < tensor->dims; d++) elements *= tensor->shape[d];
-        out->parameters += elements;
-    }
 }
 
 static px_status describe(
     const px_model_file *file, px_arch *arch, px_model_info *out_info, px_plan_shape *out_shape)
 {
     PX_TRY(px_arch_read(file, arch));
-    PX_TRY(check_weights(arch, file));
+    uint64_t parameters;
+    PX_TRY(check_weights(arch, file, &parameters));
     make_info(arch, file, out_info);
+    out_info->parameters = parameters;
     return make_shape(arch, file, out_shape);
 }
 
@@ -166,6 +167,11 @@ static px_status cut(const px_model *model, px_role role, px_weight_view *view)
             view->tensor->name, traits->what, cols.begin, dtype->name, dtype->block_elements);
     size_t first_col = px_dtype_bytes(view->dtype, cols.begin);
     if (view->col_bytes) first_col = cols.begin * view->col_bytes;
+    if (view->coded.coding) {
+        view->coded.first_row += rows.begin * view->coded.row_step;
+        view->coded.first_col += cols.begin;
+        first_col = 0; /* `data` counts whole rows, to know what was read */
+    }
     if (view->scales) { /* a block's 16 bytes of codes, its exponent elsewhere */
         view->scales += rows.begin * view->scale_row_bytes + cols.begin / 32;
         first_col = cols.begin / 32 * 16;

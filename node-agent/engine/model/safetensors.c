@@ -37,7 +37,8 @@ static px_status parse_dtype(const char *name, const char *text, px_dtype *out)
         const char *text;
         px_dtype dtype;
     } known[] = {{"F32", PX_F32}, {"F16", PX_F16}, {"BF16", PX_BF16}, {"F8_E4M3", PX_F8_E4M3},
-        {"I32", PX_I32}, {"I64", PX_I64}, {"U8", PX_U8}};
+        {"F8_E5M2", PX_F8_E5M2}, {"F8_E8M0", PX_F8_E8M0}, {"F64", PX_F64}, {"I64", PX_I64},
+        {"I32", PX_I32}, {"I16", PX_I16}, {"I8", PX_I8}, {"U8", PX_U8}, {"BOOL", PX_U8}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(known[i].text, text) != 0) continue;
         *out = known[i].dtype;
