@@ -12,6 +12,7 @@ static const px_command commands[] = {
     {"render", px_cmd_render, "render conversations with a chat template", px_cmd_render_specs,
         false},
     {"inspect", px_cmd_inspect, "what a model file holds and needs", px_cmd_inspect_specs, false},
+    {"convert", px_cmd_convert, "write a model as one GGUF file", px_cmd_convert_specs, false},
 #ifdef PX_HAVE_CLUSTER
     {"join", px_cmd_join, "offer this host to a control plane", px_cmd_join_specs, false},
     {"rank", px_cmd_rank, "one rank of a model (started by an agent or mpirun)", px_cmd_rank_specs,

@@ -71,6 +71,29 @@ static px_status load_configs(px_model_file *file, const char *folder)
     return px_ok();
 }
 
+bool px_gguf_document(const px_gguf *gguf, const char *name, px_slice *out)
+{
+    char key[128];
+    snprintf(key, sizeof key, PX_GGUF_DOCUMENTS "%s", name);
+    return px_gguf_str(gguf, key, out);
+}
+
+static px_status load_document(const px_gguf *gguf, const char *name, json_t **out)
+{
+    px_slice text;
+    if (!px_gguf_document(gguf, name, &text)) return px_ok();
+    if (text.length > CONFIG_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "the GGUF's %s is too large", name);
+    return px_json_parse(text.data, text.length, name, out);
+}
+
+static px_status open_gguf(px_model_file *file, const char *path)
+{
+    PX_TRY(px_gguf_open(path, &file->gguf));
+    PX_TRY(load_document(file->gguf, "config.json", &file->config));
+    return load_document(file->gguf, "generation_config.json", &file->generation_config);
+}
+
 static px_status open_folder(px_model_file *file, const char *folder)
 {
     char path[PATH_BYTES_MAX];
@@ -81,7 +104,7 @@ static px_status open_folder(px_model_file *file, const char *folder)
         if (status.code != PX_NOT_FOUND || file->safetensors) return status;
     }
     PX_TRY(find_gguf(folder, path));
-    return px_gguf_open(path, &file->gguf);
+    return open_gguf(file, path);
 }
 
 static px_status open_safetensors_file(px_model_file *file, const char *path)
@@ -124,7 +147,7 @@ px_status px_model_file_open(const char *path, px_model_file **out)
     else if (ends_with(path, ".safetensors"))
         status = open_safetensors_file(file, path);
     else
-        status = px_gguf_open(path, &file->gguf);
+        status = open_gguf(file, path);
     if (!px_is_ok(status)) {
         px_model_file_close(file);
         return status;

@@ -18,10 +18,16 @@ px_status px_model_file_open(const char *path, px_model_file **out) PX_MUST_USE;
 void px_model_file_close(px_model_file *file); /* NULL is fine */
 
 const char *px_model_file_path(const px_model_file *file);
-const px_gguf *px_model_file_gguf(const px_model_file *file);  /* NULL: not a GGUF */
-const json_t *px_model_file_config(const px_model_file *file); /* config.json; NULL for a GGUF */
-/* generation_config.json of such a folder; NULL: none. */
+const px_gguf *px_model_file_gguf(const px_model_file *file); /* NULL: not a GGUF */
+/* config.json, of the folder or carried along in a GGUF (px_gguf_document); NULL: a GGUF that
+ * describes itself by its keys. */
+const json_t *px_model_file_config(const px_model_file *file);
+/* generation_config.json, likewise; NULL: none. */
 const json_t *px_model_file_generation_config(const px_model_file *file);
+/* Small JSON files of a model's folder go along into a GGUF of ours, as the texts of keys called
+ * PX_GGUF_DOCUMENTS and their names, so that nothing in them is lost. false: there is none. */
+#define PX_GGUF_DOCUMENTS "phalanx."
+bool px_gguf_document(const px_gguf *gguf, const char *name, px_slice *out);
 uint32_t px_model_file_tensor_count(const px_model_file *file);
 const px_tensor *px_model_file_tensor_at(const px_model_file *file, uint32_t index);
 const px_tensor *px_model_file_tensor(const px_model_file *file, const char *name); /* or NULL */

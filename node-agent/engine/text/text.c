@@ -1,17 +1,14 @@
 /* text.c - see text.h: where a model keeps its text side, file by file and key by key. */
 #include "engine/text/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fs.h"
 #include "base/json.h"
+#include "engine/text/text_files.h"
 
-enum {
-    CONFIG_BYTES_MAX = 64 << 20,
-    TEMPLATE_BYTES_MAX = 1 << 20,
-    PATH_BYTES_MAX = 4096,
-};
+enum { PATH_BYTES_MAX = 4096 };
 
 /* --- a GGUF's metadata --- */
 
@@ -129,129 +126,70 @@ static px_status open_gguf_template(const px_gguf *file, const char *key, px_cha
     return px_prefix(px_chat_template_create(source.data, source.length, out), "chat template");
 }
 
-static px_status open_gguf(const px_gguf *file, px_text *out)
+static void add_special_tokens(const px_gguf *file, px_text *out)
 {
-    PX_TRY(open_gguf_tokenizer(file, out));
     add_special_token(out, "bos_token", gguf_id(file, "tokenizer.ggml.bos_token_id"));
     add_special_token(out, "eos_token", gguf_id(file, "tokenizer.ggml.eos_token_id"));
     add_special_token(out, "unk_token", gguf_id(file, "tokenizer.ggml.unknown_token_id"));
     add_special_token(out, "pad_token", gguf_id(file, "tokenizer.ggml.padding_token_id"));
+}
+
+/* What a GGUF of ours carries along of the folder it was made from. */
+static px_status add_carried_tokens(const px_gguf *file, px_text *out)
+{
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        px_slice document;
+        json_t *json;
+        if (!px_gguf_document(file, names[i], &document)) continue;
+        PX_TRY(px_json_parse(document.data, document.length, names[i], &json));
+        px_text_special_tokens(json, out->special_tokens);
+        json_decref(json);
+    }
+    return px_ok();
+}
+
+static px_status open_gguf(const px_gguf *file, px_text *out)
+{
+    px_slice json, config;
+    PX_TRY(px_gguf_str(file, "tokenizer.huggingface.json", &json)
+               ? px_tokenizer_from_json(json.data, json.length, &out->tokenizer)
+               : open_gguf_tokenizer(file, out));
+    bool carried = px_gguf_document(file, "tokenizer_config.json", &config);
+    PX_TRY(add_carried_tokens(file, out));
+    if (!carried) add_special_tokens(file, out);
     PX_TRY(open_gguf_template(file, "tokenizer.chat_template", &out->chat));
     return open_gguf_template(file, "tokenizer.chat_template.tool_use", &out->chat_tools);
 }
 
 /* --- a folder --- */
 
-static void join(const char *folder, const char *name, char out[PATH_BYTES_MAX])
+static px_status create_template(const json_t *source, px_chat_template **out)
 {
-    snprintf(out, PATH_BYTES_MAX, "%s/%s", folder, name);
-}
-
-/* NULL in *out when there is no such file. */
-static px_status load_json(const char *folder, const char *name, json_t **out)
-{
-    char path[PATH_BYTES_MAX];
-    join(folder, name, path);
-    *out = NULL;
-    return px_fs_is_file(path) ? px_json_load(path, CONFIG_BYTES_MAX, out) : px_ok();
-}
-
-static px_status open_tokenizer_json(const char *path, px_text *out)
-{
-    px_map map;
-    PX_TRY(px_map_open(path, &map));
-    px_status status = px_tokenizer_from_json((const char *)map.data, map.bytes, &out->tokenizer);
-    px_map_close(&map);
-    return px_prefix(status, "%s", path);
-}
-
-/* Members "..._token": a text, or an object with it as "content". Those already there stay. */
-static void read_special_tokens(const json_t *config, px_text *out)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)config, key, value)
-    {
-        size_t length = strlen(key);
-        if (length < 6 || strcmp(key + length - 6, "_token") != 0) continue;
-        const json_t *text = json_is_object(value) ? json_object_get(value, "content") : value;
-        if (json_is_string(text) && !json_object_get(out->special_tokens, key))
-            json_object_set(out->special_tokens, key, (json_t *)text);
-    }
-}
-
-static px_status template_from(const json_t *source, px_chat_template **out)
-{
-    if (!json_is_string(source))
-        return px_fail(PX_INVALID_ARGUMENT, "chat_template must be a text");
+    if (!source) return px_ok();
     return px_prefix(
         px_chat_template_create(json_string_value(source), json_string_length(source), out),
         "chat template");
 }
 
-/* One text, or a list of {"name", "template"} with one called "default". */
-static px_status read_templates(const json_t *templates, px_text *out)
+static px_status read_files(const px_text_files *files, px_text *out)
 {
-    if (!templates || json_is_null(templates)) return px_ok();
-    if (!json_is_array(templates)) return template_from(templates, &out->chat);
-    const json_t *first = json_object_get(json_array_get(templates, 0), "template");
-    const json_t *plain = first, *tools = NULL, *each;
-    size_t i;
-    json_array_foreach(templates, i, each)
-    {
-        const char *name = json_string_value(json_object_get(each, "name"));
-        if (name && strcmp(name, "default") == 0) plain = json_object_get(each, "template");
-        if (name && strcmp(name, "tool_use") == 0) tools = json_object_get(each, "template");
-    }
-    if (plain) PX_TRY(template_from(plain, &out->chat));
-    return tools ? template_from(tools, &out->chat_tools) : px_ok();
-}
-
-static px_status read_template_file(const char *folder, const char *name, px_chat_template **out)
-{
-    char path[PATH_BYTES_MAX];
-    join(folder, name, path);
-    if (*out || !px_fs_is_file(path)) return px_ok();
-    px_buf source;
-    px_buf_init(&source, TEMPLATE_BYTES_MAX);
-    px_status status = px_fs_read(path, &source);
-    if (px_is_ok(status))
-        status = px_prefix(
-            px_chat_template_create(px_buf_text(&source), source.length, out), "%s", name);
-    px_buf_done(&source);
-    return status;
-}
-
-/* Newer repositories keep templates in files, older ones in tokenizer_config.json. */
-static px_status open_folder_templates(const char *folder, const json_t *config, px_text *out)
-{
-    PX_TRY(read_template_file(folder, "chat_template.jinja", &out->chat));
-    PX_TRY(
-        read_template_file(folder, "additional_chat_templates/tool_use.jinja", &out->chat_tools));
-    if (out->chat) return px_ok();
-    json_t *file;
-    PX_TRY(load_json(folder, "chat_template.json", &file));
-    px_status status = read_templates(json_object_get(file, "chat_template"), out);
-    json_decref(file);
-    PX_TRY(status);
-    return out->chat ? px_ok() : read_templates(json_object_get(config, "chat_template"), out);
+    PX_TRY(px_prefix(px_tokenizer_from_json((const char *)files->tokenizer.data,
+                         files->tokenizer.bytes, &out->tokenizer),
+        "tokenizer.json"));
+    px_text_special_tokens(files->config, out->special_tokens);
+    px_text_special_tokens(files->special_map, out->special_tokens);
+    PX_TRY(create_template(files->chat, &out->chat));
+    return create_template(files->chat_tools, &out->chat_tools);
 }
 
 static px_status open_folder(const char *folder, px_text *out)
 {
-    char path[PATH_BYTES_MAX];
-    join(folder, "tokenizer.json", path);
-    PX_TRY(open_tokenizer_json(path, out));
-    json_t *config, *map;
-    PX_TRY(load_json(folder, "tokenizer_config.json", &config));
-    read_special_tokens(config, out);
-    px_status status = open_folder_templates(folder, config, out);
-    json_decref(config);
-    PX_TRY(status);
-    PX_TRY(load_json(folder, "special_tokens_map.json", &map));
-    read_special_tokens(map, out);
-    json_decref(map);
-    return px_ok();
+    px_text_files files;
+    PX_TRY(px_text_files_open(folder, &files));
+    px_status status = px_prefix(read_files(&files, out), "%s", folder);
+    px_text_files_close(&files);
+    return status;
 }
 
 /* --- either --- */
@@ -259,7 +197,7 @@ static px_status open_folder(const char *folder, px_text *out)
 static bool has_tokenizer_json(const char *path)
 {
     char file[PATH_BYTES_MAX];
-    join(path, "tokenizer.json", file);
+    snprintf(file, sizeof file, "%s/tokenizer.json", path);
     return px_fs_is_dir(path) && px_fs_is_file(file);
 }
 

@@ -10,16 +10,8 @@
 
 #include "base/json.h"
 #include "base/utf8.h"
+#include "engine/text/gguf_names.h"
 #include "engine/text/tokenizer_impl.h"
-
-typedef enum token_type { /* tokenizer.ggml.token_type */
-    TYPE_NORMAL = 1,
-    TYPE_UNKNOWN,
-    TYPE_CONTROL,
-    TYPE_USER_DEFINED,
-    TYPE_UNUSED,
-    TYPE_BYTE,
-} token_type;
 
 /* --- what the names of pre-tokenizers mean --- */
 
@@ -147,6 +139,27 @@ static px_status find_pre(px_slice name, const pre_kind **out)
         name.length > 60 ? 60 : (int)name.length, name.data);
 }
 
+static bool is_same_pre(const pre_kind *kind, const char *const *patterns, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (i == PATTERNS_MAX || !kind->patterns[i] || strcmp(kind->patterns[i], patterns[i]) != 0)
+            return false;
+    return count == PATTERNS_MAX || !kind->patterns[count];
+}
+
+const char *px_gguf_pre_name(
+    const char *const *patterns, size_t count, bool ignore_merges, bool nfc)
+{
+    const char *name = "default"; /* what llama.cpp takes for those it does not know */
+    for (size_t i = 0; i < sizeof pre_kinds / sizeof *pre_kinds; i++) {
+        const pre_kind *kind = &pre_kinds[i];
+        if (!is_same_pre(kind, patterns, count)) continue;
+        name = kind->names[0];
+        if (kind->ignore_merges == ignore_merges && kind->nfc == nfc) break;
+    }
+    return name;
+}
+
 /* --- parts that all models share --- */
 
 static px_status read_vocab(px_tokenizer *t, const px_tokenizer_gguf *f)
@@ -165,7 +178,7 @@ static px_status read_vocab(px_tokenizer *t, const px_tokenizer_gguf *f)
 
 static int type_of(const px_tokenizer_gguf *f, uint32_t id)
 {
-    return f->types ? f->types[id] : TYPE_NORMAL;
+    return f->types ? f->types[id] : PX_TOKEN_NORMAL;
 }
 
 /* Phi-3's published tokenizer says so of all its added tokens but three. */
@@ -180,9 +193,10 @@ static px_status read_added(px_tokenizer *t, const px_tokenizer_gguf *f)
     PX_TRY(px_added_init(&t->added));
     for (uint32_t id = 0; id < f->token_count; id++) {
         int type = type_of(f, id);
-        if (type != TYPE_CONTROL && type != TYPE_USER_DEFINED && type != TYPE_UNKNOWN) continue;
+        if (type != PX_TOKEN_CONTROL && type != PX_TOKEN_USER_DEFINED && type != PX_TOKEN_UNKNOWN)
+            continue;
         px_added_token token = {.id = id,
-            .special = type != TYPE_USER_DEFINED,
+            .special = type != PX_TOKEN_USER_DEFINED,
             .strip_right = strips_after(f, f->tokens[id])};
         PX_TRY(px_tokenizer_add_token(t, f->tokens[id], &token));
     }
