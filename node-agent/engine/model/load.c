@@ -374,6 +374,16 @@ static px_status load_item(loader *l, const item *it)
     return px_ok();
 }
 
+/* A page fault maps the pages around it as well: the ends of neighbours that had been given back,
+ * and slices of other ranks. */
+static void drop_surroundings(const loader *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        const px_tensor *tensor = l->items[i].from.tensor;
+        if (l->items[i].bytes) px_model_file_drop(l->file, tensor->data, tensor->bytes);
+    }
+}
+
 static px_status load(loader *l)
 {
     px_model *model = l->model;
@@ -384,6 +394,7 @@ static px_status load(loader *l)
     PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
     model->packed_bytes = l->packed_bytes;
     for (size_t i = 0; i < l->count; i++) PX_TRY(load_item(l, &l->items[i]));
+    drop_surroundings(l);
     return px_ok();
 }
 
