@@ -68,14 +68,14 @@ typedef struct px_prepare { /* x -> act */
  * an error of 2^-53 of the sum crosses the middle between two floats). W cut between spans leaves
  * the shares as doubles in `wide`; added up and rounded once they are what the whole W gives. */
 typedef struct px_matmul {
-    const px_matrix *w;        /* [w.rows, w.cols] */
-    const px_act *x;           /* [rows, w.cols], kind = act_kind(w->dtype) */
-    const float *bias;         /* [w.rows] or NULL */
-    float *y;                  /* [x.rows, w.rows] */
-    size_t y_stride;           /* in elements, of y or wide */
-    bool accumulate;           /* add to y or wide instead of setting it */
-    uint32_t span;             /* columns of a span, whole blocks; the last may be short. 0: all */
-    double *wide;              /* not NULL: takes the result, unrounded, instead of y */
+    const px_matrix *w; /* [w.rows, w.cols] */
+    const px_act *x;    /* [rows, w.cols], kind = act_kind(w->dtype) */
+    const float *bias;  /* [w.rows] or NULL */
+    float *y;           /* [x.rows, w.rows] */
+    size_t y_stride;    /* in elements, of y or wide */
+    bool accumulate;    /* add to y or wide instead of setting it */
+    uint32_t span; /* columns of a span, whole blocks and even; the last may be short. 0: all */
+    double *wide;  /* not NULL: takes the result, unrounded, instead of y */
     const uint32_t *wide_rows; /* [x.rows]: the row of wide that each adds to; NULL: its own */
 } px_matmul;
 

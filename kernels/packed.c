@@ -56,7 +56,7 @@ static const struct {
 } units[PX_PACKING_COUNT] = {
     [PX_PACKING_F32] = {1, 4},
     [PX_PACKING_F16] = {1, 2},
-    [PX_PACKING_BF16] = {1, 2},
+    [PX_PACKING_BF16] = {2, 4},
     [PX_PACKING_U4] = {32, 2 + 2 + 16},
     [PX_PACKING_U4_MIN] = {32, 4 + 2 + 16},
     [PX_PACKING_U4_K] = {256, 4 + 8 * (2 + 2 + 16)},
@@ -73,8 +73,9 @@ static const struct {
 size_t px_packed_group_bytes(px_packing packing, uint32_t lanes, uint32_t cols)
 {
     assert(packing > PX_PACKING_FILE && packing < PX_PACKING_COUNT);
-    assert(cols % units[packing].cols == 0);
-    return (size_t)cols / units[packing].cols * units[packing].lane_bytes * lanes;
+    assert(cols % units[packing].cols == 0 || packing == PX_PACKING_BF16);
+    return ((size_t)cols + units[packing].cols - 1) / units[packing].cols *
+           units[packing].lane_bytes * lanes;
 }
 
 size_t px_packed_bytes(px_dtype dtype, uint32_t lanes, uint32_t rows, uint32_t cols)

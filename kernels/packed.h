@@ -3,7 +3,8 @@
  * Weights: rows in groups of `lanes` (8 floats of AVX2, 16 of AVX-512), interleaved so that a SIMD
  * lane is an output row. A group is its columns in order, in units of 1, 32 or 256:
  *
- *   F32, F16, BF16  unit of 1:   { value[lanes] }
+ *   F32, F16        unit of 1:   { value[lanes] }
+ *   BF16            unit of 2:   { value[lanes][2] }; the second of an odd last column is zero
  *   U4, S8          unit of 32:  { f16 scale[lanes]; s16 sum[lanes]; quants }
  *   U4_MIN, S8_MIN  unit of 32:  { f16 scale[lanes]; f16 min[lanes]; s16 sum[lanes]; quants }
  *   FP4             unit of 32:  { e8m0 scale[lanes]; codes }
@@ -109,18 +110,16 @@ typedef struct px_tile {
     const uint32_t *wide_rows; /* NULL, or which row of wide each row of x adds to */
 } px_tile;
 
-/* The columns of a tile are in one span and go to floats: nothing is added in double. */
-PX_INLINE bool px_tile_is_plain(const px_tile *op)
-{
-    return op->cols <= op->span && !op->wide;
-}
+typedef struct px_cols { /* [begin, end) */
+    uint32_t begin, end;
+} px_cols;
 
 typedef void (*px_tile_fn)(const px_tile *op);
 
 typedef struct px_tiles {
     uint32_t lanes;
-    uint32_t q8_groups;           /* most groups of an integer tile: 1 or 2 */
-    uint32_t q8_rows, float_rows; /* most rows of x in a tile; float_rows of `scaled` too */
+    uint32_t q8_groups;                        /* most groups of an integer tile: 1 or 2 */
+    uint32_t q8_rows, float_rows, scaled_rows; /* most rows of x in a tile */
     px_tile_fn (*q8)(px_packing packing, uint32_t groups, uint32_t rows);
     /* `groups` is 1 or 2 with any rows, or 4 with one row */
     px_tile_fn (*floats)(px_packing packing, uint32_t groups, uint32_t rows);

@@ -45,6 +45,16 @@ static void put_bytes_as_halves(
     for (uint32_t c = 0; c < count; c++) memcpy(to + c * step, &table->half[from[c]], 2);
 }
 
+/* A row of bfloat16 in pairs. */
+static void put_pairs(uint8_t *to, size_t step, const uint8_t *from, uint32_t count)
+{
+    put_u32s(to, step, from, count / 2);
+    if (count % 2) {
+        memcpy(to + count / 2 * step, from + (size_t)(count - 1) * 2, 2);
+        memset(to + count / 2 * step + 2, 0, 2);
+    }
+}
+
 static void put_plain(
     const px_pack *op, const uint8_t *from, uint32_t count, uint8_t *to, uint32_t lanes)
 {
@@ -55,6 +65,11 @@ static void put_plain(
         uint32_t cols = op->cols - first < COLS_AT_ONCE ? op->cols - first : COLS_AT_ONCE;
         for (uint32_t lane = 0; lane < count; lane++) {
             const uint8_t *row = from + lane * op->from_row_bytes + first * from_bytes;
+            if (op->dtype == PX_BF16) {
+                put_pairs(
+                    to + ((size_t)first / 2 * lanes + lane) * 4, (size_t)lanes * 4, row, cols);
+                continue;
+            }
             uint8_t *at = to + ((size_t)first * lanes + lane) * to_bytes;
             switch (from_bytes) {
             case 1: put_bytes_as_halves(at, lanes * to_bytes, row, cols, &table); break;

@@ -13,8 +13,8 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     px_packing packing = (px_packing)w->layout;
     bool q8 = x->kind == PX_ACT_Q8, scaled = px_packing_is_scaled(packing);
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
-    assert(op->span % px_dtype_of(w->dtype)->block_elements == 0);
-    uint32_t rows_most = q8 ? tiles->q8_rows : tiles->float_rows;
+    assert(op->span % px_dtype_of(w->dtype)->block_elements == 0 && op->span % 2 == 0);
+    uint32_t rows_most = q8 ? tiles->q8_rows : scaled ? tiles->scaled_rows : tiles->float_rows;
     uint32_t groups_most = q8 ? tiles->q8_groups : x->rows == 1 ? 4 : scaled ? 1 : 2;
     uint32_t slice = X_SLICE_BYTES / (uint32_t)x->row_bytes / rows_most * rows_most;
     if (slice == 0) slice = rows_most;

@@ -11,6 +11,7 @@ enum {
     PX_AVX2_LANES = 8,
     PX_AVX2_Q8_ROWS = 4,    /* most rows of x in an integer tile */
     PX_AVX2_FLOAT_ROWS = 6, /* and in a float tile */
+    PX_AVX2_SCALED_ROWS = 6,
 };
 
 const px_kernels *px_avx2_table(void);
@@ -103,65 +104,6 @@ PX_INLINE __m256i px_first8(uint32_t count)
 {
     return _mm256_cmpgt_epi32(
         _mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-/* A sum of spans in every lane. */
-typedef struct px_avx2_wide {
-    __m256d low, high; /* lanes 0-3, 4-7 */
-} px_avx2_wide;
-
-PX_INLINE px_avx2_wide px_avx2_wide_zero(void)
-{
-    return (px_avx2_wide){_mm256_setzero_pd(), _mm256_setzero_pd()};
-}
-
-PX_INLINE px_avx2_wide px_avx2_wide_add(px_avx2_wide sum, __m256 span)
-{
-    sum.low = _mm256_add_pd(sum.low, _mm256_cvtps_pd(_mm256_castps256_ps128(span)));
-    sum.high = _mm256_add_pd(sum.high, _mm256_cvtps_pd(_mm256_extractf128_ps(span, 1)));
-    return sum;
-}
-
-/* What px_tile_is_plain's opposite leaves for one group and one row of x. */
-PX_INLINE void px_avx2_put_wide(const px_tile *op, int group, int row, px_avx2_wide sum)
-{
-    uint32_t first = (uint32_t)group * PX_AVX2_LANES, left = op->w_rows - first;
-    __m256i mask = px_first8(left < PX_AVX2_LANES ? left : PX_AVX2_LANES);
-    if (op->bias) sum = px_avx2_wide_add(sum, _mm256_maskload_ps(op->bias + first, mask));
-    if (!op->wide) {
-        float *y = op->y + (size_t)row * op->y_stride + first;
-        __m256 value = _mm256_set_m128(_mm256_cvtpd_ps(sum.high), _mm256_cvtpd_ps(sum.low));
-        if (op->accumulate) value = _mm256_add_ps(value, _mm256_maskload_ps(y, mask));
-        _mm256_maskstore_ps(y, mask, value);
-        return;
-    }
-    size_t to = op->wide_rows ? op->wide_rows[row] : (size_t)row;
-    double *wide = op->wide + to * op->y_stride + first;
-    __m256i low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(mask));
-    __m256i high = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(mask, 1));
-    if (op->accumulate) {
-        sum.low = _mm256_add_pd(sum.low, _mm256_maskload_pd(wide, low));
-        sum.high = _mm256_add_pd(sum.high, _mm256_maskload_pd(wide + 4, high));
-    }
-    _mm256_maskstore_pd(wide, low, sum.low);
-    _mm256_maskstore_pd(wide + 4, high, sum.high);
-}
-
-/* A plain tile's results for one group and one row of x. */
-PX_INLINE void px_avx2_put(const px_tile *op, int group, int row, __m256 value)
-{
-    uint32_t first = (uint32_t)group * PX_AVX2_LANES;
-    float *y = op->y + (size_t)row * op->y_stride + first;
-    if (op->w_rows - first >= PX_AVX2_LANES) {
-        if (op->bias) value = _mm256_add_ps(value, _mm256_loadu_ps(op->bias + first));
-        if (op->accumulate) value = _mm256_add_ps(value, _mm256_loadu_ps(y));
-        _mm256_storeu_ps(y, value);
-        return;
-    }
-    __m256i mask = px_first8(op->w_rows - first);
-    if (op->bias) value = _mm256_add_ps(value, _mm256_maskload_ps(op->bias + first, mask));
-    if (op->accumulate) value = _mm256_add_ps(value, _mm256_maskload_ps(y, mask));
-    _mm256_maskstore_ps(y, mask, value);
 }
 
 #endif

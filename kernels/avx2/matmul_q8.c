@@ -8,8 +8,9 @@
  * fills 16 bits (2 * 128 * 127 = 32512), so each is widened at once.
  */
 #include "kernels/avx2/avx2.h"
+#include "kernels/avx2/vec.h"
 
-enum { L = PX_AVX2_LANES };
+enum { L = PX_AVX2_LANES, GROUPS = 1, ROWS = PX_AVX2_Q8_ROWS };
 
 /* Four columns of a row of x in every lane. */
 PX_INLINE __m256i x_step(const uint8_t *x)
@@ -58,7 +59,7 @@ PX_INLINE void dot_u4(const int rows, const uint8_t *nibbles, const uint8_t *x, 
     __m256i factor, __m256i *sums)
 {
     const __m256i low_mask = _mm256_set1_epi8(15);
-    __m256i sums16[PX_AVX2_Q8_ROWS];
+    __m256i sums16[ROWS];
     for (int r = 0; r < rows; r++) sums16[r] = _mm256_setzero_si256();
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
@@ -99,13 +100,8 @@ PX_INLINE void dot_s8(const int rows, const uint8_t *bytes, const uint8_t *x, si
     }
 }
 
-typedef struct span { /* blocks [begin, end) */
-    uint32_t begin, end;
-} span;
-
-/* acc[row] = w . x over a span; w moves on. */
-PX_INLINE void sum_span(const px_packing packing, const int rows, const px_tile *op, span blocks,
-    const uint8_t **weights, __m256 *acc)
+PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, px_cols cols, __m256 out[GROUPS][ROWS])
 {
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
@@ -114,15 +110,16 @@ PX_INLINE void sum_span(const px_packing packing, const int rows, const px_tile 
     const bool k_min = packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_K_MIN;
     const size_t x_stride = op->x_stride;
     const __m256i ones = _mm256_set1_epi16(1);
-    const uint8_t *w = *weights;
+    const uint8_t *w = op->w + px_packed_group_bytes(packing, L, cols.begin);
+    __m256 *acc = out[0];
     __m256 d = _mm256_setzero_ps(), dmin = d;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_ps();
 
-    for (uint32_t block = blocks.begin; block < blocks.end; block++) {
+    for (uint32_t block = cols.begin / 32; block < cols.end / 32; block++) {
         const uint8_t *x = op->x + block * sizeof(px_q8_block);
         __m256 scale, sum_w, min = dmin, min_high = dmin;
-        __m256i factor = ones, factor_high = ones, sums[PX_AVX2_Q8_ROWS];
+        __m256i factor = ones, factor_high = ones, sums[ROWS];
         if (k) {
             if (block % 8 == 0) {
                 d = load_f16(w), w += 2 * L;
@@ -179,67 +176,29 @@ PX_INLINE void sum_span(const px_packing packing, const int rows, const px_tile 
             }
         }
     }
-    *weights = w;
 }
 
-PX_INLINE void tile(const px_packing packing, const int rows, const px_tile *op)
-{
-    const bool plain = px_tile_is_plain(op);
-    const uint32_t blocks = op->cols / 32, most = op->span / 32;
-    const uint8_t *w = op->w;
-    __m256 acc[PX_AVX2_Q8_ROWS];
-    px_avx2_wide wide[PX_AVX2_Q8_ROWS];
-    for (int r = 0; r < rows && !plain; r++) wide[r] = px_avx2_wide_zero();
-    uint32_t begin = 0;
-    do {
-        uint32_t end = blocks - begin < most ? blocks : begin + most;
-        sum_span(packing, rows, op, (span){begin, end}, &w, acc);
-        for (int r = 0; r < rows && !plain; r++) wide[r] = px_avx2_wide_add(wide[r], acc[r]);
-        begin = end;
-    } while (begin < blocks);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        if (plain) {
-            px_avx2_put(op, 0, r, acc[r]);
-        } else {
-            px_avx2_put_wide(op, 0, r, wide[r]);
-        }
-    }
-}
+#include "kernels/vector/tile.h"
 
-#define TILE(name, packing, rows)                                                                  \
-    static void name##_##rows(const px_tile *op)                                                   \
-    {                                                                                              \
-        tile(packing, rows, op);                                                                   \
-    }
-#define TILES(name, packing)                                                                       \
-    TILE(name, packing, 1)                                                                         \
-    TILE(name, packing, 2)                                                                         \
-    TILE(name, packing, 3)                                                                         \
-    TILE(name, packing, 4)
-#define ROW(name)                                                                                  \
-    {                                                                                              \
-        name##_1, name##_2, name##_3, name##_4                                                     \
-    }
-
-TILES(u4, PX_PACKING_U4)
-TILES(u4_min, PX_PACKING_U4_MIN)
-TILES(u4_k, PX_PACKING_U4_K)
-TILES(s8, PX_PACKING_S8)
-TILES(s8_min, PX_PACKING_S8_MIN)
-TILES(s8_k, PX_PACKING_S8_K)
-TILES(s8_k_min, PX_PACKING_S8_K_MIN)
+TILES(u4, PX_PACKING_U4, 1)
+TILES(u4_min, PX_PACKING_U4_MIN, 1)
+TILES(u4_k, PX_PACKING_U4_K, 1)
+TILES(s8, PX_PACKING_S8, 1)
+TILES(s8_min, PX_PACKING_S8_MIN, 1)
+TILES(s8_k, PX_PACKING_S8_K, 1)
+TILES(s8_k_min, PX_PACKING_S8_K_MIN, 1)
 
 px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
-    static const px_tile_fn tiles[PX_PACKING_COUNT][4] = {
-        [PX_PACKING_U4] = ROW(u4),
-        [PX_PACKING_U4_MIN] = ROW(u4_min),
-        [PX_PACKING_U4_K] = ROW(u4_k),
-        [PX_PACKING_S8] = ROW(s8),
-        [PX_PACKING_S8_MIN] = ROW(s8_min),
-        [PX_PACKING_S8_K] = ROW(s8_k),
-        [PX_PACKING_S8_K_MIN] = ROW(s8_k_min),
+    static const px_tile_fn tiles[PX_PACKING_COUNT][TILE_ROWS_MAX] = {
+        [PX_PACKING_U4] = TILE_NAMES(u4, 1),
+        [PX_PACKING_U4_MIN] = TILE_NAMES(u4_min, 1),
+        [PX_PACKING_U4_K] = TILE_NAMES(u4_k, 1),
+        [PX_PACKING_S8] = TILE_NAMES(s8, 1),
+        [PX_PACKING_S8_MIN] = TILE_NAMES(s8_min, 1),
+        [PX_PACKING_S8_K] = TILE_NAMES(s8_k, 1),
+        [PX_PACKING_S8_K_MIN] = TILE_NAMES(s8_k_min, 1),
     };
+    assert(groups == 1 && rows <= ROWS);
     return tiles[packing][rows - 1];
 }

@@ -18,6 +18,7 @@ void px_avx2_matmul(const px_matmul *op, px_part part)
         .q8_groups = 1,
         .q8_rows = PX_AVX2_Q8_ROWS,
         .float_rows = PX_AVX2_FLOAT_ROWS,
+        .scaled_rows = PX_AVX2_SCALED_ROWS,
         .q8 = px_avx2_q8_tile,
         .floats = px_avx2_float_tile,
         .scaled = px_avx2_scaled_tile};

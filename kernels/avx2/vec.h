@@ -30,6 +30,28 @@ PX_INLINE void px_vec_store(float *to, px_vec v)
     _mm256_storeu_ps(to, v);
 }
 
+/* Lanes 0 .. count - 1, the others zero; count may pass the lanes. */
+PX_INLINE __m256i px_vec_first(uint32_t count)
+{
+    int lanes = count < PX_VEC_LANES ? (int)count : PX_VEC_LANES;
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+PX_INLINE px_vec px_vec_load_some(const float *from, uint32_t count)
+{
+    return count >= PX_VEC_LANES ? px_vec_load(from)
+                                 : _mm256_maskload_ps(from, px_vec_first(count));
+}
+
+PX_INLINE void px_vec_store_some(float *to, uint32_t count, px_vec v)
+{
+    if (count >= PX_VEC_LANES) {
+        px_vec_store(to, v);
+    } else {
+        _mm256_maskstore_ps(to, px_vec_first(count), v);
+    }
+}
+
 PX_INLINE px_vec px_vec_load_f16(const void *from)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128(from));
@@ -39,6 +61,18 @@ PX_INLINE px_vec px_vec_load_bf16(const void *from)
 {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+/* One of two bfloat16 in every lane. */
+PX_INLINE px_vec px_vec_load_bf16_even(const void *from)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(from), 16));
+}
+
+PX_INLINE px_vec px_vec_load_bf16_odd(const void *from)
+{
+    const __m256i high = _mm256_set1_epi32((int)0xffff0000);
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(from), high));
 }
 
 PX_INLINE px_vec px_vec_load_s8(const void *from)
@@ -122,6 +156,43 @@ PX_INLINE float px_vec_largest(px_vec v)
     __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     x = _mm_max_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+
+/* --- as many doubles -------------------------------------------------------------------------- */
+
+typedef struct px_wide {
+    __m256d low, high; /* lanes 0-3, 4-7 */
+} px_wide;
+
+PX_INLINE px_wide px_wide_zero(void)
+{
+    return (px_wide){_mm256_setzero_pd(), _mm256_setzero_pd()};
+}
+
+PX_INLINE px_wide px_wide_add(px_wide sum, px_vec v)
+{
+    sum.low = _mm256_add_pd(sum.low, _mm256_cvtps_pd(_mm256_castps256_ps128(v)));
+    sum.high = _mm256_add_pd(sum.high, _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
+    return sum;
+}
+
+PX_INLINE px_vec px_wide_round(px_wide sum)
+{
+    return _mm256_set_m128(_mm256_cvtpd_ps(sum.high), _mm256_cvtpd_ps(sum.low));
+}
+
+/* to[0 .. count) = sum, or += */
+PX_INLINE void px_wide_store_some(double *to, uint32_t count, bool accumulate, px_wide sum)
+{
+    __m256i mask = px_vec_first(count);
+    __m256i low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(mask));
+    __m256i high = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(mask, 1));
+    if (accumulate) {
+        sum.low = _mm256_add_pd(sum.low, _mm256_maskload_pd(to, low));
+        sum.high = _mm256_add_pd(sum.high, _mm256_maskload_pd(to + 4, high));
+    }
+    _mm256_maskstore_pd(to, low, sum.low);
+    _mm256_maskstore_pd(to + 4, high, sum.high);
 }
 
 #endif

@@ -8,6 +8,7 @@
  * ascending order whatever the tile: the same bits for any batch.
  */
 #include "kernels/avx512/avx512.h"
+#include "kernels/avx512/vec.h"
 
 enum { L = PX_AVX512_LANES, GROUPS = 2, ROWS = PX_AVX512_Q8_ROWS };
 
@@ -160,13 +161,8 @@ PX_INLINE __m512 add_scaled(__m512 acc, __m512i sum, __m512 scale, __m512 x_scal
     return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), x_scale), scale, acc);
 }
 
-typedef struct span { /* blocks [begin, end) */
-    uint32_t begin, end;
-} span;
-
-/* acc[group][row] = w . x over a span; the groups' w move on. */
 PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
-    const px_tile *op, span blocks, const uint8_t *w[GROUPS], __m512 acc[GROUPS][ROWS])
+    const px_tile *op, px_cols cols, __m512 acc[GROUPS][ROWS])
 {
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
@@ -174,15 +170,17 @@ PX_INLINE void sum_span(const px_packing packing, const int groups, const int ro
     const bool has_min =
         packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_MIN;
     const size_t x_stride = op->x_stride;
-    const uint8_t *x = op->x + blocks.begin * sizeof(px_q8_block);
+    const uint8_t *x = op->x + cols.begin / 32 * sizeof(px_q8_block), *w[GROUPS];
     __m512 d[GROUPS], dmin[GROUPS];
 #pragma GCC unroll 2
     for (int g = 0; g < groups; g++) {
+        w[g] = op->w + g * op->w_stride + px_packed_group_bytes(packing, L, cols.begin);
         d[g] = dmin[g] = _mm512_setzero_ps();
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) acc[g][r] = _mm512_setzero_ps();
     }
-    for (uint32_t block = blocks.begin; block < blocks.end; block++, x += sizeof(px_q8_block)) {
+    for (uint32_t block = cols.begin / 32; block < cols.end / 32;
+         block++, x += sizeof(px_q8_block)) {
         __m512i sums[GROUPS][ROWS];
         block_head head[GROUPS];
 #pragma GCC unroll 2
@@ -249,56 +247,15 @@ PX_INLINE void sum_span(const px_packing packing, const int groups, const int ro
     }
 }
 
-PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
-{
-    const bool plain = px_tile_is_plain(op);
-    const uint32_t blocks = op->cols / 32, most = op->span / 32;
-    const uint8_t *w[GROUPS];
-    __m512 acc[GROUPS][ROWS];
-    px_avx512_wide wide[GROUPS][ROWS];
-    for (int g = 0; g < groups; g++) {
-        w[g] = op->w + g * op->w_stride;
-        for (int r = 0; r < rows && !plain; r++) wide[g][r] = px_avx512_wide_zero();
-    }
-    uint32_t begin = 0;
-    do {
-        uint32_t end = blocks - begin < most ? blocks : begin + most;
-        sum_span(packing, groups, rows, op, (span){begin, end}, w, acc);
-        for (int g = 0; g < groups && !plain; g++) {
-            for (int r = 0; r < rows; r++) wide[g][r] = px_avx512_wide_add(wide[g][r], acc[g][r]);
-        }
-        begin = end;
-    } while (begin < blocks);
-#pragma GCC unroll 2
-    for (int g = 0; g < groups; g++) {
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            if (plain) {
-                px_avx512_put(op, g, r, acc[g][r]);
-            } else {
-                px_avx512_put_wide(op, g, r, wide[g][r]);
-            }
-        }
-    }
-}
+#include "kernels/vector/tile.h"
 
-#define TILE(name, packing, groups, rows)                                                          \
-    static void name##_##groups##_##rows(const px_tile *op)                                        \
-    {                                                                                              \
-        tile(packing, groups, rows, op);                                                           \
-    }
-#define TILES(name, packing, groups)                                                               \
-    TILE(name, packing, groups, 1)                                                                 \
-    TILE(name, packing, groups, 2)                                                                 \
-    TILE(name, packing, groups, 3)                                                                 \
-    TILE(name, packing, groups, 4)
-#define EACH_ROWS(name)                                                                            \
-    {                                                                                              \
-        name##_1, name##_2, name##_3, name##_4                                                     \
-    }
 #define EACH(name, packing)                                                                        \
     TILES(name, packing, 1)                                                                        \
     TILES(name, packing, 2)
+#define NAMES(name)                                                                                \
+    {                                                                                              \
+        TILE_NAMES(name, 1), TILE_NAMES(name, 2)                                                   \
+    }
 
 EACH(u4, PX_PACKING_U4)
 EACH(u4_min, PX_PACKING_U4_MIN)
@@ -308,21 +265,17 @@ EACH(s8_min, PX_PACKING_S8_MIN)
 EACH(s8_k, PX_PACKING_S8_K)
 EACH(s8_k_min, PX_PACKING_S8_K_MIN)
 
-#define BOTH(name)                                                                                 \
-    {                                                                                              \
-        EACH_ROWS(name##_1), EACH_ROWS(name##_2)                                                   \
-    }
-
 px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
-    static const px_tile_fn tiles[PX_PACKING_COUNT][GROUPS][ROWS] = {
-        [PX_PACKING_U4] = BOTH(u4),
-        [PX_PACKING_U4_MIN] = BOTH(u4_min),
-        [PX_PACKING_U4_K] = BOTH(u4_k),
-        [PX_PACKING_S8] = BOTH(s8),
-        [PX_PACKING_S8_MIN] = BOTH(s8_min),
-        [PX_PACKING_S8_K] = BOTH(s8_k),
-        [PX_PACKING_S8_K_MIN] = BOTH(s8_k_min),
+    static const px_tile_fn tiles[PX_PACKING_COUNT][GROUPS][TILE_ROWS_MAX] = {
+        [PX_PACKING_U4] = NAMES(u4),
+        [PX_PACKING_U4_MIN] = NAMES(u4_min),
+        [PX_PACKING_U4_K] = NAMES(u4_k),
+        [PX_PACKING_S8] = NAMES(s8),
+        [PX_PACKING_S8_MIN] = NAMES(s8_min),
+        [PX_PACKING_S8_K] = NAMES(s8_k),
+        [PX_PACKING_S8_K_MIN] = NAMES(s8_k_min),
     };
+    assert(groups <= GROUPS && rows <= ROWS);
     return tiles[packing][groups - 1][rows - 1];
 }

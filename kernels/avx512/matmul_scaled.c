@@ -6,10 +6,9 @@
  * bits for any batch. Four bits become a float by one permutation of a table of sixteen.
  */
 #include "kernels/avx512/avx512.h"
+#include "kernels/avx512/vec.h"
 
-#include <assert.h>
-
-enum { L = PX_AVX512_LANES, BLOCK = 32, GROUPS_MAX = 4 };
+enum { L = PX_AVX512_LANES, BLOCK = 32, GROUPS = 4, ROWS = PX_AVX512_SCALED_ROWS };
 
 /* What 32 columns of a group say besides their codes. */
 typedef struct block_head {
@@ -60,7 +59,7 @@ PX_INLINE __m512 load_code(const px_packing packing, const uint8_t *w)
 
 /* sums[group][row] += weights . x over one column */
 PX_INLINE void add_column(const int groups, const int rows, const __m512 *weights, const uint8_t *x,
-    size_t x_stride, __m512 sums[][PX_AVX512_FLOAT_ROWS])
+    size_t x_stride, __m512 sums[][ROWS])
 {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
@@ -75,19 +74,19 @@ PX_INLINE void add_column(const int groups, const int rows, const __m512 *weight
 /* The sums over a block of 32 columns, in units of its scale. */
 PX_INLINE void dot_block(const px_packing packing, const int groups, const int rows,
     const uint8_t *const *codes, const block_head *head, const uint8_t *x, size_t x_stride,
-    __m512 sums[][PX_AVX512_FLOAT_ROWS])
+    __m512 sums[][ROWS])
 {
     const bool nibbles = packing == PX_PACKING_FP4 || packing == PX_PACKING_SCALED_U4;
     const size_t code_bytes = packing == PX_PACKING_SCALED_F16 ? 2 * L : L;
     const __m512 table = code_table(packing);
-    __m512 weights[GROUPS_MAX];
+    __m512 weights[GROUPS];
     for (size_t c = 0; c < BLOCK && !nibbles; c++, x += sizeof(float)) {
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) weights[g] = load_code(packing, codes[g] + c * code_bytes);
         add_column(groups, rows, weights, x, x_stride, sums);
     }
     for (size_t j = 0; j < BLOCK / 8 && nibbles; j++) {
-        __m512i eight[GROUPS_MAX];
+        __m512i eight[GROUPS];
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) eight[g] = _mm512_loadu_si512(codes[g] + j * 4 * L);
         for (int k = 0; k < 8; k++, x += sizeof(float)) {
@@ -103,13 +102,9 @@ PX_INLINE void dot_block(const px_packing packing, const int groups, const int r
     }
 }
 
-typedef struct span { /* blocks [begin, end) */
-    uint32_t begin, end;
-} span;
-
-/* acc[group][row] = w . x over a span. */
+/* sums[group][row] = w . x over some blocks. */
 PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
-    const px_tile *op, span blocks, __m512 acc[][PX_AVX512_FLOAT_ROWS])
+    const px_tile *op, px_cols cols, __m512 acc[GROUPS][ROWS])
 {
     const size_t unit_bytes = px_packed_group_bytes(packing, L, BLOCK);
 #pragma GCC unroll 4
@@ -117,10 +112,10 @@ PX_INLINE void sum_span(const px_packing packing, const int groups, const int ro
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) acc[g][r] = _mm512_setzero_ps();
     }
-    for (size_t block = blocks.begin; block < blocks.end; block++) {
-        const uint8_t *codes[GROUPS_MAX];
-        block_head head[GROUPS_MAX];
-        __m512 sums[GROUPS_MAX][PX_AVX512_FLOAT_ROWS];
+    for (size_t block = cols.begin / BLOCK; block < cols.end / BLOCK; block++) {
+        const uint8_t *codes[GROUPS];
+        block_head head[GROUPS];
+        __m512 sums[GROUPS][ROWS];
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) {
             codes[g] = read_head(packing, op->w + g * op->w_stride + block * unit_bytes, &head[g]);
@@ -141,72 +136,26 @@ PX_INLINE void sum_span(const px_packing packing, const int groups, const int ro
     }
 }
 
-PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
-{
-    const bool plain = px_tile_is_plain(op);
-    const uint32_t blocks = op->cols / BLOCK, most = op->span / BLOCK;
-    __m512 acc[GROUPS_MAX][PX_AVX512_FLOAT_ROWS];
-    px_avx512_wide wide[GROUPS_MAX][PX_AVX512_FLOAT_ROWS];
-    for (int g = 0; g < groups && !plain; g++) {
-        for (int r = 0; r < rows; r++) wide[g][r] = px_avx512_wide_zero();
-    }
-    uint32_t begin = 0;
-    do {
-        uint32_t end = blocks - begin < most ? blocks : begin + most;
-        sum_span(packing, groups, rows, op, (span){begin, end}, acc);
-        for (int g = 0; g < groups && !plain; g++) {
-            for (int r = 0; r < rows; r++) wide[g][r] = px_avx512_wide_add(wide[g][r], acc[g][r]);
-        }
-        begin = end;
-    } while (begin < blocks);
-#pragma GCC unroll 4
-    for (int g = 0; g < groups; g++) {
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            if (plain) {
-                px_avx512_put(op, g, r, acc[g][r]);
-            } else {
-                px_avx512_put_wide(op, g, r, wide[g][r]);
-            }
-        }
-    }
-}
+#include "kernels/vector/tile.h"
 
 /* One group by one row would wait for each addition: four groups go together. With more rows there
  * are chains enough, and registers for the sums of one group. */
-#define TILE(name, packing, groups, rows)                                                          \
-    static void name##_##groups##_##rows(const px_tile *op)                                        \
-    {                                                                                              \
-        tile(packing, groups, rows, op);                                                           \
-    }
-#define TILES(name, packing)                                                                       \
-    TILE(name, packing, 1, 1)                                                                      \
-    TILE(name, packing, 1, 2)                                                                      \
-    TILE(name, packing, 1, 3)                                                                      \
-    TILE(name, packing, 1, 4)                                                                      \
-    TILE(name, packing, 1, 5)                                                                      \
-    TILE(name, packing, 1, 6)                                                                      \
-    TILE(name, packing, 1, 7)                                                                      \
-    TILE(name, packing, 1, 8)                                                                      \
+#define EACH(name, packing)                                                                        \
+    TILES(name, packing, 1)                                                                        \
     TILE(name, packing, 4, 1)
-#define ROWS(name)                                                                                 \
-    {                                                                                              \
-        name##_1_1, name##_1_2, name##_1_3, name##_1_4, name##_1_5, name##_1_6, name##_1_7,        \
-            name##_1_8                                                                             \
-    }
 
-TILES(fp4, PX_PACKING_FP4)
-TILES(u4, PX_PACKING_SCALED_U4)
-TILES(f8, PX_PACKING_SCALED_F8)
-TILES(f16, PX_PACKING_SCALED_F16)
+EACH(fp4, PX_PACKING_FP4)
+EACH(u4, PX_PACKING_SCALED_U4)
+EACH(f8, PX_PACKING_SCALED_F8)
+EACH(f16, PX_PACKING_SCALED_F16)
 
 px_tile_fn px_avx512_scaled_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
-    static const px_tile_fn one[PX_PACKING_COUNT][PX_AVX512_FLOAT_ROWS] = {
-        [PX_PACKING_FP4] = ROWS(fp4),
-        [PX_PACKING_SCALED_U4] = ROWS(u4),
-        [PX_PACKING_SCALED_F8] = ROWS(f8),
-        [PX_PACKING_SCALED_F16] = ROWS(f16),
+    static const px_tile_fn one[PX_PACKING_COUNT][TILE_ROWS_MAX] = {
+        [PX_PACKING_FP4] = TILE_NAMES(fp4, 1),
+        [PX_PACKING_SCALED_U4] = TILE_NAMES(u4, 1),
+        [PX_PACKING_SCALED_F8] = TILE_NAMES(f8, 1),
+        [PX_PACKING_SCALED_F16] = TILE_NAMES(f16, 1),
     };
     static const px_tile_fn four[PX_PACKING_COUNT] = {
         [PX_PACKING_FP4] = fp4_4_1,
@@ -214,6 +163,6 @@ px_tile_fn px_avx512_scaled_tile(px_packing packing, uint32_t groups, uint32_t r
         [PX_PACKING_SCALED_F8] = f8_4_1,
         [PX_PACKING_SCALED_F16] = f16_4_1,
     };
-    assert(groups == 1 || (groups == 4 && rows == 1));
+    assert(rows <= ROWS && (groups == 1 || (groups == 4 && rows == 1)));
     return groups == 4 ? four[packing] : one[packing][rows - 1];
 }

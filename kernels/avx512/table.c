@@ -20,6 +20,7 @@ static void matmul(const px_matmul *op, px_part part)
         .q8_groups = 2,
         .q8_rows = PX_AVX512_Q8_ROWS,
         .float_rows = PX_AVX512_FLOAT_ROWS,
+        .scaled_rows = PX_AVX512_SCALED_ROWS,
         .q8 = px_avx512_q8_tile,
         .floats = px_avx512_float_tile,
         .scaled = px_avx512_scaled_tile};

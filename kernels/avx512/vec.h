@@ -29,6 +29,21 @@ PX_INLINE void px_vec_store(float *to, px_vec v)
     _mm512_storeu_ps(to, v);
 }
 
+PX_INLINE __mmask16 px_vec_first(uint32_t count)
+{
+    return count >= PX_VEC_LANES ? 0xffff : (__mmask16)((1u << count) - 1);
+}
+
+PX_INLINE px_vec px_vec_load_some(const float *from, uint32_t count)
+{
+    return _mm512_maskz_loadu_ps(px_vec_first(count), from);
+}
+
+PX_INLINE void px_vec_store_some(float *to, uint32_t count, px_vec v)
+{
+    _mm512_mask_storeu_ps(to, px_vec_first(count), v);
+}
+
 PX_INLINE px_vec px_vec_load_f16(const void *from)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256(from));
@@ -38,6 +53,17 @@ PX_INLINE px_vec px_vec_load_bf16(const void *from)
 {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+PX_INLINE px_vec px_vec_load_bf16_even(const void *from)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(from), 16));
+}
+
+PX_INLINE px_vec px_vec_load_bf16_odd(const void *from)
+{
+    const __m512i high = _mm512_set1_epi32((int)0xffff0000);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(from), high));
 }
 
 PX_INLINE px_vec px_vec_load_s8(const void *from)
@@ -111,6 +137,42 @@ PX_INLINE float px_vec_sum(px_vec v)
 PX_INLINE float px_vec_largest(px_vec v)
 {
     return _mm512_reduce_max_ps(v);
+}
+
+/* --- as many doubles -------------------------------------------------------------------------- */
+
+typedef struct px_wide {
+    __m512d low, high; /* lanes 0-7, 8-15 */
+} px_wide;
+
+PX_INLINE px_wide px_wide_zero(void)
+{
+    return (px_wide){_mm512_setzero_pd(), _mm512_setzero_pd()};
+}
+
+PX_INLINE px_wide px_wide_add(px_wide sum, px_vec v)
+{
+    sum.low = _mm512_add_pd(sum.low, _mm512_cvtps_pd(_mm512_castps512_ps256(v)));
+    sum.high = _mm512_add_pd(sum.high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)));
+    return sum;
+}
+
+PX_INLINE px_vec px_wide_round(px_wide sum)
+{
+    __m512 low = _mm512_castps256_ps512(_mm512_cvtpd_ps(sum.low));
+    return _mm512_insertf32x8(low, _mm512_cvtpd_ps(sum.high), 1);
+}
+
+PX_INLINE void px_wide_store_some(double *to, uint32_t count, bool accumulate, px_wide sum)
+{
+    __mmask16 mask = px_vec_first(count);
+    __mmask8 low = (__mmask8)mask, high = (__mmask8)(mask >> 8);
+    if (accumulate) {
+        sum.low = _mm512_add_pd(sum.low, _mm512_maskz_loadu_pd(low, to));
+        sum.high = _mm512_add_pd(sum.high, _mm512_maskz_loadu_pd(high, to + 8));
+    }
+    _mm512_mask_storeu_pd(to, low, sum.low);
+    _mm512_mask_storeu_pd(to + 8, high, sum.high);
 }
 
 #endif

@@ -332,7 +332,7 @@ static void check_cut(const cut_product *p, uint32_t first_cut, uint32_t second_
 /* x of magnitudes far apart, so that another order of adding gives other bits. */
 static cut_product make_cut_product(const px_kernels *kernels, px_dtype dtype)
 {
-    uint32_t block = px_dtype_of(dtype)->block_elements, span = block == 1 ? 19 : block * 2;
+    uint32_t block = px_dtype_of(dtype)->block_elements, span = block == 1 ? 18 : block * 2;
     uint32_t cols = span * (CUT_SPANS - 1) + (block == 1 ? 7 : block);
     float *x = random_floats((size_t)CUT_X_ROWS * cols, 77);
     for (size_t i = 0; i < (size_t)CUT_X_ROWS * cols; i++) x[i] *= exp2f((float)(i / 32 * 5 % 11));

@@ -1,0 +1,84 @@
+/* matmul_float.h - tiles of float32 products: packed F32, F16 and BF16 weights by float32 rows. A
+ * body; stands after a vec.h. Internal.
+ *
+ * Each output is one chain of fused multiply-adds over ascending columns in every tile shape. A
+ * tile only runs enough chains at once to hide their latency and to share what it loads: 4 groups
+ * for one row of x, 2 groups by as many rows as there are registers for their sums.
+ */
+#ifndef PX_KERNELS_VECTOR_MATMUL_FLOAT_H
+#define PX_KERNELS_VECTOR_MATMUL_FLOAT_H
+
+enum { GROUPS = 4, ROWS = PX_VEC_SUMS / 2 };
+
+/* sums[group][row] += weights . x over one column */
+PX_INLINE void add_column(const int groups, const int rows, const px_vec *weights, const uint8_t *x,
+    size_t x_stride, px_vec sums[GROUPS][ROWS])
+{
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+        px_vec value = px_vec_all(*(const float *)(x + r * x_stride));
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; g++) sums[g][r] = px_vec_fma(weights[g], value, sums[g][r]);
+    }
+}
+
+PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, px_cols cols, px_vec sums[GROUPS][ROWS])
+{
+    const size_t w_stride = op->w_stride, x_stride = op->x_stride;
+    const uint8_t *w = op->w + px_packed_group_bytes(packing, PX_VEC_LANES, cols.begin);
+    const uint8_t *x = op->x + cols.begin * sizeof(float);
+    px_vec weights[GROUPS];
+#pragma GCC unroll 4
+    for (int g = 0; g < groups; g++) {
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) sums[g][r] = px_vec_all(0);
+    }
+    for (uint32_t c = cols.begin; c < cols.end && packing == PX_PACKING_BF16; c += 2) {
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; g++) weights[g] = px_vec_load_bf16_even(w + g * w_stride);
+        add_column(groups, rows, weights, x, x_stride, sums);
+        if (c + 1 == cols.end) break; /* the other half of the pair is no column */
+        __asm__("" : "+r"(w)); /* load again: kept, the pairs would take registers of the sums */
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; g++) weights[g] = px_vec_load_bf16_odd(w + g * w_stride);
+        add_column(groups, rows, weights, x + sizeof(float), x_stride, sums);
+        w += 4 * PX_VEC_LANES, x += 2 * sizeof(float);
+    }
+    for (uint32_t c = cols.begin; c < cols.end && packing != PX_PACKING_BF16; c++) {
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; g++) {
+            const uint8_t *at = w + g * w_stride;
+            weights[g] =
+                packing == PX_PACKING_F32 ? px_vec_load((const float *)at) : px_vec_load_f16(at);
+        }
+        w += (packing == PX_PACKING_F32 ? 4 : 2) * PX_VEC_LANES;
+        add_column(groups, rows, weights, x, x_stride, sums);
+        x += sizeof(float);
+    }
+}
+
+#include "kernels/vector/tile.h"
+
+#define EACH(name, packing)                                                                        \
+    TILES(name, packing, 1)                                                                        \
+    TILES(name, packing, 2)                                                                        \
+    TILE(name, packing, 4, 1)
+EACH(f32, PX_PACKING_F32)
+EACH(f16, PX_PACKING_F16)
+EACH(bf16, PX_PACKING_BF16)
+#undef EACH
+
+static px_tile_fn float_tile(px_packing packing, uint32_t groups, uint32_t rows)
+{
+    static const px_tile_fn tiles[PX_PACKING_COUNT][3][TILE_ROWS_MAX] = {
+        [PX_PACKING_F32] = {TILE_NAMES(f32, 1), TILE_NAMES(f32, 2), {f32_4_1}},
+        [PX_PACKING_F16] = {TILE_NAMES(f16, 1), TILE_NAMES(f16, 2), {f16_4_1}},
+        [PX_PACKING_BF16] = {TILE_NAMES(bf16, 1), TILE_NAMES(bf16, 2), {bf16_4_1}},
+    };
+    px_tile_fn fn = tiles[packing][groups / 2][rows - 1];
+    assert(fn && rows <= ROWS);
+    return fn;
+}
+
+#endif
