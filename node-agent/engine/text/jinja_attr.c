@@ -315,9 +315,7 @@ static px_jv character_at(px_slice text, int64_t index)
 bool px_jinja_item(px_jinja *j, px_jv value, px_jv key, px_jv *out)
 {
     bool whole = key.kind == PX_J_INT || key.kind == PX_J_BOOL;
-    bool is_list =
-        (value.kind == PX_J_LIST && (!value.list->label || value.list->label[0] == 'r')) ||
-        value.kind == PX_J_TUPLE;
+    bool is_list = (value.kind == PX_J_LIST && !px_jis_view(value)) || value.kind == PX_J_TUPLE;
     if (value.kind == PX_J_DICT) {
         const px_jv *found = px_jdict_get(value, key);
         if (found) {
@@ -403,12 +401,11 @@ static bool slice_text(px_jinja *j, px_slice text, range r, int64_t length, px_j
 
 bool px_jinja_slice(px_jinja *j, px_jv value, const px_jslice *slice, px_jv *out)
 {
-    bool is_list = value.kind == PX_J_LIST || value.kind == PX_J_TUPLE;
+    bool is_list = (value.kind == PX_J_LIST && !px_jis_view(value)) || value.kind == PX_J_TUPLE;
     if (value.kind == PX_J_UNDEFINED) return px_jinja_fail_undefined(j, value);
-    if (!is_list && value.kind != PX_J_STR) {
-        *out = px_jundefined(PX_J_NO_ATTRIBUTE, (px_slice){"slice", 5}, value.kind);
-        return true;
-    }
+    if (value.kind == PX_J_DICT) return px_jinja_fail(j, "unhashable type: 'slice'");
+    if (!is_list && value.kind != PX_J_STR)
+        return px_jinja_fail(j, "'%s' object is not subscriptable", px_jtype_name(value));
     range r;
     int64_t length = px_jlength(value);
     if (!resolve(j, slice, length, &r)) return false;

@@ -173,13 +173,22 @@ static bool call_joiner(px_jinja *j, px_jv joiner, px_jv *out)
     return true;
 }
 
+static bool call_method(px_jinja *j, const px_jmethod *method, const px_jargs *args, px_jv *out)
+{
+    px_jargs given = *args;
+    bool markup = px_jis_markup(method->self);
+    if (markup && !px_jmarkup_arguments(j, method->function->name, &given)) return false;
+    if (!px_jinja_call_function(j, method->function, method->self, &given, out)) return false;
+    if (markup) px_jmarkup_result(out);
+    return true;
+}
+
 bool px_jinja_call(px_jinja *j, px_jv callee, const px_jargs *args, px_jv *out)
 {
     static const px_jv none = {.kind = PX_J_MISSING};
     switch ((px_jkind)callee.kind) {
     case PX_J_FUNCTION: return px_jinja_call_function(j, callee.function, none, args, out);
-    case PX_J_METHOD:
-        return px_jinja_call_function(j, callee.method->function, callee.method->self, args, out);
+    case PX_J_METHOD: return call_method(j, callee.method, args, out);
     case PX_J_MACRO: return call_macro(j, callee.macro, args, out);
     case PX_J_LOOP: return call_loop(j, callee.loop, args, out);
     case PX_J_JOINER: return call_joiner(j, callee, out);
@@ -194,6 +203,11 @@ bool px_jarg_int(px_jinja *j, px_jv value, int64_t default_value, int64_t *out)
 {
     *out = default_value;
     if (!px_jgiven(value) || value.kind == PX_J_NONE) return true;
+    return px_jarg_need_int(j, value, out);
+}
+
+bool px_jarg_need_int(px_jinja *j, px_jv value, int64_t *out)
+{
     if (value.kind != PX_J_INT && value.kind != PX_J_BOOL)
         return px_jinja_fail(
             j, "'%s' object cannot be interpreted as an integer", px_jtype_name(value));

@@ -52,9 +52,10 @@ bool px_jinja_callable(px_jv value);
 const px_jfunction *px_jinja_filter(px_slice name);
 const px_jfunction *px_jinja_test(px_slice name);
 const px_jfunction *px_jinja_text_method(px_slice name);
-const px_jfunction *px_jinja_split_method(px_slice name); /* of them: split, join and kin */
-const px_jfunction *px_jinja_text_filter(px_slice name);  /* the part of filters about text */
-const px_jfunction *px_jinja_global(size_t index);        /* all of them, then NULL */
+const px_jfunction *px_jinja_split_method(px_slice name);    /* of them: split, join and kin */
+const px_jfunction *px_jinja_sequence_filter(px_slice name); /* of the filters: over lists */
+const px_jfunction *px_jinja_text_filter(px_slice name);     /* of the filters: over text */
+const px_jfunction *px_jinja_global(size_t index);           /* all of them, then NULL */
 const px_jfunction *px_jinja_find(const px_jfunction *table, size_t count, px_slice name);
 
 /* --- arguments of C functions --- */
@@ -65,6 +66,7 @@ static inline bool px_jgiven(px_jv value)
 }
 /* What was given as a whole number, a text, a truth; or the default. */
 bool px_jarg_int(px_jinja *j, px_jv value, int64_t default_value, int64_t *out);
+bool px_jarg_need_int(px_jinja *j, px_jv value, int64_t *out); /* None is none */
 bool px_jarg_text(px_jinja *j, px_jv value, const char *default_text, px_slice *out);
 bool px_jarg_need_text(px_jinja *j, px_jv value, px_slice *out); /* has no default */
 static inline bool px_jarg_true(px_jv value, bool default_value)
@@ -82,6 +84,15 @@ const char *px_jtext_find_last(px_slice text, px_slice part); /* NULL: not there
 px_slice px_jtext_strip(px_slice text, px_slice chars, bool left, bool right);
 /* Appends text with up to `max` occurrences replaced (-1: all). */
 void px_jtext_replace(px_slice text, px_slice from, px_slice to, int64_t max, px_buf *out);
+/* Safe markup (jinja_markup.c). */
+bool px_jmarkup_force(px_jinja *j, px_jv value, px_jv *out);  /* escapes, markup or not */
+bool px_jmarkup_escape(px_jinja *j, px_jv value, px_jv *out); /* markup stays as it is */
+/* Before `a op b` of which one is markup. */
+bool px_jmarkup_operands(px_jinja *j, px_jop op, px_jv *a, px_jv *b);
+/* Before a method of markup, and after it. */
+bool px_jmarkup_arguments(px_jinja *j, const char *method, px_jargs *args);
+void px_jmarkup_result(px_jv *result);
+bool px_jmarkup_filter_keeps(const char *filter); /* its result of markup is markup */
 /* A buffer's text as a value; releases the buffer. */
 bool px_jtake(px_jinja *j, px_buf *buf, px_jv *out);
 void px_jbuf_init(px_jinja *j, px_buf *buf);

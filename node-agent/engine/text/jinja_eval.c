@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/text/jinja_call.h"
+#include "engine/text/jinja_lex.h"
 
 enum { DEPTH_MAX = 1200 };
 
@@ -19,7 +20,7 @@ bool px_jinja_fail(px_jinja *j, const char *format, ...)
     va_start(args, format);
     vsnprintf(why, sizeof why, format, args);
     va_end(args);
-    j->status = px_fail(PX_INVALID_ARGUMENT, "line %d: %s", j->line, why);
+    j->status = px_fail(PX_INVALID_ARGUMENT, PX_JERROR "%s", j->line, why);
     return false;
 }
 
@@ -242,6 +243,9 @@ static bool exec_filter_block(px_jinja *j, const px_jnode *node)
     px_jv text;
     if (!capture_inside(j, &node->body, &text) || !apply_filters(j, node->b, text, &text))
         return false;
+    if (text.kind != PX_J_STR)
+        return px_jinja_fail(
+            j, "the filters of a block must make a str, not '%s'", px_jtype_name(text));
     px_jprint(j, text, j->out);
     return true;
 }

@@ -56,7 +56,8 @@ static bool add(px_jinja *j, px_jv a, px_jv b, px_jv *out)
         return true;
     }
     if (a.kind == PX_J_STR && b.kind == PX_J_STR) return add_texts(j, a.text, b.text, out);
-    if (a.kind == b.kind && (a.kind == PX_J_LIST || a.kind == PX_J_TUPLE) && !a.list->label)
+    if (a.kind == b.kind && (a.kind == PX_J_LIST || a.kind == PX_J_TUPLE) && !a.list->label &&
+        !b.list->label)
         return add_lists(j, a, b, out);
     if (a.kind == PX_J_STR && b.kind != PX_J_UNDEFINED)
         return px_jinja_fail(j, "can only concatenate str (not \"%s\") to str", px_jtype_name(b));
@@ -90,7 +91,7 @@ static bool is_whole(px_jv v)
 }
 static bool is_sequence(px_jv v)
 {
-    return v.kind == PX_J_STR || v.kind == PX_J_LIST || v.kind == PX_J_TUPLE;
+    return v.kind == PX_J_STR || (v.kind == PX_J_LIST && !v.list->label) || v.kind == PX_J_TUPLE;
 }
 
 static bool multiply(px_jinja *j, px_jv a, px_jv b, px_jv *out)
@@ -178,21 +179,52 @@ static bool power(px_jinja *j, px_jv a, px_jv b, px_jv *out)
     return true;
 }
 
-bool px_jinja_binary(px_jinja *j, px_jop op, px_jv a, px_jv b, px_jv *out)
+static bool number_binary(px_jinja *j, px_jop op, px_jv a, px_jv b, px_jv *out)
 {
     static const char *const signs[] = {"+", "-", "*", "/", "//", "%", "** or pow()"};
-    if (op == PX_OP_ADD) return add(j, a, b, out);
-    if (op == PX_OP_MUL) return multiply(j, a, b, out);
-    if (op == PX_OP_MOD && a.kind == PX_J_STR) return px_jinja_percent(j, a.text, b, out);
     if (!px_jis_number(a) || !px_jis_number(b)) return unsupported(j, signs[op], a, b);
     if (op == PX_OP_SUB) return subtract(j, a, b, out);
     if (op == PX_OP_POW) return power(j, a, b, out);
     return divide(j, op, a, b, out);
 }
 
+bool px_jinja_binary(px_jinja *j, px_jop op, px_jv a, px_jv b, px_jv *out)
+{
+    bool markup = px_jis_markup(a) || px_jis_markup(b);
+    if (markup && !px_jmarkup_operands(j, op, &a, &b)) return false;
+    bool ok;
+    if (op == PX_OP_ADD)
+        ok = add(j, a, b, out);
+    else if (op == PX_OP_MUL)
+        ok = multiply(j, a, b, out);
+    else if (op == PX_OP_MOD && a.kind == PX_J_STR)
+        ok = px_jinja_percent(j, a.text, b, out);
+    else
+        return number_binary(j, op, a, b, out);
+    if (ok && out->kind == PX_J_STR) out->detail = op == PX_OP_MOD ? px_jis_markup(a) : markup;
+    return ok;
+}
+
+static bool negate_big(px_jinja *j, px_jop op, px_jv a, px_jv *out)
+{
+    *out = a;
+    if (op != PX_OP_SUB) return true;
+    px_slice digits = a.text;
+    bool negative = digits.data[0] == '-';
+    if (negative) {
+        out->text = (px_slice){digits.data + 1, digits.length - 1};
+        return true;
+    }
+    px_jv text;
+    if (!add_texts(j, (px_slice){"-", 1}, digits, &text)) return false;
+    out->text = text.text;
+    return true;
+}
+
 static bool negate(px_jinja *j, px_jop op, px_jv a, px_jv *out)
 {
     if (a.kind == PX_J_UNDEFINED) return px_jinja_fail_undefined(j, a);
+    if (a.kind == PX_J_BIG) return negate_big(j, op, a, out);
     if (!px_jis_number(a))
         return px_jinja_fail(j, "bad operand type for unary %s: '%s'", op == PX_OP_SUB ? "-" : "+",
             px_jtype_name(a));
@@ -218,6 +250,7 @@ bool px_jinja_contains(px_jinja *j, px_jv item, px_jv container, bool *out)
         return px_jinja_spend(j, container.text.length / 64);
     }
     if (container.kind == PX_J_DICT) {
+        if (!px_jhashable(j, item)) return false;
         *out = px_jdict_get(container, item) != NULL;
         return true;
     }
@@ -387,6 +420,12 @@ static bool eval_call(px_jinja *j, const px_jnode *node, px_jv *out)
     return px_jinja_call(j, callee, &args, out);
 }
 
+static bool keep_markup(px_jv of, px_jv *out)
+{
+    if (px_jis_markup(of) && out->kind == PX_J_STR) out->detail = 1;
+    return true;
+}
+
 static bool eval_filter(px_jinja *j, const px_jnode *node, px_jv *out)
 {
     px_jv value;
@@ -396,7 +435,8 @@ static bool eval_filter(px_jinja *j, const px_jnode *node, px_jv *out)
     if (!node->function)
         return px_jinja_fail(j, "No filter named '%.*s'.",
             node->text.length > 60 ? 60 : (int)node->text.length, node->text.data);
-    return px_jinja_call_function(j, node->function, value, &args, out);
+    if (!px_jinja_call_function(j, node->function, value, &args, out)) return false;
+    return !px_jmarkup_filter_keeps(node->function->name) || keep_markup(value, out);
 }
 
 static bool eval_test(px_jinja *j, const px_jnode *node, px_jv *out)
@@ -430,7 +470,7 @@ static bool eval_item(px_jinja *j, const px_jnode *node, px_jv *out)
     px_jslice slice;
     return eval_optional(j, node->b->a, &slice.start) &&
            eval_optional(j, node->b->b, &slice.stop) && eval_optional(j, node->b->c, &slice.step) &&
-           px_jinja_slice(j, value, &slice, out);
+           px_jinja_slice(j, value, &slice, out) && keep_markup(value, out);
 }
 
 static bool eval_condition(px_jinja *j, const px_jnode *node, px_jv *out)

@@ -3,6 +3,7 @@
  *
  * Source: Jinja 3.1, defaults.py; transformers' chat template environment.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/text/jinja_call.h"
@@ -28,6 +29,17 @@ static bool range(px_jinja *j, const px_jcall *c, px_jv *out)
     for (int64_t i = 0, value = start; i < (int64_t)count;
          i++, value += i < (int64_t)count ? step : 0)
         if (!px_jlist_add(j, *out, px_jint(value))) return false;
+    char printed[80];
+    int length =
+        snprintf(printed, sizeof printed, "range(%lld, %lld", (long long)start, (long long)stop);
+    if (step != 1)
+        length +=
+            snprintf(printed + length, sizeof printed - (size_t)length, ", %lld", (long long)step);
+    printed[length++] = ')';
+    px_jv copy;
+    if (!px_jcopy(j, (px_slice){printed, (size_t)length}, &copy)) return false;
+    out->list->label = "range";
+    out->list->printed = copy.text;
     return true;
 }
 
@@ -42,6 +54,8 @@ static bool fill_dict(px_jinja *j, const px_jargs *args, px_jv *out)
             if (!px_jdict_set(j, *out, from->entries[i].key, from->entries[i].value)) return false;
     } else if (args->count == 1) {
         px_jv pairs, pair;
+        if (args->items[0].kind == PX_J_UNDEFINED)
+            return px_jinja_fail_undefined(j, args->items[0]);
         if (!px_jiterate(j, args->items[0], &pairs)) return false;
         for (size_t i = 0; i < pairs.list->count; i++) {
             if (!px_jiterate(j, pairs.list->items[i], &pair)) return false;

@@ -19,7 +19,7 @@ typedef struct lexer {
 
 static px_status fail_at(int line, const char *why)
 {
-    return px_fail(PX_INVALID_ARGUMENT, "line %d: %s", line, why);
+    return px_fail(PX_INVALID_ARGUMENT, PX_JERROR "%s", line, why);
 }
 
 static px_status too_large(int line)
@@ -358,7 +358,7 @@ static px_status lex_operator(lexer *lx, char *brackets, int *depth)
         lx->at += length;
         return px_ok();
     }
-    return px_fail(PX_INVALID_ARGUMENT, "line %d: unexpected character '%.*s'", lx->line,
+    return px_fail(PX_INVALID_ARGUMENT, PX_JERROR "unexpected character '%.*s'", lx->line,
         (int)px_rune_bytes(lx->source.data[lx->at]), lx->source.data + lx->at);
 }
 

@@ -10,6 +10,9 @@
 
 #include "base/memory.h"
 
+/* How every error of a template begins, when it is parsed and when it is rendered. */
+#define PX_JERROR "chat template, line %d: "
+
 typedef enum px_jtoken_kind {
     PX_T_TEXT,
     PX_T_PRINT_BEGIN,

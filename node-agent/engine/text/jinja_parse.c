@@ -24,7 +24,7 @@ void *px_jparse_fail(px_jparser *p, const char *format, ...)
     va_start(args, format);
     vsnprintf(why, sizeof why, format, args);
     va_end(args);
-    p->status = px_fail(PX_INVALID_ARGUMENT, "line %d: %s", p->at->line, why);
+    p->status = px_fail(PX_INVALID_ARGUMENT, PX_JERROR "%s", p->at->line, why);
     return NULL;
 }
 
@@ -172,8 +172,7 @@ static px_jnode *parse_print(px_jparser *p)
     return expect_kind(p, PX_T_PRINT_END, "'}}'") ? node : NULL;
 }
 
-/* Up to "{% WORD", which is passed; WORD is where p->at stands then. `ends` NULL: to the end. */
-static bool parse_body(px_jparser *p, const char *const *ends, px_jnodes *out)
+static bool parse_nodes(px_jparser *p, const char *const *ends, px_jnodes *out)
 {
     static const char *const none[] = {NULL};
     for (;;) {
@@ -187,12 +186,31 @@ static bool parse_body(px_jparser *p, const char *const *ends, px_jnodes *out)
         case PX_T_PRINT_BEGIN: node = parse_print(p); break;
         case PX_T_BLOCK_BEGIN: node = parse_statement(p); break;
         case PX_T_END:
-            if (ends) px_jparse_fail(p, "the template ends where '%s' was expected", *ends);
+            if (ends)
+                px_jparse_fail(p, "'%s' is missing: the block of line %d is not closed",
+                    p->open.end, p->open.line);
             return !ends;
         default: px_jparse_expected(p, "text or a tag"); return false;
         }
         if (!px_jparse_add(p, out, node)) return false;
     }
+}
+
+/* Up to "{% WORD", which is passed; WORD is where p->at stands then. `ends`: the words, the one
+ * that closes the block last; NULL: to the end of the template. */
+static bool parse_body(px_jparser *p, const char *const *ends, px_jnodes *out)
+{
+    if (!ends) return parse_nodes(p, NULL, out);
+    const char *const *last = ends;
+    while (last[1]) last++;
+    const char *outer_end = p->open.end;
+    int outer_line = p->open.line;
+    p->open.end = *last;
+    p->open.line = p->tag_line;
+    bool ok = parse_nodes(p, ends, out);
+    p->open.end = outer_end;
+    p->open.line = outer_line;
+    return ok;
 }
 
 /* "%} body {% END %}" */
@@ -378,6 +396,20 @@ static px_jnode *parse_jump(px_jparser *p, px_jnode_kind kind)
     return node && end_tag(p) ? node : NULL;
 }
 
+static px_jnode *unknown_tag(px_jparser *p)
+{
+    px_slice word = p->at->text;
+    int length = word.length > 40 ? 40 : (int)word.length;
+    bool ends = word.length > 3 && memcmp(word.data, "end", 3) == 0;
+    if (ends && p->open.end)
+        return px_jparse_fail(p,
+            "'%.*s' stands where '%s' is missing: the block of line %d is not "
+            "closed",
+            length, word.data, p->open.end, p->open.line);
+    if (ends) return px_jparse_fail(p, "'%.*s' without a block that it ends", length, word.data);
+    return px_jparse_fail(p, "unknown tag '%.*s'", length, word.data);
+}
+
 static px_jnode *parse_word(px_jparser *p)
 {
     if (px_jparse_take_word(p, "if")) return parse_if(p);
@@ -396,12 +428,12 @@ static px_jnode *parse_word(px_jparser *p)
         px_jparse_is_word(p, "from") || px_jparse_is_word(p, "extends"))
         return px_jparse_fail(p, "'%.*s' is refused: a chat template is one file",
             (int)p->at->text.length, p->at->text.data);
-    return px_jparse_fail(p, "unknown tag '%.*s'",
-        p->at->text.length > 40 ? 40 : (int)p->at->text.length, p->at->text.data);
+    return unknown_tag(p);
 }
 
 static px_jnode *parse_statement(px_jparser *p)
 {
+    p->tag_line = p->at->line;
     p->at++;
     if (p->at->kind != PX_T_NAME) return px_jparse_expected(p, "the name of a tag");
     if (!px_jparse_enter(p)) return NULL;

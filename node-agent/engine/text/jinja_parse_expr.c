@@ -329,9 +329,7 @@ static bool at_bare_argument(const px_jparser *p)
         return true;
     if (p->at->kind == PX_T_NAME)
         return !px_jparse_is_word(p, "else") && !px_jparse_is_word(p, "or") &&
-               !px_jparse_is_word(p, "and") && !px_jparse_is_word(p, "if") &&
-               !px_jparse_is_word(p, "in") && !px_jparse_is_word(p, "not") &&
-               !px_jparse_is_word(p, "is") && !px_jparse_is_word(p, "recursive");
+               !px_jparse_is_word(p, "and");
     return px_jparse_is_op(p, "[") || px_jparse_is_op(p, "{");
 }
 

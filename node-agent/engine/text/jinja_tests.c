@@ -25,14 +25,22 @@ SIMPLE(is_true, v.kind == PX_J_BOOL && v.truth)
 SIMPLE(is_float, v.kind == PX_J_REAL)
 SIMPLE(is_integer, v.kind == PX_J_INT || v.kind == PX_J_BIG)
 SIMPLE(is_number, px_jis_number(v) || v.kind == PX_J_BIG)
-SIMPLE(is_iterable, px_jlength(v) >= 0)
+SIMPLE(is_iterable, px_jlength(v) >= 0 || px_jis_lazy(v))
 SIMPLE(is_mapping, v.kind == PX_J_DICT)
 SIMPLE(is_none, v.kind == PX_J_NONE)
-SIMPLE(is_sequence,
-    px_jlength(v) >= 0 && v.kind != PX_J_UNDEFINED && !(v.kind == PX_J_LIST && v.list->label))
+SIMPLE(is_sequence, px_jlength(v) >= 0 && v.kind != PX_J_UNDEFINED && !px_jis_view(v))
 SIMPLE(is_string, v.kind == PX_J_STR)
-SIMPLE(is_filter, v.kind == PX_J_STR && px_jinja_filter(v.text) != NULL)
-SIMPLE(is_test, v.kind == PX_J_STR && px_jinja_test(v.text) != NULL)
+
+TEST(is_filter)
+{
+    *out = px_jbool(c->self.kind == PX_J_STR && px_jinja_filter(c->self.text) != NULL);
+    return px_jhashable(j, c->self);
+}
+TEST(is_test)
+{
+    *out = px_jbool(c->self.kind == PX_J_STR && px_jinja_test(c->self.text) != NULL);
+    return px_jhashable(j, c->self);
+}
 
 /* Like Python's islower(): no cased character of the other case, and at least one of this one. */
 static bool all_cased(px_jinja *j, px_jv value, bool upper, px_jv *out)

@@ -143,12 +143,21 @@ static bool is_blank_line(px_slice line)
     return px_jtext_strip(line, blanks, true, true).length == 0;
 }
 
+static bool need_text(px_jinja *j, const char *filter, px_jv value, px_slice *out)
+{
+    if (value.kind == PX_J_UNDEFINED) return px_jinja_fail_undefined(j, value);
+    if (value.kind != PX_J_STR)
+        return px_jinja_fail(j, "%s needs a str, not '%s'", filter, px_jtype_name(value));
+    *out = value.text;
+    return true;
+}
+
 FILTER(filter_indent)
 {
-    px_slice text, unit;
+    px_slice text = {0}, unit;
     px_jv width = px_jgiven(c->a[0]) ? c->a[0] : px_jint(4), made;
     bool first = px_jarg_true(c->a[1], false), blank = px_jarg_true(c->a[2], false);
-    if (!px_jto_str(j, c->self, &text)) return false;
+    if (!need_text(j, "indent", c->self, &text)) return false;
     if (width.kind != PX_J_STR && !px_jinja_binary(j, PX_OP_MUL, px_jtext(" "), width, &made))
         return false;
     unit = width.kind == PX_J_STR ? width.text : made.text;
@@ -177,17 +186,19 @@ static size_t bytes_of(px_slice text, int64_t runes)
 
 FILTER(filter_truncate)
 {
-    px_slice text, end;
+    px_slice text = {0}, end;
     int64_t length, leeway;
     bool kill_words = px_jarg_true(c->a[1], false);
-    if (!px_jto_str(j, c->self, &text) || !px_jarg_int(j, c->a[0], 255, &length) ||
-        !px_jarg_text(j, c->a[2], "...", &end) || !px_jarg_int(j, c->a[3], 5, &leeway))
+    if (!px_jarg_int(j, c->a[0], 255, &length) || !px_jarg_text(j, c->a[2], "...", &end) ||
+        !px_jarg_int(j, c->a[3], 5, &leeway))
         return false;
     int64_t end_runes = (int64_t)px_rune_count(end.data, end.length);
     if (length < end_runes || leeway < 0)
         return px_jinja_fail(j, "expected length >= %lld and leeway >= 0", (long long)end_runes);
-    *out = px_jstr(text);
-    if ((int64_t)px_rune_count(text.data, text.length) <= length + leeway) return true;
+    *out = c->self;
+    int64_t runes = px_jlength(c->self); /* a list that is short enough stays as it is */
+    if (runes >= 0 && runes <= length + leeway) return true;
+    if (!need_text(j, "truncate", c->self, &text)) return false;
     px_slice kept = {text.data, bytes_of(text, length - end_runes)};
     const char *space = kill_words || !kept.length ? NULL : memrchr(kept.data, ' ', kept.length);
     if (space) kept.length = (size_t)(space - kept.data);
@@ -222,9 +233,9 @@ static void wrap_line(px_slice line, int64_t width, bool break_words, px_slice n
 
 FILTER(filter_wordwrap)
 {
-    px_slice text, newline;
+    px_slice text = {0}, newline;
     int64_t width;
-    if (!px_jto_str(j, c->self, &text) || !px_jarg_int(j, c->a[0], 79, &width) ||
+    if (!need_text(j, "wordwrap", c->self, &text) || !px_jarg_int(j, c->a[0], 79, &width) ||
         !px_jarg_text(j, px_jgiven(c->a[2]) && c->a[2].kind != PX_J_NONE ? c->a[2] : px_jtext("\n"),
             "\n", &newline))
         return false;
@@ -244,41 +255,14 @@ FILTER(filter_wordwrap)
 
 /* --- markup --- */
 
-static void escape(px_slice text, px_buf *out)
-{
-    for (size_t i = 0; i < text.length; i++) {
-        switch (text.data[i]) {
-        case '&': px_buf_puts(out, "&amp;"); break;
-        case '<': px_buf_puts(out, "&lt;"); break;
-        case '>': px_buf_puts(out, "&gt;"); break;
-        case '"': px_buf_puts(out, "&#34;"); break;
-        case '\'': px_buf_puts(out, "&#39;"); break;
-        default: px_buf_putc(out, text.data[i]);
-        }
-    }
-}
-
-static bool escaped(px_jinja *j, px_jv value, px_jv *out)
-{
-    px_slice text;
-    px_buf buf;
-    if (!px_jto_str(j, value, &text)) return false;
-    px_jbuf_init(j, &buf);
-    escape(text, &buf);
-    bool ok = px_jtake(j, &buf, out);
-    if (ok) out->detail = 1;
-    return ok;
-}
-
 FILTER(filter_escape)
 {
-    *out = c->self;
-    return (c->self.kind == PX_J_STR && c->self.detail) || escaped(j, c->self, out);
+    return px_jmarkup_escape(j, c->self, out);
 }
 
 FILTER(filter_forceescape)
 {
-    return escaped(j, c->self, out);
+    return px_jmarkup_force(j, c->self, out);
 }
 
 FILTER(filter_safe)
@@ -331,7 +315,8 @@ FILTER(filter_xmlattr)
         const px_jentry *entry = &c->self.dict->entries[i];
         px_jv key, value;
         if (entry->value.kind == PX_J_NONE || entry->value.kind == PX_J_UNDEFINED) continue;
-        if (!escaped(j, entry->key, &key) || !escaped(j, entry->value, &value)) break;
+        if (!px_jmarkup_escape(j, entry->key, &key) || !px_jmarkup_escape(j, entry->value, &value))
+            break;
         if (buf.length || space) px_buf_putc(&buf, ' ');
         px_buf_printf(&buf, "%.*s=\"%.*s\"", (int)key.text.length, key.text.data,
             (int)value.text.length, value.text.data);

@@ -143,7 +143,7 @@ static bool pad(px_jinja *j, const px_jcall *c, pad_side side, const char *fill_
 {
     int64_t width;
     px_slice fill;
-    if (!px_jarg_int(j, c->a[0], 0, &width) || !px_jarg_text(j, c->a[1], fill_default, &fill))
+    if (!px_jarg_need_int(j, c->a[0], &width) || !px_jarg_text(j, c->a[1], fill_default, &fill))
         return false;
     if (px_rune_count(fill.data, fill.length) != 1)
         return px_jinja_fail(j, "The fill character must be exactly one character long");
@@ -178,7 +178,7 @@ METHOD(text_rjust)
 METHOD(text_zfill)
 {
     int64_t width;
-    if (!px_jarg_int(j, c->a[0], 0, &width)) return false;
+    if (!px_jarg_need_int(j, c->a[0], &width)) return false;
     px_slice text = c->self.text;
     bool sign = text.length && (text.data[0] == '-' || text.data[0] == '+');
     int64_t missing = width - px_jlength(c->self);
@@ -463,6 +463,13 @@ METHOD(text_isspace)
     return every(c, px_rune_is_blank, out);
 }
 
+METHOD(text_isprintable)
+{
+    every(c, px_rune_is_printable, out);
+    *out = px_jbool(c->self.text.length == 0 || out->truth);
+    return true;
+}
+
 METHOD(text_isascii)
 {
     every(c, is_ascii, out);
@@ -538,6 +545,7 @@ static const px_jfunction methods[] = {{"strip", text_strip, {"chars"}, 0, false
     {"isdecimal", text_isdecimal, {NULL}, 0, false},
     {"isnumeric", text_isnumeric, {NULL}, 0, false}, {"isalpha", text_isalpha, {NULL}, 0, false},
     {"isalnum", text_isalnum, {NULL}, 0, false}, {"isspace", text_isspace, {NULL}, 0, false},
+    {"isprintable", text_isprintable, {NULL}, 0, false},
     {"isascii", text_isascii, {NULL}, 0, false}, {"islower", text_islower, {NULL}, 0, false},
     {"isupper", text_isupper, {NULL}, 0, false}, {"istitle", text_istitle, {NULL}, 0, false},
     {"isidentifier", text_isidentifier, {NULL}, 0, false}};

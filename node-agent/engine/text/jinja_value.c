@@ -134,11 +134,20 @@ static bool grow_dict(px_jinja *j, px_jdict *dict)
     return true;
 }
 
+bool px_jhashable(px_jinja *j, px_jv key)
+{
+    bool plain_list = key.kind == PX_J_LIST && !px_jis_range(key);
+    if (plain_list || key.kind == PX_J_DICT)
+        return px_jinja_fail(j, "unhashable type: '%s'", px_jtype_name(key));
+    for (size_t i = 0; key.kind == PX_J_TUPLE && i < key.list->count; i++)
+        if (!px_jhashable(j, key.list->items[i])) return false;
+    return true;
+}
+
 bool px_jdict_set(px_jinja *j, px_jv value, px_jv key, px_jv item)
 {
     px_jdict *dict = value.dict;
-    if (key.kind == PX_J_LIST || key.kind == PX_J_DICT || key.kind == PX_J_NAMESPACE)
-        return px_jinja_fail(j, "unhashable type: '%s'", px_jtype_name(key));
+    if (!px_jhashable(j, key)) return false;
     uint32_t hash = hash_of(key);
     size_t at = find_entry(dict, key, hash);
     if (at != SIZE_MAX) {
@@ -170,7 +179,9 @@ const char *px_jtype_name(px_jv value)
     static const char *const names[PX_J_KIND_COUNT] = {"missing", "Undefined", "NoneType", "bool",
         "int", "float", "int", "str", "list", "tuple", "dict", "Namespace", "function", "method",
         "Macro", "LoopContext", "Cycler", "Joiner"};
-    return names[value.kind];
+    /* The owner of a missing attribute is a kind without its value. */
+    bool labelled = value.kind == PX_J_LIST && value.list && value.list->label;
+    return labelled ? value.list->label : names[value.kind];
 }
 
 bool px_jtrue(px_jv value)
@@ -184,7 +195,7 @@ bool px_jtrue(px_jv value)
     case PX_J_REAL: return value.real != 0;
     case PX_J_STR: return value.text.length > 0;
     case PX_J_LIST:
-    case PX_J_TUPLE: return value.list->count > 0;
+    case PX_J_TUPLE: return value.list->count > 0 || px_jis_lazy(value);
     case PX_J_DICT: return value.dict->count > 0;
     default: return true;
     }
@@ -240,6 +251,8 @@ static bool equal_at(px_jv a, px_jv b, int depth)
     case PX_J_STR:
     case PX_J_BIG: return text_equal(a.text, b.text);
     case PX_J_LIST:
+        if (a.list->label != b.list->label || a.list->lazy) return a.list == b.list;
+        return lists_equal(a.list, b.list, depth);
     case PX_J_TUPLE: return lists_equal(a.list, b.list, depth);
     case PX_J_DICT: return dicts_equal(a, b, depth);
     default: return a.object == b.object;
@@ -256,6 +269,27 @@ static int order_reals(double a, double b)
     return (a > b) - (a < b);
 }
 
+static bool is_negative(px_slice digits)
+{
+    return digits.length && digits.data[0] == '-';
+}
+
+/* A whole number beyond 64 bits against another number. */
+static int order_big(px_jv a, px_jv b)
+{
+    if (a.kind != PX_J_BIG) return -order_big(b, a);
+    bool below = is_negative(a.text);
+    if (b.kind == PX_J_REAL) {
+        char digits[400];
+        snprintf(digits, sizeof digits, "%.*s", (int)a.text.length, a.text.data);
+        return order_reals(strtod(digits, NULL), b.real);
+    }
+    if (b.kind != PX_J_BIG || is_negative(b.text) != below) return below ? -1 : 1;
+    int order = a.text.length != b.text.length ? (a.text.length > b.text.length ? 1 : -1)
+                                               : memcmp(a.text.data, b.text.data, a.text.length);
+    return below ? -order : order;
+}
+
 bool px_jcompare(px_jinja *j, px_jv a, px_jv b, int *out)
 {
     if (px_jis_number(a) && px_jis_number(b)) {
@@ -265,6 +299,11 @@ bool px_jcompare(px_jinja *j, px_jv a, px_jv b, int *out)
             *out = order_reals(px_jnumber(a), px_jnumber(b));
         return true;
     }
+    bool a_number = px_jis_number(a) || a.kind == PX_J_BIG;
+    if (a_number && (px_jis_number(b) || b.kind == PX_J_BIG)) {
+        *out = order_big(a, b);
+        return true;
+    }
     if (a.kind == PX_J_STR && b.kind == PX_J_STR) {
         /* UTF-8 sorts as its code points do. */
         size_t shorter = a.text.length < b.text.length ? a.text.length : b.text.length;
@@ -272,7 +311,8 @@ bool px_jcompare(px_jinja *j, px_jv a, px_jv b, int *out)
         *out = order ? order : (a.text.length > b.text.length) - (a.text.length < b.text.length);
         return true;
     }
-    if (a.kind == b.kind && (a.kind == PX_J_LIST || a.kind == PX_J_TUPLE)) {
+    if (a.kind == b.kind && (a.kind == PX_J_LIST || a.kind == PX_J_TUPLE) && !a.list->label &&
+        !b.list->label) {
         for (size_t i = 0; i < a.list->count && i < b.list->count; i++)
             if (!px_jequal(a.list->items[i], b.list->items[i]))
                 return px_jcompare(j, a.list->items[i], b.list->items[i], out);
@@ -291,7 +331,7 @@ int64_t px_jlength(px_jv value)
     case PX_J_UNDEFINED: return 0;
     case PX_J_STR: return (int64_t)px_rune_count(value.text.data, value.text.length);
     case PX_J_LIST:
-    case PX_J_TUPLE: return (int64_t)value.list->count;
+    case PX_J_TUPLE: return px_jis_lazy(value) ? -1 : (int64_t)value.list->count;
     case PX_J_DICT: return (int64_t)value.dict->count;
     default: return -1;
     }
@@ -307,11 +347,24 @@ static bool iterate_text(px_jinja *j, px_slice text, px_jv out)
     return true;
 }
 
+/* The items move to a list of their own, and the generator is left empty. */
+static bool drain(px_jinja *j, px_jlist *lazy, px_jv *out)
+{
+    px_jlist *list = px_jinja_alloc(j, sizeof *list);
+    if (!list) return false;
+    *list = (px_jlist){.items = lazy->items, .count = lazy->count, .capacity = lazy->capacity};
+    lazy->items = NULL;
+    lazy->count = lazy->capacity = 0;
+    *out = (px_jv){.kind = PX_J_LIST, .list = list};
+    return true;
+}
+
 bool px_jiterate(px_jinja *j, px_jv value, px_jv *out)
 {
     if (value.kind == PX_J_LIST || value.kind == PX_J_TUPLE) {
         *out = (px_jv){.kind = PX_J_LIST, .list = value.list};
-        return px_jinja_spend(j, value.list->count);
+        if (!px_jinja_spend(j, value.list->count)) return false;
+        return !value.list->lazy || drain(j, value.list, out);
     }
     int64_t length = px_jlength(value);
     if (length < 0) return px_jinja_fail(j, "'%s' object is not iterable", px_jtype_name(value));
@@ -360,13 +413,6 @@ void px_jprint_real(double value, px_buf *out)
     if (exponent >= 0 && (int)digits <= exponent + 1) px_buf_puts(out, ".0");
 }
 
-static bool is_printable(uint32_t rune)
-{
-    if (rune < 0x80) return rune >= 0x20 && rune < 0x7f;
-    if (px_rune_is_space(rune)) return false;
-    return !px_rune_is_control(rune) && !px_rune_is_unassigned(rune);
-}
-
 static void repr_rune(uint32_t rune, char quote, px_buf *out)
 {
     if (rune == '\n')
@@ -377,7 +423,7 @@ static void repr_rune(uint32_t rune, char quote, px_buf *out)
         px_buf_puts(out, "\\t");
     else if (rune == '\\' || rune == (unsigned char)quote)
         px_buf_printf(out, "\\%c", (int)rune);
-    else if (is_printable(rune))
+    else if (px_rune_is_printable(rune))
         px_rune_append(out, rune);
     else
         px_buf_printf(out,
@@ -406,6 +452,14 @@ static void repr_list(px_jinja *j, px_jv value, px_buf *out)
 {
     bool tuple = value.kind == PX_J_TUPLE;
     const px_jlist *list = value.list;
+    if (px_jis_range(value)) {
+        px_buf_append(out, list->printed.data, list->printed.length);
+        return;
+    }
+    if (list->lazy) {
+        px_buf_printf(out, "<%s object>", list->label);
+        return;
+    }
     if (list->label) px_buf_printf(out, "%s(", list->label);
     px_buf_putc(out, tuple ? '(' : '[');
     for (size_t i = 0; i < list->count; i++) {
@@ -433,7 +487,11 @@ void px_jrepr(px_jinja *j, px_jv value, px_buf *out)
 {
     if (!px_jinja_enter(j)) return;
     switch ((px_jkind)value.kind) {
-    case PX_J_STR: repr_text(value.text, out); break;
+    case PX_J_STR:
+        if (value.detail) px_buf_puts(out, "Markup(");
+        repr_text(value.text, out);
+        if (value.detail) px_buf_putc(out, ')');
+        break;
     case PX_J_LIST:
     case PX_J_TUPLE: repr_list(j, value, out); break;
     case PX_J_DICT: repr_dict(j, value, out); break;

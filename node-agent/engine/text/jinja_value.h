@@ -72,7 +72,9 @@ typedef struct px_jv {
 struct px_jlist {
     px_jv *items;
     size_t count, capacity;
-    const char *label; /* "dict_items" and the like, printed around the list; NULL: none */
+    const char *label; /* Python's type if it is no list: "dict_items", "range"; NULL: a list */
+    px_slice printed;  /* a range: how it prints */
+    bool lazy;         /* a generator or the like */
     bool is_group;     /* a tuple of groupby: .grouper and .list */
 };
 
@@ -118,6 +120,7 @@ bool px_jcopy(px_jinja *j, px_slice text, px_jv *out);       /* a str of its own
 bool px_jlist_new(px_jinja *j, size_t capacity, px_jv *out); /* kind LIST; may be set to TUPLE */
 bool px_jlist_add(px_jinja *j, px_jv list, px_jv item);
 bool px_jdict_new(px_jinja *j, px_jv *out);
+bool px_jhashable(px_jinja *j, px_jv key); /* false, with the error set: it cannot be a key */
 bool px_jdict_set(px_jinja *j, px_jv dict, px_jv key, px_jv value);
 /* NULL: no such key. Keys that Python would not hash are never found. */
 const px_jv *px_jdict_get(px_jv dict, px_jv key);
@@ -130,6 +133,25 @@ bool px_jtrue(px_jv value);
 static inline bool px_jis_number(px_jv v)
 {
     return v.kind == PX_J_INT || v.kind == PX_J_REAL || v.kind == PX_J_BOOL;
+}
+static inline bool px_jis_markup(px_jv v)
+{
+    return v.kind == PX_J_STR && v.detail;
+}
+static inline bool px_jis_range(px_jv v)
+{
+    return v.kind == PX_J_LIST && v.list->printed.length;
+}
+/* dict.items() and its kin, and generators: their items have no places. */
+static inline bool px_jis_view(px_jv v)
+{
+    return v.kind == PX_J_LIST && v.list->label && !v.list->printed.length;
+}
+/* What map, select and others make: true even if empty, without a length, and gone once it was
+ * iterated. Unlike Python's, ours has its items from the start. */
+static inline bool px_jis_lazy(px_jv v)
+{
+    return v.kind == PX_J_LIST && v.list->lazy;
 }
 double px_jnumber(px_jv value); /* of INT, REAL, BOOL */
 int64_t px_jwhole(px_jv value); /* of INT, BOOL */

@@ -123,7 +123,7 @@ static px_status open_gguf_template(const px_gguf *file, const char *key, px_cha
 {
     px_slice source;
     if (!px_gguf_str(file, key, &source)) return px_ok();
-    return px_prefix(px_chat_template_create(source.data, source.length, out), "chat template");
+    return px_chat_template_create(source.data, source.length, out);
 }
 
 static void add_special_tokens(const px_gguf *file, px_text *out)
@@ -167,9 +167,7 @@ static px_status open_gguf(const px_gguf *file, px_text *out)
 static px_status create_template(const json_t *source, px_chat_template **out)
 {
     if (!source) return px_ok();
-    return px_prefix(
-        px_chat_template_create(json_string_value(source), json_string_length(source), out),
-        "chat template");
+    return px_chat_template_create(json_string_value(source), json_string_length(source), out);
 }
 
 static px_status read_files(const px_text_files *files, px_text *out)

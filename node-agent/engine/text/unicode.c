@@ -115,6 +115,12 @@ bool px_rune_is_unassigned(uint32_t rune)
     return c == UTF8PROC_CATEGORY_CN || c == UTF8PROC_CATEGORY_CS;
 }
 
+bool px_rune_is_printable(uint32_t rune)
+{
+    if (rune < 0x80) return rune >= 0x20 && rune < 0x7f;
+    return !px_rune_is_space(rune) && !px_rune_is_control(rune) && !px_rune_is_unassigned(rune);
+}
+
 bool px_rune_is_letter(uint32_t rune)
 {
     utf8proc_category_t c = category(rune);

@@ -64,6 +64,7 @@ bool px_rune_is_mark(uint32_t rune);        /* Mn, Mc, Me */
 bool px_rune_is_nonspacing(uint32_t rune);  /* Mn */
 bool px_rune_is_control(uint32_t rune);     /* Cc, Cf, Co */
 bool px_rune_is_unassigned(uint32_t rune);  /* Cn, Cs */
+bool px_rune_is_printable(uint32_t rune);   /* Python's str.isprintable() */
 bool px_rune_is_letter(uint32_t rune);      /* L* */
 bool px_rune_is_word(uint32_t rune); /* Rust's \w: letters, marks, digits, "_", enclosed letters */
 
