@@ -15,6 +15,7 @@
 #include "proto/codec.h"
 #include "proto/rpc_server.h"
 #include "proto/sender.h"
+#include "proto/retry.h"
 
 /* A call whose request does not come holds memory for nothing. */
 #define REQUEST_PATIENCE_NS (30 * PX_SEC)
@@ -40,6 +41,7 @@ struct px_rpc_call {
     px_rpc_sender sender;
     px_rpc_flush flush;
     grpc_slice status_text;
+    px_rpc_retry retry;
     px_rpc_tag receive_tag, close_tag;
     grpc_byte_buffer *received;
     int cancelled;
@@ -55,6 +57,7 @@ static void call_unref(px_rpc_call *call)
     grpc_call_unref(call->call);
     grpc_metadata_array_destroy(&call->metadata);
     grpc_slice_unref(call->status_text);
+    px_rpc_retry_done(&call->retry);
     if (call->peer) gpr_free(call->peer);
     while (call->metadata_copies) {
         metadata_copy *next = call->metadata_copies->next;
@@ -169,10 +172,13 @@ void px_rpc_call_finish(px_rpc_call *call, px_status status)
     if (call->finished) return;
     call->finished = true;
     call->status_text = grpc_slice_from_copied_string(status.text);
+    px_rpc_retry_init(&call->retry, &status);
     grpc_op final = {
         .op = GRPC_OP_SEND_STATUS_FROM_SERVER,
         .data.send_status_from_server = {.status = (grpc_status_code)status.code,
-            .status_details = &call->status_text},
+            .status_details = &call->status_text,
+            .trailing_metadata = call->retry.trailers,
+            .trailing_metadata_count = call->retry.count},
     };
     px_rpc_sender_end(&call->sender, final);
     flush_later(call);

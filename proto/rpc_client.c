@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "proto/codec.h"
 #include "proto/sender.h"
+#include "proto/retry.h"
 
 #define MESSAGE_BYTES_MAX    ((size_t)16 << 20)
 #define KEEPALIVE_NS         (10 * PX_SEC) /* servers of ours allow pings each 5 s */
@@ -91,8 +92,10 @@ static px_status final_status(const px_rpc_stream *stream)
     if (stream->code == GRPC_STATUS_OK) return px_ok();
     size_t length = GRPC_SLICE_LENGTH(stream->code_text);
     px_code code = (unsigned)stream->code < PX_CODE_COUNT ? (px_code)stream->code : PX_UNKNOWN;
-    return px_fail(
-        code, "%.*s", (int)length, (const char *)GRPC_SLICE_START_PTR(stream->code_text));
+    px_status status =
+        px_fail(code, "%.*s", (int)length, (const char *)GRPC_SLICE_START_PTR(stream->code_text));
+    status.retry_ms = px_rpc_retry_read(&stream->trailing_metadata);
+    return status;
 }
 
 static void stream_unref(px_rpc_stream *stream)

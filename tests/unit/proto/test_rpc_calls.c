@@ -47,6 +47,10 @@ static void on_unary(void *service, px_rpc_call *call, const ProtobufCMessage *m
         px_rpc_call_finish(call, px_fail(PX_ABORTED, "because of %s", model));
         return;
     }
+    if (strcmp(model, "later") == 0) {
+        px_rpc_call_finish(call, px_retry_after(px_fail(PX_RESOURCE_EXHAUSTED, "full"), 12345));
+        return;
+    }
     PX_CHECK_OK(respond(call, 42, 3));
     px_rpc_call_finish(call, px_ok());
 }
@@ -162,6 +166,16 @@ PX_TEST(a_status_arrives_as_it_was_made)
     PX_CHECK_STR(client.status.text, "because of fail");
     pair_run_for(&pair, 20 * PX_MS);
     PX_CHECK(service.closed == 1 && service.cancelled == 0); /* we ended it, nobody cancelled */
+    pair_close(&pair);
+}
+
+PX_TEST(a_refusal_says_when_to_come_back)
+{
+    OPEN_TEST();
+    client_ask(&client, (px_rpc_client_call){"/test.Test/Unary"}, "later");
+    PX_CHECK(client.status.code == PX_RESOURCE_EXHAUSTED && client.status.retry_ms == 12345);
+    client_ask(&client, (px_rpc_client_call){"/test.Test/Unary"}, "fail");
+    PX_CHECK(client.status.code == PX_ABORTED && client.status.retry_ms == 0);
     pair_close(&pair);
 }
 
