@@ -78,16 +78,22 @@ typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for
     px_slice stops[PX_STOPS_MAX];
     uint32_t stop_count;
     bool ignore_eos;
-    int64_t deadline_ns;    /* px_now_ns() scale; 0: none. Passed: DONE with DEADLINE_EXCEEDED; not
-                               to be met by the first token: DONE with RESOURCE_EXHAUSTED at once */
-    uint64_t tenant;        /* whom it is counted for; any number */
-    double tenant_weight;   /* that tenant's share against others; 0: 1 */
-    int32_t priority;       /* orders a tenant's own: each level below 0 (more urgent) is worth
-                               PX_PRIORITY_SECONDS of waiting, each above costs as much */
-    uint64_t cache_salt[2]; /* prefixes are shared between equal salts only: the server's choice */
+    int64_t deadline_ns;  /* px_now_ns() scale; 0: none. Passed: DONE with DEADLINE_EXCEEDED; not
+                             to be met by the first token: DONE with RESOURCE_EXHAUSTED at once */
+    px_slice tenant;      /* whom it is counted for; empty: all that name none */
+    double tenant_weight; /* that tenant's share against others; 0: 1 */
+    int32_t priority;     /* orders a tenant's own: each level below 0 (more urgent) is worth
+                             PX_PRIORITY_SECONDS of waiting, each above costs as much */
+    px_slice cache_salt;  /* prefixes are shared within a tenant between equal salts only */
 } px_request;
 
-enum { PX_PRIORITY_SECONDS = 30, PX_PRIORITY_MAX = 100, PX_WEIGHT_MAX = 1000000 };
+enum {
+    PX_PRIORITY_SECONDS = 30,
+    PX_PRIORITY_MAX = 100,
+    PX_WEIGHT_MAX = 1000000,
+    PX_TENANT_BYTES_MAX = 128,
+    PX_CACHE_SALT_BYTES_MAX = 256
+};
 
 typedef enum px_finish {
     PX_FINISH_STOP,

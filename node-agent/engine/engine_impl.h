@@ -17,6 +17,7 @@
 #include "base/ring.h"
 #include "engine/doorbell.h"
 #include "engine/parts.h"
+#include "engine/salt.h"
 #include "engine/sampler.h"
 #include "engine/schedule/scheduler.h"
 
@@ -28,6 +29,7 @@ typedef struct px_output { /* an event on its way; the rest of a DONE stands in 
 } px_output;
 
 typedef struct px_caller_side {
+    px_siphash_key key;
     px_seq **live;        /* [capacity] submitted and not yet done */
     uint32_t *free_slots; /* a stack */
     uint32_t free_count, capacity;

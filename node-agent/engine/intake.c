@@ -15,6 +15,7 @@ void px_caller_side_create(px_engine *engine, uint32_t capacity)
 {
     px_caller_side *side = &engine->caller;
     side->capacity = capacity;
+    side->key = px_siphash_random_key();
     side->live = px_alloc_array(capacity, sizeof *side->live);
     side->free_slots = px_alloc_array(capacity, sizeof *side->free_slots);
     while (side->free_count < capacity) {
@@ -106,19 +107,28 @@ static px_status prompt_ids(px_engine *engine, const px_request *request, px_ids
     return px_ok();
 }
 
+/* Whose it is, and whom it shares prefixes with. */
+static void set_salt(const px_engine *engine, const px_request *request, px_seq *seq)
+{
+    px_siphash_key key = engine->caller.key;
+    seq->tenant_id = px_siphash(key, request->tenant.data, request->tenant.length);
+    seq->text.salt = px_salt_of(key, request->tenant, request->cache_salt);
+    /* Where rotations depend on the prompt's length, only equal lengths have equal KV. */
+    uint32_t varies_from = engine->parts.info.rotation_varies_from;
+    if (varies_from && seq->prompt_count > varies_from)
+        seq->text.salt.word[1] ^= (uint64_t)seq->prompt_count << 32;
+}
+
 static px_status make_seq(px_engine *engine, const px_request *request, px_seq **out)
 {
     px_ids ids = {0};
     px_status status = prompt_ids(engine, request, &ids);
     if (px_is_ok(status)) {
-        const px_model_info *info = &engine->parts.info;
-        uint32_t context = info->context, count = (uint32_t)ids.count;
+        uint32_t context = engine->parts.info.context, count = (uint32_t)ids.count;
         bool bounded = request->max_tokens && request->max_tokens < context - count;
         uint32_t tokens_max = bounded ? count + request->max_tokens : context;
         status = px_seq_create(&ids, tokens_max, request, engine->parts.text.tokenizer, out);
-        /* Where rotations depend on the prompt's length, only equal lengths have equal KV. */
-        bool depends = info->rotation_varies_from && count > info->rotation_varies_from;
-        if (px_is_ok(status) && depends) (*out)->text.salt.word[1] ^= (uint64_t)count << 32;
+        if (px_is_ok(status)) set_salt(engine, request, *out);
     }
     free(ids.data);
     return status;
@@ -130,6 +140,12 @@ static px_status check_request(const px_request *request)
     if (request->priority < -PX_PRIORITY_MAX || request->priority > PX_PRIORITY_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "priority must be from %d (soonest) to %d, not %d",
             -PX_PRIORITY_MAX, PX_PRIORITY_MAX, request->priority);
+    if (request->tenant.length > PX_TENANT_BYTES_MAX ||
+        request->cache_salt.length > PX_CACHE_SALT_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "a tenant's name has at most %d bytes, a cache salt %d; these have %zu and %zu",
+            PX_TENANT_BYTES_MAX, PX_CACHE_SALT_BYTES_MAX, request->tenant.length,
+            request->cache_salt.length);
     if (!(request->tenant_weight >= 0 && request->tenant_weight <= PX_WEIGHT_MAX))
         return px_fail(PX_INVALID_ARGUMENT, "a tenant's weight must be from 0 to %d, not %g",
             PX_WEIGHT_MAX, request->tenant_weight);

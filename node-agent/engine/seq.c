@@ -27,15 +27,13 @@ px_status px_seq_create(const px_ids *prompt, uint32_t tokens_max, const px_requ
     seq->hold = (px_kv_hold){.tip = PX_KV_NONE, .pinned = PX_KV_NONE};
     seq->hold.blocks = px_arena_alloc(&seq->arena, blocks_max * sizeof *seq->hold.blocks);
     PX_ASSERT(seq->tokens && seq->hold.blocks);
-    seq->text = (px_kv_text){
-        .salt = {{request->cache_salt[0], request->cache_salt[1]}}, .tokens = seq->tokens};
+    seq->text.tokens = seq->tokens;
     memcpy(seq->tokens, prompt->data, prompt->count * sizeof *prompt->data);
     seq->prompt_count = seq->count = (uint32_t)prompt->count;
     seq->tokens_max = tokens_max;
     seq->sampling = request->sampling;
     seq->ignore_eos = request->ignore_eos;
     seq->deadline_ns = request->deadline_ns;
-    seq->tenant_id = request->tenant;
     seq->tenant_weight = request->tenant_weight;
     seq->priority = request->priority;
     seq->detok = px_detok_create(tokenizer, true);

@@ -45,7 +45,7 @@ typedef struct px_seq {
     uint32_t blocks_told;           /* of those held, how many the runners know */
     struct px_seq *next, *previous; /* in one of the scheduler's lists */
 
-    uint64_t tenant_id;
+    uint64_t tenant_id; /* with text.salt: whoever makes it sets them */
     double tenant_weight;
     int32_t priority;
     struct px_tenant *tenant;  /* the scheduler's, from add on */

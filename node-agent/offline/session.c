@@ -66,7 +66,7 @@ static px_status run_rank(void *arg, px_comm *comm, const px_world *world)
         .seqs_max = session.options->seqs_max,
         .queue_max = session.options->seqs_max,
         .kv_tokens = session.options->kv_tokens,
-        .kv_park_bytes = UINT64_MAX,
+        .kv_park_bytes = -1,
         .no_prefix_cache = true, /* what is measured is computed */
         .scale_factor = 1,
         .batch_size = session.options->batch_size,

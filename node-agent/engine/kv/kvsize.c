@@ -73,7 +73,7 @@ static uint64_t places_asked_for(const px_memory_report *reports, int ranks, con
 {
     uint64_t largest = 1;
     for (int i = 0; i < ranks; i++) largest = at_least(reports[i].block_bytes, largest);
-    return wish->park_bytes == UINT64_MAX ? 0 : wish->park_bytes / largest;
+    return wish->park_bytes < 0 ? 0 : (uint64_t)wish->park_bytes / largest;
 }
 
 px_status px_kv_size(

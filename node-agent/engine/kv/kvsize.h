@@ -25,7 +25,7 @@ typedef struct px_kv_wish {
     uint32_t context;    /* longest sequence */
     bool context_wanted; /* asked for: then the pool must hold it */
     uint32_t slots;      /* sequences at once */
-    uint64_t park_bytes; /* of each rank, for parked blocks; 0: choose; UINT64_MAX: none */
+    int64_t park_bytes;  /* of each rank, for parked blocks; 0: choose; -1: none */
     bool park_in_file;   /* then they take no memory */
 } px_kv_wish;
 
