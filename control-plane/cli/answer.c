@@ -13,7 +13,9 @@ px_status px_answer_options_fill(const px_args *args, px_answer_options *out)
 {
     const char *model = px_args_str(args, "model");
     *out = (px_answer_options){.model = (char *)(model ? model : ""),
-        .timeout_ns = px_args_int(args, "timeout-s") * PX_SEC};
+        .timeout_ns = px_args_int(args, "timeout-s") * PX_SEC,
+        .priority = (int32_t)px_args_int(args, "priority"),
+        .tenant = px_args_str(args, "tenant")};
     Phalanx__V1__Sampling *sampling = &out->sampling;
     phalanx__v1__sampling__init(sampling);
     sampling->top_k = (uint32_t)px_args_int(args, "top-k");

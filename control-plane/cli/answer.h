@@ -22,6 +22,10 @@
         .help = "the same seed gives the same answer; by default a fresh one"},                    \
     {.name = "stop", .kind = PX_ARG_STR, .value = "TEXT", .repeatable = true, .no_env = true,      \
         .help = "end the answer before this text"},                                                \
+    {.name = "priority", .kind = PX_ARG_INT, .value = "N", .default_value = "0", .min = -100,      \
+        .max = 100, .help = "among the tenant's requests; lower is sooner"},                       \
+    {.name = "tenant", .kind = PX_ARG_STR, .value = "NAME", .no_env = true,                        \
+        .help = "whom the request is counted for"},                                                \
     {.name = "timeout-s", .kind = PX_ARG_INT, .value = "N", .default_value = "0", .min = 0,        \
         .max = 86400, .help = "give up after this long; 0: never"}
 // clang-format on
@@ -32,6 +36,8 @@ enum { PX_ANSWER_STOPS_MAX = 16 };
 typedef struct px_answer_options {
     char *model; /* "" when not given */
     int64_t timeout_ns;
+    int32_t priority;
+    const char *tenant; /* NULL: not given */
     Phalanx__V1__Sampling sampling;
     Phalanx__V1__Stopping stopping;
     ProtobufCBinaryData stops[PX_ANSWER_STOPS_MAX];

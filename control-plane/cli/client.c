@@ -67,6 +67,8 @@ px_status px_client_call(px_client *client, const px_client_request *request)
     px_rpc_client_call call = {.path = request->path,
         .response = request->response,
         .timeout_ns = request->timeout_ns,
+        .metadata_key = request->tenant ? "phalanx-tenant" : NULL,
+        .metadata_value = request->tenant,
         .on_message = on_message,
         .on_done = on_done,
         .arg = client};

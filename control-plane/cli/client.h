@@ -25,6 +25,7 @@ typedef struct px_client_request {
     const ProtobufCMessage *message;
     const ProtobufCMessageDescriptor *response;
     int64_t timeout_ns;                                             /* 0: none */
+    const char *tenant;                                             /* NULL: none */
     void (*on_message)(void *arg, const ProtobufCMessage *message); /* borrowed */
     void *arg;
 } px_client_request;

@@ -70,6 +70,7 @@ static px_status ask(chat *c)
     request.n_messages = c->count;
     request.sampling = &c->options.sampling;
     request.stopping = &c->options.stopping;
+    request.priority = c->options.priority;
     px_answer answer;
     px_answer_begin(&answer, c->as_json);
     c->answering = true;
@@ -79,6 +80,7 @@ static px_status ask(chat *c)
                                       .message = &request.base,
                                       .response = &phalanx__v1__generate_response__descriptor,
                                       .timeout_ns = c->options.timeout_ns,
+                                      .tenant = c->options.tenant,
                                       .on_message = px_answer_on_part,
                                       .arg = &answer});
     c->answering = false;

@@ -78,6 +78,59 @@ const px_arg_spec px_cmd_deploy_specs[] = {PX_CLIENT_SPECS,
         .kind = PX_ARG_STR,
         .value = "TYPE",
         .help = "how keys and values are kept: f32, f16, bf16 or q8_0"},
+    {.name = "batch-size",
+        .kind = PX_ARG_INT,
+        .value = "N",
+        .default_value = "0",
+        .min = 0,
+        .max = 65536,
+        .help = "tokens in a step while there is little to do, more under load; 0: 512"},
+    {.name = "max-latency-ms",
+        .kind = PX_ARG_INT,
+        .value = "N",
+        .default_value = "0",
+        .min = 0,
+        .max = 3600000,
+        .help = "what a step may take, and what a request may wait before load counts as high; "
+                "0: 100"},
+    {.name = "scale-factor",
+        .kind = PX_ARG_REAL,
+        .value = "X",
+        .default_value = "2",
+        .min = 1,
+        .max = 64,
+        .help = "how far load may stretch both"},
+    {.name = "queue-max",
+        .kind = PX_ARG_INT,
+        .value = "N",
+        .default_value = "0",
+        .min = 0,
+        .max = 1e6,
+        .help = "requests that may wait; more are refused; 0: 1024"},
+    {.name = "queue-tokens-max",
+        .kind = PX_ARG_INT,
+        .value = "N",
+        .default_value = "0",
+        .min = 0,
+        .max = 1e12,
+        .help = "tokens of the prompts that may wait; 0: no bound"},
+    {.name = "kv-park-bytes",
+        .kind = PX_ARG_INT,
+        .value = "N",
+        .default_value = "0",
+        .min = -1,
+        .max = 1e15,
+        .help = "host memory of each rank for KV that left the pool; 0: as much as the pool, "
+                "if there is; -1: none, what is evicted is computed again"},
+    {.name = "kv-park-folder",
+        .kind = PX_ARG_STR,
+        .value = "FOLDER",
+        .no_env = true,
+        .help = "park KV in a file in this folder of the agents, not in memory"},
+    {.name = "no-prefix-cache",
+        .kind = PX_ARG_FLAG,
+        .no_env = true,
+        .help = "compute every prompt whole, even if it begins as another did"},
     {.name = "kernels",
         .kind = PX_ARG_STR,
         .value = "NAME",
@@ -158,6 +211,20 @@ static char *text_or_empty(const px_args *args, const char *name)
     return (char *)(text ? text : "");
 }
 
+static Phalanx__V1__Serving serving_of(const px_args *args)
+{
+    Phalanx__V1__Serving serving = PHALANX__V1__SERVING__INIT;
+    serving.batch_size = (uint32_t)px_args_int(args, "batch-size");
+    serving.max_latency_ms = (uint32_t)px_args_int(args, "max-latency-ms");
+    serving.scale_factor = px_args_real(args, "scale-factor");
+    serving.queue_max = (uint32_t)px_args_int(args, "queue-max");
+    serving.queue_tokens_max = (uint64_t)px_args_int(args, "queue-tokens-max");
+    serving.kv_park_bytes = px_args_int(args, "kv-park-bytes");
+    serving.kv_park_folder = text_or_empty(args, "kv-park-folder");
+    serving.no_prefix_cache = px_args_flag(args, "no-prefix-cache");
+    return serving;
+}
+
 static px_status run_deploy(px_client *client, const px_args *args)
 {
     char model[PATH_MAX], *agents[PX_WORLD_MAX + 1];
@@ -174,6 +241,8 @@ static px_status run_deploy(px_client *client, const px_args *args)
     request.kv_tokens = (uint64_t)px_args_int(args, "kv-tokens");
     request.kv_type = text_or_empty(args, "kv-type");
     request.kernels = text_or_empty(args, "kernels");
+    Phalanx__V1__Serving serving = serving_of(args);
+    request.serving = &serving;
     request.detach = px_args_flag(args, "detach");
     request.agents = agents;
     request.n_agents = split_agents(list, agents);

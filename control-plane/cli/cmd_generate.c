@@ -44,6 +44,7 @@ static px_status generate(px_client *client, const px_args *args, const px_buf *
     request.text = (ProtobufCBinaryData){prompt->length, (uint8_t *)px_buf_text(prompt)};
     request.sampling = &options.sampling;
     request.stopping = &options.stopping;
+    request.priority = options.priority;
     px_answer answer;
     px_answer_begin(&answer, px_args_flag(args, "json"));
     px_status status =
@@ -51,6 +52,7 @@ static px_status generate(px_client *client, const px_args *args, const px_buf *
                                    .message = &request.base,
                                    .response = &phalanx__v1__generate_response__descriptor,
                                    .timeout_ns = options.timeout_ns,
+                                   .tenant = options.tenant,
                                    .on_message = px_answer_on_part,
                                    .arg = &answer});
     if (px_is_ok(status))

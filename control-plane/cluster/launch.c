@@ -60,6 +60,9 @@ static px_status send_launch(const px_deployment *d)
     launch.context = d->spec.context;
     launch.kv_tokens = d->spec.kv_tokens;
     launch.seqs_max = d->spec.seqs_max;
+    Phalanx__V1__Serving serving;
+    px_serving_fill(&d->spec.serving, &serving);
+    launch.serving = &serving;
     launch.kv_type = (char *)d->spec.kv_type;
     launch.kernels = (char *)d->spec.kernels;
     launch.secret = (char *)d->record.secret;

@@ -40,7 +40,7 @@ px_status px_spec_check(const px_spec *spec)
             spec->pp, PX_WORLD_MAX);
     for (uint32_t i = 0; i < spec->agent_count; i++)
         PX_TRY(px_name_check(spec->agents[i], "an agent's name"));
-    return px_ok();
+    return px_serving_check(&spec->serving);
 }
 
 /* ------------------------------------------------------------------------------ encoding */
@@ -71,6 +71,7 @@ void px_spec_encode(px_buf *out, const px_spec *spec)
         "kernels", spec->kernels);
     PX_ASSERT(object);
     json_object_set_new(object, "agents", names_json(spec->agents, spec->agent_count));
+    json_object_set_new(object, "serving", px_serving_encode(&spec->serving));
     put_json(out, object);
 }
 
@@ -149,6 +150,7 @@ static px_status spec_of(const json_t *object, px_spec *spec)
     PX_TRY(get_text(object, "kv_type", where, sizeof spec->kv_type, spec->kv_type));
     PX_TRY(get_text(object, "kernels", where, sizeof spec->kernels, spec->kernels));
     PX_TRY(get_names(object, where, spec->agents, &spec->agent_count));
+    PX_TRY(px_serving_decode(json_object_get(object, "serving"), &spec->serving));
     return px_spec_check(spec);
 }
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/memory.h"
+#include "control/cluster/serving.h"
 
 enum {
     PX_NAME_BYTES = 64, /* of a deployment or an agent, its NUL included */
@@ -25,6 +26,7 @@ typedef struct px_spec {
     uint32_t threads, context, seqs_max;
     uint64_t kv_tokens;
     char kv_type[16], kernels[16]; /* empty: the agent's choice */
+    px_serving serving;
 } px_spec;
 
 static inline uint32_t px_spec_world(const px_spec *spec)

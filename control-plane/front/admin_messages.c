@@ -61,6 +61,7 @@ px_status px_admin_spec(const Phalanx__V1__DeployRequest *request, px_spec *out)
     for (size_t i = 0; i < request->n_agents; i++)
         PX_TRY(copy_text(request->agents[i], "agents", sizeof spec.agents[i], spec.agents[i]));
     spec.agent_count = (uint32_t)request->n_agents;
+    PX_TRY(px_serving_take(request->serving, &spec.serving));
     *out = spec;
     return px_ok();
 }

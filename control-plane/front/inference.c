@@ -106,12 +106,14 @@ static void route(px_inference *inference, px_rpc_call *call, const char *model,
     *fc = (front_call){.inference = inference, .call = call};
     px_rpc_call_set_user(call, fc);
     request.deadline_ns = px_rpc_call_deadline_ns(call);
+    request.tenant = px_rpc_call_metadata(call, "phalanx-tenant");
     request.on_part = on_part;
     request.on_tokens = on_tokens;
     request.on_end = on_end;
     request.arg = fc;
     const px_deployment *d = NULL;
     px_status status = valid;
+    if (px_is_ok(status)) status = px_validate_tenant(request.tenant);
     if (px_is_ok(status)) status = find_model(inference, model, &d);
     if (px_is_ok(status))
         status = px_router_submit(inference->router, d->spec.name, &request, &fc->route);

@@ -12,6 +12,9 @@ enum {
     MESSAGES_MAX = 4096,
     ROLE_BYTES_MAX = 64,
     REQUEST_ID_BYTES_MAX = 256,
+    TENANT_BYTES_MAX = 128, /* these three are the engine's */
+    CACHE_SALT_BYTES_MAX = 256,
+    PRIORITY_MAX = 100,
 };
 
 static px_status check_utf8(const void *bytes, size_t length, const char *field)
@@ -79,6 +82,26 @@ static px_status check_json(ProtobufCBinaryData bytes, const char *field, bool w
         PX_INVALID_ARGUMENT, "'%s' must be a JSON %s", field, want_array ? "array" : "object");
 }
 
+px_status px_validate_tenant(const char *tenant)
+{
+    if (!tenant) return px_ok();
+    if (strlen(tenant) > TENANT_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'phalanx-tenant' has %zu bytes, more than %d",
+            strlen(tenant), TENANT_BYTES_MAX);
+    return check_utf8(tenant, strlen(tenant), "phalanx-tenant");
+}
+
+static px_status check_order(int32_t priority, ProtobufCBinaryData cache_salt)
+{
+    if (priority < -PRIORITY_MAX || priority > PRIORITY_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'priority' must be from %d (soonest) to %d, not %d",
+            -PRIORITY_MAX, PRIORITY_MAX, priority);
+    if (cache_salt.len > CACHE_SALT_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'cache_salt' has %zu bytes, more than %d",
+            cache_salt.len, CACHE_SALT_BYTES_MAX);
+    return px_ok();
+}
+
 px_status px_validate_generate(const Phalanx__V1__GenerateRequest *request)
 {
     switch (request->prompt_case) {
@@ -94,6 +117,7 @@ px_status px_validate_generate(const Phalanx__V1__GenerateRequest *request)
     }
     PX_TRY(check_sampling(request->sampling));
     PX_TRY(check_stopping(request->stopping));
+    PX_TRY(check_order(request->priority, request->cache_salt));
     return check_request_id(request->request_id);
 }
 
@@ -119,6 +143,7 @@ px_status px_validate_chat(const Phalanx__V1__ChatRequest *request)
     PX_TRY(check_json(request->template_kwargs_json, "template_kwargs_json", false));
     PX_TRY(check_sampling(request->sampling));
     PX_TRY(check_stopping(request->stopping));
+    PX_TRY(check_order(request->priority, request->cache_salt));
     return check_request_id(request->request_id);
 }
 

@@ -127,7 +127,9 @@ static void take_failure(engine *e, const Phalanx__V1__EngineFailed *failed)
     if (!r || r->engine != e) return;
     px_code code =
         failed->code > 0 && failed->code < PX_CODE_COUNT ? (px_code)failed->code : PX_INTERNAL;
-    end_route(e->router, r, px_fail(code, "%s", failed->message));
+    px_status status = px_fail(code, "%s", failed->message);
+    status.retry_ms = failed->retry_ms;
+    end_route(e->router, r, status);
 }
 
 static void take_tokens(engine *e, const Phalanx__V1__EngineTokenized *tokenized)
@@ -275,6 +277,8 @@ static px_status send_request(engine *e, uint64_t id, const px_route_request *re
         int64_t left_ns = request->deadline_ns - px_now_ns();
         submit.timeout_us = left_ns > 1000 ? (uint64_t)left_ns / 1000 : 1;
     }
+    if (request->tenant) submit.tenant = (char *)request->tenant;
+    submit.tenant_weight = request->tenant_weight;
     if (request->generate) {
         submit.work_case = PHALANX__V1__ENGINE_SUBMIT__WORK_GENERATE;
         submit.generate = (Phalanx__V1__GenerateRequest *)request->generate;

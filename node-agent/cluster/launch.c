@@ -131,6 +131,25 @@ bool px_launch_network(const char *const *addresses, size_t count, char out[32])
 
 /* ------------------------------------------------------------------------------ command */
 
+static void serving_words(builder *b, const Phalanx__V1__Serving *serving)
+{
+    if (!serving) return;
+    option_number(b, "--batch-size", serving->batch_size);
+    option_number(b, "--max-latency-ms", serving->max_latency_ms);
+    if (serving->scale_factor > 0) {
+        word(b, "--scale-factor");
+        word(b, format(b, "%g", serving->scale_factor));
+    }
+    option_number(b, "--queue-max", serving->queue_max);
+    option_number(b, "--queue-tokens-max", serving->queue_tokens_max);
+    if (serving->kv_park_bytes) {
+        word(b, "--kv-park-bytes");
+        word(b, format(b, "%lld", (long long)serving->kv_park_bytes));
+    }
+    option_text(b, "--kv-park-folder", serving->kv_park_folder);
+    if (serving->no_prefix_cache) word(b, "--no-prefix-cache");
+}
+
 static void rank_words(builder *b, const px_msg_place *place)
 {
     const px_msg_launch *l = b->launch;
@@ -147,6 +166,7 @@ static void rank_words(builder *b, const px_msg_place *place)
     option_text(b, "--kernels", l->kernels);
     option_number(b, "--kv-tokens", l->kv_tokens);
     option_number(b, "--seqs-max", l->seqs_max);
+    serving_words(b, l->serving);
 }
 
 static bool all_here(const px_msg_launch *launch, const px_launch_here *here)

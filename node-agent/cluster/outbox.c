@@ -111,6 +111,7 @@ static void finish(px_answer *answer, const px_event *event)
                                      : PHALANX__V1__FINISH_REASON__FINISH_REASON_STOP;
     answer->done.prompt_tokens = event->prompt_tokens;
     answer->done.output_tokens = event->output_tokens;
+    answer->done.cached_tokens = event->cached_tokens;
     answer->done.queue_us = (uint64_t)(event->queue_ns / 1000);
     answer->done.ttft_us = (uint64_t)(event->ttft_ns / 1000);
     answer->done.total_us = (uint64_t)(event->total_ns / 1000);
@@ -193,6 +194,7 @@ static px_status send_failure(px_outbox *box, px_answer *answer)
     failed.id = answer->id;
     failed.code = answer->failure.code;
     failed.message = answer->failure.text;
+    failed.retry_ms = answer->failure.retry_ms;
     msg_event event = PHALANX__V1__ENGINE_EVENT__INIT;
     event.kind_case = PHALANX__V1__ENGINE_EVENT__KIND_FAILED;
     event.failed = &failed;

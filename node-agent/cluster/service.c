@@ -48,6 +48,14 @@ static void send_load(stream *s, const px_engine_stats *stats)
     load.kv_blocks = stats->kv_blocks;
     load.kv_blocks_free = stats->kv_blocks_free;
     load.steps = stats->steps;
+    load.kv_blocks_parked = stats->kv_blocks_parked;
+    load.prompt_tokens = stats->prompt_tokens;
+    load.output_tokens = stats->output_tokens;
+    load.prefix_queries = stats->prefix_queries;
+    load.prefix_hits = stats->prefix_hits;
+    load.preemptions = stats->preemptions;
+    load.recomputed_tokens = stats->recomputed_tokens;
+    load.refused = stats->refused;
     load.model = &model;
     msg_event event = PHALANX__V1__ENGINE_EVENT__INIT;
     event.kind_case = PHALANX__V1__ENGINE_EVENT__KIND_LOAD;

@@ -1,6 +1,8 @@
 /* submission.c - see submission.h. */
 #include "cluster/submission.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/json.h"
 
@@ -97,16 +99,25 @@ static px_status take_chat(const Phalanx__V1__ChatRequest *from, px_submission *
     return px_ok();
 }
 
+static px_slice slice_of(const ProtobufCBinaryData *bytes)
+{
+    return (px_slice){.data = (const char *)bytes->data, .length = bytes->len};
+}
+
 static px_status take_work(
     const Phalanx__V1__EngineSubmit *submit, uint64_t fresh_seed, px_submission *out)
 {
     switch (submit->work_case) {
     case PHALANX__V1__ENGINE_SUBMIT__WORK_GENERATE:
         take_sampling(submit->generate->sampling, fresh_seed, &out->request.sampling);
+        out->request.priority = submit->generate->priority;
+        out->request.cache_salt = slice_of(&submit->generate->cache_salt);
         PX_TRY(take_stopping(submit->generate->stopping, &out->request));
         return take_generate(submit->generate, &out->request);
     case PHALANX__V1__ENGINE_SUBMIT__WORK_CHAT:
         take_sampling(submit->chat->sampling, fresh_seed, &out->request.sampling);
+        out->request.priority = submit->chat->priority;
+        out->request.cache_salt = slice_of(&submit->chat->cache_salt);
         PX_TRY(take_stopping(submit->chat->stopping, &out->request));
         return take_chat(submit->chat, out);
     default: return px_fail(PX_INVALID_ARGUMENT, "the submission holds no work");
@@ -122,6 +133,8 @@ px_status px_submission_make(const Phalanx__V1__EngineSubmit *submit,
         px_submission_done(out);
         return status;
     }
+    out->request.tenant = (px_slice){.data = submit->tenant, .length = strlen(submit->tenant)};
+    out->request.tenant_weight = submit->tenant_weight;
     /* Half a century is as good as no deadline, and cannot overflow. */
     if (submit->timeout_us && submit->timeout_us < INT64_MAX / 4000)
         out->request.deadline_ns = context->now_ns + (int64_t)submit->timeout_us * 1000;

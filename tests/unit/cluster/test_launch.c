@@ -86,6 +86,30 @@ PX_TEST(one_rank_needs_no_mpirun)
     px_arena_done(&f.arena);
 }
 
+PX_TEST(how_it_serves_is_passed_on)
+{
+    fixture f;
+    begin(&f, 0, 0);
+    Phalanx__V1__Serving serving = PHALANX__V1__SERVING__INIT;
+    f.launch.serving = &serving;
+    place(&f, 0, "a", "m1", "127.0.0.1");
+    PX_CHECK_OK(build(&f));
+    PX_CHECK(strstr(f.line, "--generation 3") && !strstr(f.line, "--batch-size"));
+    serving.batch_size = 256;
+    serving.max_latency_ms = 80;
+    serving.scale_factor = 1.5;
+    serving.queue_max = 9;
+    serving.queue_tokens_max = 90000;
+    serving.kv_park_bytes = -1;
+    serving.kv_park_folder = (char *)"/var/kv";
+    serving.no_prefix_cache = true;
+    PX_CHECK_OK(build(&f));
+    PX_CHECK(strstr(f.line,
+        " --batch-size 256 --max-latency-ms 80 --scale-factor 1.5 --queue-max 9 "
+        "--queue-tokens-max 90000 --kv-park-bytes -1 --kv-park-folder /var/kv --no-prefix-cache"));
+    px_arena_done(&f.arena);
+}
+
 PX_TEST(agents_of_one_machine_share_a_local_launch)
 {
     fixture f;

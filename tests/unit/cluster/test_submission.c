@@ -68,6 +68,22 @@ PX_TEST(what_is_left_out_has_its_default)
     px_submission_done(&f.out);
 }
 
+PX_TEST(whose_it_is_and_how_urgent_comes_through)
+{
+    fixture f;
+    begin_generate(&f);
+    f.submit.tenant = (char *)"blue";
+    f.submit.tenant_weight = 2.5;
+    f.submit.generate->priority = -3;
+    f.submit.generate->cache_salt = bytes("pepper");
+    PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
+    const px_request *request = &f.out.request;
+    PX_CHECK(request->tenant.length == 4 && memcmp(request->tenant.data, "blue", 4) == 0);
+    PX_CHECK(request->tenant_weight == 2.5 && request->priority == -3);
+    PX_CHECK(request->cache_salt.length == 6 && memcmp(request->cache_salt.data, "pepper", 6) == 0);
+    px_submission_done(&f.out);
+}
+
 PX_TEST(zero_that_was_said_is_not_a_default)
 {
     fixture f;

@@ -115,7 +115,15 @@ PX_TEST(records_survive_the_round_trip)
         .kv_type = "f16",
         .kernels = "avx2",
         .agents = {"a", "b"},
-        .agent_count = 2};
+        .agent_count = 2,
+        .serving = {.scale_factor = 1.5,
+            .kv_park_bytes = -1,
+            .queue_tokens_max = 7,
+            .batch_size = 8,
+            .max_latency_ms = 9,
+            .queue_max = 10,
+            .no_prefix_cache = 1,
+            .kv_park_folder = "/var"}};
     px_spec again;
     px_buf json;
     px_buf_init(&json, 65536);
@@ -128,7 +136,10 @@ PX_TEST(records_survive_the_round_trip)
         "{\"name\":\"x\",\"model_path\":\"/m\",\"tp\":-1}",
         "{\"name\":\"x\",\"model_path\":\"/m\",\"tp\":65}",
         "{\"name\":\"x\",\"model_path\":\"/m\",\"tp\":64,\"pp\":64}",
-        "{\"name\":\"x\",\"model_path\":\"/m\",\"agents\":[1]}"};
+        "{\"name\":\"x\",\"model_path\":\"/m\",\"agents\":[1]}",
+        "{\"name\":\"x\",\"model_path\":\"/m\",\"serving\":{\"scale_factor\":0.5}}",
+        "{\"name\":\"x\",\"model_path\":\"/m\",\"serving\":{\"kv_park_folder\":\"a\"}}",
+        "{\"name\":\"x\",\"model_path\":\"/m\",\"serving\":{\"batch_size\":-1}}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         PX_CHECK(!px_is_ok(px_spec_decode((px_slice){bad[i], strlen(bad[i])}, &again)));
 }

@@ -101,6 +101,27 @@ PX_TEST(stops)
     PX_CHECK(refuses(px_validate_generate(&r), "'stop' is not valid UTF-8"));
 }
 
+PX_TEST(tenants_and_order)
+{
+    static char long_name[130], long_salt[258];
+    memset(long_name, 'a', sizeof long_name - 1);
+    memset(long_salt, 'a', sizeof long_salt - 1);
+    PX_CHECK_OK(px_validate_tenant(NULL));
+    PX_CHECK_OK(px_validate_tenant("blue"));
+    PX_CHECK(refuses(px_validate_tenant(long_name), "'phalanx-tenant' has 129 bytes"));
+    PX_CHECK(refuses(px_validate_tenant("\xff"), "'phalanx-tenant' is not valid UTF-8"));
+    Phalanx__V1__GenerateRequest r = PHALANX__V1__GENERATE_REQUEST__INIT;
+    r.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT_TEXT;
+    r.text = bytes("hi");
+    r.priority = -100;
+    PX_CHECK_OK(px_validate_generate(&r));
+    r.priority = 101;
+    PX_CHECK(refuses(px_validate_generate(&r), "'priority' must be from -100"));
+    r.priority = 0;
+    r.cache_salt = bytes(long_salt);
+    PX_CHECK(refuses(px_validate_generate(&r), "'cache_salt' has 257 bytes"));
+}
+
 PX_TEST(chats)
 {
     Phalanx__V1__ChatMessage m = PHALANX__V1__CHAT_MESSAGE__INIT, *list[] = {&m};
