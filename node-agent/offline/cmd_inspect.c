@@ -99,27 +99,19 @@ static px_status inspect_folder_text(report *r)
 
 /* --- memory ------------------------------------------------------------------------------- */
 
-static px_kv_shape kv_shape_of(const report *r, const px_plan_place *place, px_range layers)
-{
-    bool is_cut = r->info.kv_heads_cached == r->info.kv_heads;
-    return (px_kv_shape){.layers = layers.count,
-        .kv_heads = is_cut ? place->kv_heads.count : r->info.kv_heads_cached,
-        .k_dim = r->info.k_dim,
-        .v_dim = r->info.v_dim};
-}
-
 static px_status reckon_rank(report *r, uint32_t rank)
 {
     const px_plan_place *place = &r->plan.places[px_plan_place_of(&r->plan, (int)rank)];
     px_range layers = r->plan.stages[px_plan_stage(&r->plan, (int)rank)];
     uint64_t blocks =
         (r->context + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS * (uint64_t)r->seqs;
+    px_kv_shape shape = px_forward_kv_shape_of(&r->info, &r->plan, (int)rank);
     rank_need *need = &r->needs[rank];
     *need = (rank_need){.layers = layers,
         .heads = place->heads,
         .kv_heads = place->kv_heads,
         .ffn = place->ffn,
-        .kv_bytes = blocks * px_kvpool_block_bytes(kv_shape_of(r, place, layers), r->kv_type)};
+        .kv_bytes = blocks * px_kvpool_block_bytes(shape, r->kv_type)};
     PX_TRY(px_model_rank_bytes(r->file, &r->plan, (int)rank, &need->weight_bytes));
     r->need_bytes += need->weight_bytes + need->kv_bytes;
     return px_ok();
@@ -135,9 +127,9 @@ static px_status choose_kv_type(report *r, const char *name)
         return px_fail(PX_INVALID_ARGUMENT,
             "KV type '%s' comes in blocks of %u; heads have %u and %u", name, block, r->info.k_dim,
             r->info.v_dim);
-    r->kv_token_bytes =
-        (uint64_t)r->info.layers * r->info.kv_heads_cached *
-        (px_dtype_bytes(r->kv_type, r->info.k_dim) + px_dtype_bytes(r->kv_type, r->info.v_dim));
+    uint64_t v_bytes = r->info.v_in_k ? 0 : px_dtype_bytes(r->kv_type, r->info.v_dim);
+    r->kv_token_bytes = (uint64_t)r->info.layers * r->info.kv_heads_cached *
+                        (px_dtype_bytes(r->kv_type, r->info.k_dim) + v_bytes);
     return px_ok();
 }
 
@@ -266,9 +258,15 @@ static void print_memory(const report *r)
 {
     const px_model_info *info = &r->info;
     char text[8][32], need[32], available[32];
-    printf("\nKV of a token: %u layers x %u heads x (%u + %u) %s = %" PRIu64 " bytes\n",
-        info->layers, info->kv_heads_cached, info->k_dim, info->v_dim,
-        px_dtype_of(r->kv_type)->name, r->kv_token_bytes);
+    if (info->v_in_k)
+        printf("\nKV of a token: %u layers x a latent of %u (%u and %u rotated) %s = %" PRIu64
+               " bytes, on every rank\n",
+            info->layers, info->k_dim, info->v_dim, info->k_dim - info->v_dim,
+            px_dtype_of(r->kv_type)->name, r->kv_token_bytes);
+    else
+        printf("\nKV of a token: %u layers x %u heads x (%u + %u) %s = %" PRIu64 " bytes\n",
+            info->layers, info->kv_heads_cached, info->k_dim, info->v_dim,
+            px_dtype_of(r->kv_type)->name, r->kv_token_bytes);
     printf("Memory for %u sequence%s of %u tokens on %u rank%s:\n", r->seqs,
         r->seqs == 1 ? "" : "s", r->context, r->ranks, r->ranks == 1 ? "" : "s");
     px_table *table = px_table_create((const char *const[]){">RANK", ">LAYERS", ">HEADS",

@@ -21,10 +21,15 @@ static size_t plane_bytes(uint32_t kv_heads, px_dtype dtype, uint32_t dim)
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
+static size_t v_plane_bytes(px_kv_shape shape, px_dtype dtype)
+{
+    return shape.v_in_k ? 0 : plane_bytes(shape.kv_heads, dtype, shape.v_dim);
+}
+
 uint64_t px_kvpool_block_bytes(px_kv_shape shape, px_dtype dtype)
 {
-    return (uint64_t)shape.layers * (plane_bytes(shape.kv_heads, dtype, shape.k_dim) +
-                                        plane_bytes(shape.kv_heads, dtype, shape.v_dim));
+    return (uint64_t)shape.layers *
+           (plane_bytes(shape.kv_heads, dtype, shape.k_dim) + v_plane_bytes(shape, dtype));
 }
 
 px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, px_kvpool **out)
@@ -54,8 +59,9 @@ px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, p
             .k_dim = shape.k_dim,
             .v_dim = shape.v_dim};
         layer->k = at;
-        layer->v = at + plane_bytes(shape.kv_heads, dtype, shape.k_dim);
-        at = layer->v + plane_bytes(shape.kv_heads, dtype, shape.v_dim);
+        at += plane_bytes(shape.kv_heads, dtype, shape.k_dim);
+        layer->v = shape.v_in_k ? NULL : at;
+        at += v_plane_bytes(shape, dtype);
     }
     *out = pool;
     return px_ok();

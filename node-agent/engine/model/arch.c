@@ -27,7 +27,8 @@ const px_role_traits *px_role_of(px_role role)
         [PX_ROLE_Q_UP] = {"queries of the latent", PX_AXIS_Q, PX_AXIS_LATENT_Q},
         [PX_ROLE_KV_DOWN] = {"KV latent", PX_AXIS_LATENT_DOWN, PX_AXIS_HIDDEN},
         [PX_ROLE_KV_DOWN_NORM] = {"KV latent norm", PX_AXIS_LATENT_KV, PX_AXIS_ONE},
-        [PX_ROLE_KV_UP] = {"keys and values of the latent", PX_AXIS_LATENT_UP, PX_AXIS_LATENT_KV},
+        [PX_ROLE_K_UP] = {"keys of the latent", PX_AXIS_LATENT_KV, PX_AXIS_HEAD_PLAIN},
+        [PX_ROLE_V_UP] = {"values of the latent", PX_AXIS_HEAD_V, PX_AXIS_LATENT_KV},
         [PX_ROLE_Q_DOWN_BIAS] = {"query latent bias", PX_AXIS_LATENT_Q, PX_AXIS_ONE},
         [PX_ROLE_KV_DOWN_BIAS] = {"KV latent bias", PX_AXIS_LATENT_DOWN, PX_AXIS_ONE},
         [PX_ROLE_Q_BIAS] = {"query bias", PX_AXIS_Q, PX_AXIS_ONE},
@@ -66,12 +67,6 @@ const px_role_traits *px_role_of(px_role role)
     return &traits[role];
 }
 
-/* What a head takes from the latent: the unrotated part of its key, and its value. */
-static uint32_t latent_up_of_head(const px_arch *arch)
-{
-    return arch->head_k - arch->ropes[0].dims + arch->head_v;
-}
-
 uint32_t px_axis_size(const px_arch *arch, px_axis axis)
 {
     switch (axis) {
@@ -88,7 +83,8 @@ uint32_t px_axis_size(const px_arch *arch, px_axis axis)
     case PX_AXIS_LATENT_Q: return arch->latent.q_rank;
     case PX_AXIS_LATENT_KV: return arch->latent.kv_rank;
     case PX_AXIS_LATENT_DOWN: return arch->latent.kv_rank + arch->ropes[0].dims;
-    case PX_AXIS_LATENT_UP: return arch->heads * latent_up_of_head(arch);
+    case PX_AXIS_HEAD_PLAIN: return arch->head_k - arch->ropes[0].dims;
+    case PX_AXIS_HEAD_V: return arch->head_v;
     case PX_AXIS_EXPERTS: return arch->experts.count;
     case PX_AXIS_FFN_EXPERT: return arch->experts.ffn;
     case PX_AXIS_FFN_SHARED: return arch->experts.shared_ffn;
@@ -112,7 +108,6 @@ px_range px_axis_range(const px_arch *arch, const px_plan_place *place, px_axis 
     case PX_AXIS_K: return scaled(place->kv_heads, arch->head_k);
     case PX_AXIS_V: return scaled(place->kv_heads, arch->head_v);
     case PX_AXIS_ATTENTION: return scaled(place->heads, arch->head_v);
-    case PX_AXIS_LATENT_UP: return scaled(place->heads, latent_up_of_head(arch));
     case PX_AXIS_FFN: return place->ffn;
     case PX_AXIS_FFN_EXPERT: return place->ffn_expert;
     case PX_AXIS_FFN_SHARED: return place->ffn_shared;
@@ -164,7 +159,8 @@ bool px_arch_has(const px_arch *arch, px_role role, uint32_t layer)
     case PX_ROLE_Q_UP: return arch->latent.q_rank != 0;
     case PX_ROLE_KV_DOWN:
     case PX_ROLE_KV_DOWN_NORM:
-    case PX_ROLE_KV_UP: return arch->latent.kv_rank != 0;
+    case PX_ROLE_K_UP:
+    case PX_ROLE_V_UP: return arch->latent.kv_rank != 0;
     case PX_ROLE_Q_DOWN_BIAS: return arch->latent.q_rank && arch->latent.biases;
     case PX_ROLE_KV_DOWN_BIAS: return arch->latent.kv_rank && arch->latent.biases;
     case PX_ROLE_Q_BIAS:
@@ -178,6 +174,13 @@ bool px_arch_has(const px_arch *arch, px_role role, uint32_t layer)
     case PX_ROLE_FFN_POST_NORM: return arch->post_norms;
     default: return has_mlp_weight(arch, role, arch->layers[layer].routed);
     }
+}
+
+uint32_t px_arch_count(const px_arch *arch, px_role role, uint32_t layer)
+{
+    if (!px_arch_has(arch, role, layer)) return 0;
+    if (role >= PX_ROLE_FIRST_OF_EXPERT) return arch->experts.count;
+    return role >= PX_ROLE_FIRST_OF_HEAD ? arch->heads : 1;
 }
 
 /* --- reading --- */

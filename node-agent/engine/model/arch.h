@@ -43,9 +43,10 @@ typedef enum px_axis {
     PX_AXIS_LATENT_Q,    /* latent.q_rank; latents are whole on every rank */
     PX_AXIS_LATENT_KV,   /* latent.kv_rank */
     PX_AXIS_LATENT_DOWN, /* latent.kv_rank and the rotated part of a key */
-    PX_AXIS_LATENT_UP,   /* heads * (unrotated part of a key + head_v); cut by heads */
-    PX_AXIS_EXPERTS,     /* whole on every rank */
-    PX_AXIS_FFN_EXPERT,  /* cut like FFN, each expert */
+    PX_AXIS_HEAD_PLAIN,  /* the unrotated part of a head */
+    PX_AXIS_HEAD_V,
+    PX_AXIS_EXPERTS,    /* whole on every rank */
+    PX_AXIS_FFN_EXPERT, /* cut like FFN, each expert */
     PX_AXIS_FFN_SHARED,
     PX_AXIS_FFN, /* cut in quantisation blocks */
     PX_AXIS_COUNT
@@ -62,12 +63,11 @@ typedef enum px_role {
     PX_ROLE_K,
     PX_ROLE_V,
     PX_ROLE_O,
-    PX_ROLE_Q_DOWN, /* latent attention: to the latents, their norms, and up from them */
+    PX_ROLE_Q_DOWN, /* latent attention: to the latents, their norms, and up to the queries */
     PX_ROLE_Q_DOWN_NORM,
     PX_ROLE_Q_UP,
     PX_ROLE_KV_DOWN,
     PX_ROLE_KV_DOWN_NORM,
-    PX_ROLE_KV_UP,
     PX_ROLE_Q_DOWN_BIAS,
     PX_ROLE_KV_DOWN_BIAS,
     PX_ROLE_Q_BIAS,
@@ -95,7 +95,10 @@ typedef enum px_role {
     PX_ROLE_SHARED_GATE_BIAS,
     PX_ROLE_SHARED_UP_BIAS,
     PX_ROLE_SHARED_DOWN_BIAS,
-    PX_ROLE_SHARED_WEIGHT, /* a row: the shared expert counts sigmoid(row . h) */
+    PX_ROLE_SHARED_WEIGHT,                /* a row: the shared expert counts sigmoid(row . h) */
+    PX_ROLE_FIRST_OF_HEAD,                /* one for each head: */
+    PX_ROLE_K_UP = PX_ROLE_FIRST_OF_HEAD, /* unrotated part of a query -> what meets the latent */
+    PX_ROLE_V_UP,                         /* attended latent -> value */
     PX_ROLE_FIRST_OF_EXPERT,
     PX_ROLE_EXPERT_GATE = PX_ROLE_FIRST_OF_EXPERT,
     PX_ROLE_EXPERT_UP,
@@ -132,7 +135,8 @@ typedef struct px_experts {
 } px_experts;
 
 /* Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): keys and values come from a small
- * latent, and one rotated part is shared by the keys of all heads. */
+ * latent, and one rotated part is shared by the keys of all heads. Both are what is cached; see
+ * latent.c. */
 typedef struct px_latent {
     uint32_t kv_rank; /* 0: plain attention */
     uint32_t q_rank;  /* 0: queries come from the hidden row directly */
@@ -192,6 +196,8 @@ uint32_t px_axis_size(const px_arch *arch, px_axis axis);
 px_range px_axis_range(const px_arch *arch, const px_plan_place *place, px_axis axis);
 /* Does the model have this weight in this layer? */
 bool px_arch_has(const px_arch *arch, px_role role, uint32_t layer);
+/* How many weights of the role the layer has: 0, 1, or one for each expert or head. */
+uint32_t px_arch_count(const px_arch *arch, px_role role, uint32_t layer);
 
 /* Where a weight lies in the file. Mostly its rows are whole and only their distance matters; in
  * the other cases they must be put together first (px_weight_is_scattered). */
@@ -204,6 +210,9 @@ typedef struct px_weight_view {
     size_t col_bytes;            /* 0: a row lies whole; else distance between its elements */
     const unsigned char *scales; /* MXFP4 in two tensors: the exponents, one for each block */
     size_t scale_row_bytes;
+    bool is_turned_blocks; /* columns are the tensor's rows, which are blocks: `dtype` is F32,
+                              `data` the first of these rows, col_bytes from one to the next; see
+                              px_weight_turn */
     px_coded coded; /* codes with scales in other tensors; `data` is then only what is read */
 } px_weight_view;
 
@@ -212,9 +221,12 @@ static inline bool px_weight_is_scattered(const px_weight_view *view)
     return view->col_bytes || view->scales || view->coded.coding;
 }
 
-typedef struct px_weight_id { /* layer and expert count only in roles that are of one */
+typedef struct px_weight_id { /* layer, expert and head count only in roles that are of one */
     px_role role;
-    uint32_t layer, expert;
+    uint32_t layer;
+    union {
+        uint32_t expert, head;
+    };
 } px_weight_id;
 /* Finds a weight and checks its type and shape. NOT_FOUND and INVALID_ARGUMENT name the tensor. */
 px_status px_arch_find(const px_arch *arch, const px_model_file *file, px_weight_id id,

@@ -5,6 +5,7 @@
 
 void px_weight_assemble(const px_weight_view *from, uint32_t row, void *out)
 {
+    PX_ASSERT(!from->is_turned_blocks);
     unsigned char *to = out;
     if (from->coded.coding) {
         px_coded_assemble(&from->coded, from->dtype, row, from->cols, to);
@@ -30,6 +31,21 @@ void px_weight_assemble(const px_weight_view *from, uint32_t row, void *out)
             unsigned char low = data[i / 2], high = data[8 + i / 2];
             to[1 + i] = (unsigned char)((low & 0x0F) | (high & 0x0F) << 4);
             to[2 + i] = (unsigned char)(low >> 4 | (high & 0xF0));
+        }
+    }
+}
+
+void px_weight_turn(const px_weight_view *view, uint32_t begin, uint32_t end, float *out)
+{
+    enum { PIECE = 256 }; /* elements: whole blocks of every type */
+    float piece[PIECE];
+    px_dtype dtype = view->tensor->dtype;
+    for (size_t c = begin; c < end; c++) {
+        const unsigned char *line = view->data + c * view->col_bytes;
+        for (uint32_t r = 0; r < view->rows; r += PIECE) {
+            uint32_t count = view->rows - r < PIECE ? view->rows - r : PIECE;
+            px_dtype_to_f32(dtype, line + px_dtype_bytes(dtype, r), piece, count);
+            for (uint32_t i = 0; i < count; i++) out[(size_t)(r + i) * view->cols + c] = piece[i];
         }
     }
 }

@@ -4,7 +4,11 @@
 
 #include "engine/model/arch.h"
 
-/* Copies row `row`, put together: px_dtype_bytes(view->dtype, view->cols) bytes. */
+/* Copies row `row`, put together: px_dtype_bytes(view->dtype, view->cols) bytes. Not of turned
+ * blocks. */
 void px_weight_assemble(const px_weight_view *view, uint32_t row, void *out);
+/* Of turned blocks the columns [begin, end), each decoded from one row of the tensor, into
+ * out [rows, cols]. */
+void px_weight_turn(const px_weight_view *view, uint32_t begin, uint32_t end, float *out);
 
 #endif

@@ -225,8 +225,8 @@ static px_status plan_tensor(px_convert *convert, px_weight_id id, const px_plac
         .kind = kind_of(id.role)};
     px_tensor *like = &(*out)->like;
     if (place->stacked) {
-        like->shape[like->dims++] = arch->experts.count;
-        (*out)->rows *= arch->experts.count;
+        like->shape[like->dims++] = px_arch_count(arch, id.role, id.layer);
+        (*out)->rows *= px_arch_count(arch, id.role, id.layer);
     }
     if (traits->rows != PX_AXIS_ONE) like->shape[like->dims++] = place->total;
     if (traits->cols != PX_AXIS_ONE) like->shape[like->dims++] = (*out)->cols;
@@ -257,8 +257,7 @@ static px_status plan_weight(px_convert *convert, px_weight_id id)
 static px_status plan_role(px_convert *convert, px_role role, uint32_t layer)
 {
     const px_arch *arch = &convert->arch;
-    if (!px_arch_has(arch, role, layer)) return px_ok();
-    uint32_t count = role >= PX_ROLE_FIRST_OF_EXPERT ? arch->experts.count : 1;
+    uint32_t count = px_arch_count(arch, role, layer);
     for (uint32_t expert = 0; expert < count; expert++)
         PX_TRY(
             plan_weight(convert, (px_weight_id){.role = role, .layer = layer, .expert = expert}));

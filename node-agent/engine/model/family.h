@@ -13,7 +13,7 @@ typedef enum px_take {
     PX_TAKE_QKV,                /* q, k and v rows follow each other */
     PX_TAKE_FIRST_HALF,         /* gate of a fused gate-and-up */
     PX_TAKE_SECOND_HALF,        /* up of it */
-    PX_TAKE_EXPERT,             /* of a stack [experts, rows, cols] the expert's */
+    PX_TAKE_EXPERT,             /* of a stack [experts or heads, rows, cols] its own */
     PX_TAKE_EXPERT_FIRST_HALF,  /* of a stack [experts, 2 rows, cols]: gate */
     PX_TAKE_EXPERT_SECOND_HALF, /* up of it */
     /* The same, of stacks as gpt-oss has them: */
@@ -25,6 +25,10 @@ typedef enum px_take {
     PX_TAKE_EXPERT_MXFP4, /* "..._blocks" [experts, rows, cols / 32, 16] and "..._scales" */
     PX_TAKE_EXPERT_MXFP4_EVEN,
     PX_TAKE_EXPERT_MXFP4_ODD,
+    /* Of each head in turn the unrotated part of the key [cols, rows] and the value [rows, cols]:
+     */
+    PX_TAKE_HEAD_KEY,
+    PX_TAKE_HEAD_VALUE,
 } px_take;
 
 typedef struct px_name { /* a table ends with pattern NULL */

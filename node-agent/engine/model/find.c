@@ -101,6 +101,8 @@ px_placing px_take_place(const px_arch *arch, px_role role, px_take take, uint32
     case PX_TAKE_EXPERT_TURNED_ODD:
         return (px_placing){
             .begin = 1, .step = 2, .total = 2 * rows, .stacked = true, .turned = true};
+    case PX_TAKE_HEAD_KEY:
+    case PX_TAKE_HEAD_VALUE: break; /* find_in_head() */
     }
     return (px_placing){.step = 1, .total = rows};
 }
@@ -111,11 +113,11 @@ static bool is_mxfp4_parts(px_take take)
            take == PX_TAKE_EXPERT_MXFP4_ODD;
 }
 
-static px_tensor wanted_shape(
-    const px_arch *arch, const px_role_traits *traits, px_placing place, uint32_t cols)
+static px_tensor wanted_shape(const px_arch *arch, px_weight_id id, px_placing place, uint32_t cols)
 {
+    const px_role_traits *traits = px_role_of(id.role);
     px_tensor wanted = {.dims = 0};
-    if (place.stacked) wanted.shape[wanted.dims++] = arch->experts.count;
+    if (place.stacked) wanted.shape[wanted.dims++] = px_arch_count(arch, id.role, id.layer);
     if (place.turned) wanted.shape[wanted.dims++] = cols;
     if (traits->rows != PX_AXIS_ONE) wanted.shape[wanted.dims++] = place.total;
     if (!place.turned && traits->cols != PX_AXIS_ONE) wanted.shape[wanted.dims++] = cols;
@@ -169,6 +171,41 @@ static px_status find_mxfp4_parts(const px_model_file *file, const px_tensor *bl
     return px_ok();
 }
 
+static px_status check_type(const px_tensor *tensor, bool must_be_plain, const char *what)
+{
+    const px_dtype_traits *dtype = px_dtype_of(tensor->dtype);
+    bool plain = dtype->block_elements == 1 && tensor->dtype < PX_I32;
+    if (tensor->dtype < PX_I32 && (plain || !must_be_plain)) return px_ok();
+    return px_fail(PX_UNIMPLEMENTED, "tensor '%s' (%s) has type %s, which cannot be used there",
+        tensor->name, what, dtype->name);
+}
+
+/* Latent attention's keys and values of a head, which follow each other in one tensor [heads *
+ * (plain + value), rank]. The key's rows are our columns. */
+static px_status find_in_head(
+    const px_arch *arch, px_take take, px_weight_id id, px_weight_view *view)
+{
+    const px_tensor *tensor = view->tensor;
+    const char *what = px_role_of(id.role)->what;
+    uint32_t plain = px_axis_size(arch, PX_AXIS_HEAD_PLAIN), rank = arch->latent.kv_rank;
+    uint32_t of_head = plain + arch->head_v;
+    px_tensor wanted = {.dims = 2, .shape = {(uint64_t)arch->heads * of_head, rank}};
+    PX_TRY(check_shape(tensor, &wanted, what));
+    PX_TRY(check_type(tensor, false, what));
+    size_t line_bytes = px_dtype_bytes(tensor->dtype, rank);
+    size_t first = (size_t)id.head * of_head + (take == PX_TAKE_HEAD_VALUE ? plain : 0);
+    view->data = (const unsigned char *)tensor->data + first * line_bytes;
+    view->row_bytes = line_bytes;
+    if (take == PX_TAKE_HEAD_VALUE) return px_ok();
+    view->col_bytes = line_bytes;
+    view->row_bytes = px_dtype_of(tensor->dtype)->block_bytes;
+    if (px_dtype_of(tensor->dtype)->block_elements > 1) {
+        view->is_turned_blocks = true;
+        view->dtype = PX_F32;
+    }
+    return px_ok();
+}
+
 px_status px_arch_find(
     const px_arch *arch, const px_model_file *file, px_weight_id id, px_weight_view *out)
 {
@@ -185,20 +222,18 @@ px_status px_arch_find(
                 arch->experts.count);
         return find_mxfp4_parts(file, tensor, place, id, out);
     }
+    if (take == PX_TAKE_HEAD_KEY || take == PX_TAKE_HEAD_VALUE)
+        return find_in_head(arch, take, id, out);
+    px_tensor wanted = wanted_shape(arch, id, place, cols);
     bool must_be_plain = traits->cols == PX_AXIS_ONE || place.turned;
-    px_tensor wanted = wanted_shape(arch, traits, place, cols);
     if (tensor->dtype != PX_I32) PX_TRY(check_shape(tensor, &wanted, traits->what));
     if (!must_be_plain && id.role != PX_ROLE_EMBED) {
         bool found;
         PX_TRY(find_coded(arch, file, place, id, out, &found));
         if (found) return px_ok();
     }
+    PX_TRY(check_type(tensor, must_be_plain, traits->what));
     const px_dtype_traits *dtype = px_dtype_of(tensor->dtype);
-    bool plain = dtype->block_elements == 1 && tensor->dtype < PX_I32;
-    if (tensor->dtype >= PX_I32 || (must_be_plain && !plain))
-        return px_fail(PX_UNIMPLEMENTED, "tensor '%s' (%s) has type %s, which cannot be used there",
-            tensor->name, traits->what, dtype->name);
-
     size_t line_bytes = px_dtype_bytes(tensor->dtype, place.turned ? place.total : cols);
     size_t slab_bytes = line_bytes * (place.turned ? cols : place.total);
     size_t next_bytes = place.turned ? dtype->block_bytes : line_bytes; /* from row to row */

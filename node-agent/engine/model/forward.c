@@ -218,8 +218,8 @@ static float *carve_floats(carver *c, size_t rows, size_t cols)
 static uint32_t widest_input(const px_model *model)
 {
     uint32_t widest = model->arch.hidden;
-    const px_axis axes[] = {PX_AXIS_ATTENTION, PX_AXIS_LATENT_Q, PX_AXIS_LATENT_KV, PX_AXIS_FFN,
-        PX_AXIS_FFN_EXPERT, PX_AXIS_FFN_SHARED};
+    const px_axis axes[] = {
+        PX_AXIS_ATTENTION, PX_AXIS_LATENT_Q, PX_AXIS_FFN, PX_AXIS_FFN_EXPERT, PX_AXIS_FFN_SHARED};
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
         if (px_model_width(model, axes[i]) > widest) widest = px_model_width(model, axes[i]);
     return widest;
@@ -242,6 +242,25 @@ static void carve_desk(px_forward *f, carver *c, size_t rows, float *mlp, px_des
     for (px_act_kind kind = PX_ACT_F32 + 1; kind < PX_ACT_KIND_COUNT; kind++)
         if (f->act_kinds >> kind & 1)
             out->act[kind] = carve(c, rows, f->kernels->act_row_bytes(kind, widest_input(model)));
+}
+
+static void carve_latent(px_forward *f, carver *c)
+{
+    const px_arch *arch = &f->model->arch;
+    px_latent_step *latent = &f->latent;
+    size_t rows = f->limits.rows_max, heads = px_model_place(f->model)->heads.count;
+    uint32_t rank = arch->latent.kv_rank, cached = px_axis_size(arch, PX_AXIS_LATENT_DOWN);
+    uint32_t plain = px_axis_size(arch, PX_AXIS_HEAD_PLAIN);
+    latent->q = carve_floats(c, rows, arch->latent.q_rank);
+    latent->kv = carve_floats(c, rows, cached);
+    latent->query = f->query = carve_floats(c, rows * heads, cached);
+    latent->seen = f->seen = carve_floats(c, rows * heads, rank);
+    latent->plain = carve_floats(c, rows * heads, plain > arch->head_v ? plain : arch->head_v);
+    latent->by_head = carve_floats(c, rows * heads, rank);
+    for (px_act_kind kind = PX_ACT_F32 + 1; kind < PX_ACT_KIND_COUNT; kind++)
+        if (f->act_kinds >> kind & 1)
+            latent->desk.act[kind] = carve(
+                c, rows * heads, f->kernels->act_row_bytes(kind, plain > rank ? plain : rank));
 }
 
 static void carve_routing(px_forward *f, carver *c)
@@ -287,15 +306,13 @@ static void carve_all(px_forward *f, carver *c)
 
     f->x = carve_floats(c, rows, arch->hidden);
     f->delta = carve_floats(c, rows, arch->hidden);
-    f->q = carve_floats(c, rows, px_model_width(model, PX_AXIS_Q));
-    f->k = carve_floats(c, rows, px_model_width(model, PX_AXIS_K));
-    f->v = carve_floats(c, rows, px_model_width(model, PX_AXIS_V));
-    f->attended = carve_floats(c, rows, px_model_width(model, PX_AXIS_ATTENTION));
-    f->q_latent = carve_floats(c, rows, px_model_width(model, PX_AXIS_LATENT_Q));
+    f->q = f->query = carve_floats(c, rows, px_model_width(model, PX_AXIS_Q));
+    f->attended = f->seen = carve_floats(c, rows, px_model_width(model, PX_AXIS_ATTENTION));
     if (arch->latent.kv_rank) {
-        f->kv_latent = carve_floats(c, rows, px_model_width(model, PX_AXIS_LATENT_DOWN));
-        f->kv_normed = carve_floats(c, rows, px_model_width(model, PX_AXIS_LATENT_KV));
-        f->kv_up = carve_floats(c, rows, px_model_width(model, PX_AXIS_LATENT_UP));
+        carve_latent(f, c);
+    } else {
+        f->k = carve_floats(c, rows, px_model_width(model, PX_AXIS_K));
+        f->v = carve_floats(c, rows, px_model_width(model, PX_AXIS_V));
     }
     f->gate = carve_floats(c, rows, widest_mlp(model)); /* the shared desk gates in it, see below */
     f->up = carve_floats(c, rows, px_model_width(model, PX_AXIS_FFN));
@@ -340,6 +357,10 @@ static unsigned find_act_kinds(const px_forward *f)
             if (w->rows) kinds |= 1u << f->kernels->act_kind(w->dtype);
         }
     }
+    for (uint32_t i = 0; i < layers; i++)
+        for (uint32_t h = 0; model->layers[i].heads && h < px_model_place(model)->heads.count; h++)
+            kinds |= 1u << f->kernels->act_kind(model->layers[i].heads[h].k_up.dtype) |
+                     1u << f->kernels->act_kind(model->layers[i].heads[h].v_up.dtype);
     for (uint32_t i = 0; i < layers; i++)
         for (uint32_t e = 0; model->layers[i].experts && e < model->arch.experts.count; e++)
             kinds |= kinds_of_expert(f, &model->layers[i].experts[e]);
@@ -395,10 +416,18 @@ void px_forward_free(px_forward *f)
     free(f);
 }
 
+px_kv_shape px_forward_kv_shape_of(const px_model_info *info, const px_plan *plan, int rank)
+{
+    const px_plan_place *place = &plan->places[px_plan_place_of(plan, rank)];
+    bool holds_latents = info->v_in_k && place->heads.count;
+    return (px_kv_shape){.layers = plan->stages[px_plan_stage(plan, rank)].count,
+        .kv_heads = info->v_in_k ? holds_latents : place->kv_heads.count,
+        .k_dim = info->k_dim,
+        .v_dim = info->v_dim,
+        .v_in_k = info->v_in_k};
+}
+
 px_kv_shape px_forward_kv_shape(const px_model *model)
 {
-    return (px_kv_shape){.layers = model->plan.stages[px_model_stage(model)].count,
-        .kv_heads = px_model_place(model)->kv_heads.count,
-        .k_dim = model->arch.head_k,
-        .v_dim = model->arch.head_v};
+    return px_forward_kv_shape_of(&model->info, &model->plan, model->rank);
 }

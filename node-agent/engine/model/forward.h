@@ -37,8 +37,11 @@ void px_forward_free(px_forward *forward);
 /* What this rank caches: its layers, its KV heads (may be 0), dims. */
 typedef struct px_kv_shape {
     uint32_t layers, kv_heads, k_dim, v_dim;
+    bool v_in_k; /* V is the first v_dim of K: nothing is stored for it */
 } px_kv_shape;
 px_kv_shape px_forward_kv_shape(const px_model *model);
+/* The same of any rank, before its weights are there. */
+px_kv_shape px_forward_kv_shape_of(const px_model_info *info, const px_plan *plan, int rank);
 
 /* out_logits [logit_rows, vocabulary] on rank 0, NULL on the others. Fails only when a peer does.
  */

@@ -40,6 +40,16 @@ typedef struct px_routing {
     px_desk desk;                   /* for slots; its `normed` also takes their results */
 } px_routing;
 
+/* A step of latent attention; see latent.c. */
+typedef struct px_latent_step {
+    float *q, *kv;  /* latents [rows, q_rank], [rows, kv_rank + rotated]: what is cached */
+    float *query;   /* [rows, heads, kv_rank + rotated] */
+    float *seen;    /* attended latents [rows, heads, kv_rank] */
+    float *plain;   /* [heads, rows, the unrotated part of a query, or a value] */
+    float *by_head; /* [heads, rows, kv_rank] */
+    px_desk desk;   /* for [heads * rows] */
+} px_latent_step;
+
 struct px_forward {
     const px_model *model;
     const px_kernels *kernels;
@@ -55,15 +65,15 @@ struct px_forward {
     float *x;                    /* residual stream [rows, hidden] */
     float *delta;                /* what attention or the MLP adds to it [rows, hidden] */
     float *q, *k, *v, *attended; /* [rows, heads or KV heads, dim] */
-    float *q_latent, *kv_latent; /* latent attention: [rows, q_rank], [rows, kv_rank + rotated] */
-    float *kv_normed, *kv_up;    /* [rows, kv_rank], [rows, LATENT_UP of this place] */
-    float *gate, *up;            /* [rows, MLP width] */
-    float *cosine[2], *sine[2];  /* of arch.ropes [rows, dims / 2] */
-    float *scratch;              /* of attention, for each worker */
-    float *logits;               /* [logit_rows, vocabulary]; NULL where out_logits serves */
-    float *gathered;             /* all places' logits, one place after the other */
-    px_desk shared, *own;        /* own: [workers], PX_LANE_ALONE_ROWS_MAX rows each */
-    px_routing routing;          /* where layers have experts */
+    float *query, *seen;         /* what attention reads and writes: q and attended, or those of */
+    px_latent_step latent;
+    float *gate, *up;           /* [rows, MLP width] */
+    float *cosine[2], *sine[2]; /* of arch.ropes [rows, dims / 2] */
+    float *scratch;             /* of attention, for each worker */
+    float *logits;              /* [logit_rows, vocabulary]; NULL where out_logits serves */
+    float *gathered;            /* all places' logits, one place after the other */
+    px_desk shared, *own;       /* own: [workers], PX_LANE_ALONE_ROWS_MAX rows each */
+    px_routing routing;         /* where layers have experts */
 
     /* The step in progress. */
     const px_batch *batch;
@@ -137,8 +147,10 @@ bool px_lane_add_delta(const px_lane *lane, bool has_part, const float *post_nor
 bool px_lane_add_product(
     const px_lane *lane, px_product product, px_axis axis, const float *post_norm);
 
-/* Fills f->q, k and v from f->x through the latents; ends with a barrier. */
+/* Fills f->query and the cache from f->x through the latents; ends with a barrier. */
 void px_layer_latent_qkv(const px_lane *lane, uint32_t layer);
+/* Fills f->attended from f->seen; ends with a barrier. */
+void px_layer_latent_values(const px_lane *lane, uint32_t layer);
 /* The two halves of a layer; false as above. `layer` counts in this stage. */
 bool px_layer_attention(const px_lane *lane, uint32_t layer);
 bool px_layer_mlp(const px_lane *lane, uint32_t layer);

@@ -1,44 +1,38 @@
-/* latent.c - queries, keys and values of multi-head latent attention.
+/* latent.c - multi-head latent attention in the absorbed form.
  *
- *   q  = (norm(h Wq_down)) Wq_up          or h Wq
- *   c | r = h Wkv_down                    c: latent [kv_rank], r: rotated part, shared by all heads
- *   n | v = norm(c) Wkv_up                of each head: unrotated part of its key, its value
- *   k  = n | r                            rotated with q afterwards
+ *   q      = (norm(h Wq_down)) Wq_up, or h Wq           of each head: unrotated part | rotated part
+ *   c | r  = h Wkv_down;  c = norm(c)                   cached: one latent, one rotated part for
+ * all query  = q_plain Wk_up | rotate(q_rotated)          of each head, as wide as what is cached
+ *   seen   = attention(query, c | r, c)                 one KV head, whose values are its keys' c
+ *   value  = seen Wv_up                                 of each head; then the output projection
  *
- * Keys and values are cached expanded, so that attention is the same as everywhere. All workers
- * share one desk here: the latents are prepared once, row by row.
+ * Keys n = Wk_up^T c and values Wv_up c are never made: q . n = (q Wk_up) . c, and the weighted sum
+ * of the values is Wv_up of that of the latents (DeepSeek-V2, arXiv 2405.04434, 2.1.2). All rows
+ * take this way, in prompts too, so that a row's bits do not depend on how its prompt was cut.
+ *
+ * Products of a head read its rows one after the other, so what goes through them is turned to
+ * [heads, rows, ...] and back. All workers share one desk here.
  */
 #include <string.h>
 
 #include "engine/model/lane.h"
 
-/* y = norm(x) of this worker's rows, then prepared for w. */
-typedef struct latent_norm {
-    const float *weight, *x;
-    size_t x_stride;
-    float *y;
-    uint32_t cols;
-    const px_matrix *w;
-} latent_norm;
+static const px_part whole = {.index = 0, .count = 1};
 
-static void norm_and_prepare(const px_lane *lane, latent_norm n)
+static uint32_t head_count(const px_lane *lane)
 {
-    size_t first = lane->mine.begin;
-    if (!lane->mine.count) return;
-    px_rmsnorm op = {.x = n.x + first * n.x_stride,
-        .weight = n.weight,
-        .y = n.y + first * n.cols,
-        .x_stride = n.x_stride,
-        .y_stride = n.cols,
-        .rows = lane->mine.count,
-        .groups = 1,
-        .cols = n.cols,
-        .eps = lane->f->model->arch.latent.norm_eps};
-    lane->f->kernels->rmsnorm(&op, (px_part){.index = 0, .count = 1});
-    px_lane_prepare(lane,
-        (px_input){
-            .x = n.y, .cols = n.cols, .range = lane->mine, .kinds = px_lane_kinds(lane, n.w)});
+    return px_model_place(lane->f->model)->heads.count;
 }
+
+static px_lane with_desk(const px_lane *lane, px_desk *desk)
+{
+    px_lane together = *lane;
+    together.alone = false;
+    together.desk = desk;
+    return together;
+}
+
+/* --- down to the latents ------------------------------------------------------------------ */
 
 /* The first products, all of the normed hidden rows. */
 static void project_down(const px_lane *lane, const px_weights *w)
@@ -46,7 +40,7 @@ static void project_down(const px_lane *lane, const px_weights *w)
     px_forward *f = lane->f;
     static const px_role readers[] = {PX_ROLE_Q, PX_ROLE_Q_DOWN, PX_ROLE_KV_DOWN};
     static const px_role biases[] = {PX_ROLE_Q_BIAS, PX_ROLE_Q_DOWN_BIAS, PX_ROLE_KV_DOWN_BIAS};
-    float *outputs[] = {f->q, f->q_latent, f->kv_latent};
+    float *outputs[] = {f->q, f->latent.q, f->latent.kv};
     unsigned kinds = 0;
     for (int i = 0; i < 3; i++) kinds |= px_lane_kinds(lane, &w->matrix[readers[i]]);
     px_lane_norm(lane, (px_norm){.weight = w->vector[PX_ROLE_ATTN_NORM],
@@ -67,58 +61,188 @@ static void project_down(const px_lane *lane, const px_weights *w)
     px_lane_barrier(lane);
 }
 
-/* k and v of this worker's rows, head by head. */
-static void spread_rows(const px_lane *lane)
+/* The first `cols` of this worker's rows of x, in place. */
+typedef struct latent_norm {
+    const float *weight;
+    float *x;
+    size_t stride;
+    uint32_t cols;
+} latent_norm;
+
+static void norm_latent(const px_lane *lane, latent_norm n)
+{
+    float *x = n.x + lane->mine.begin * n.stride;
+    px_rmsnorm op = {.x = x,
+        .weight = n.weight,
+        .y = x,
+        .x_stride = n.stride,
+        .y_stride = n.stride,
+        .rows = lane->mine.count,
+        .groups = 1,
+        .cols = n.cols,
+        .eps = lane->f->model->arch.latent.norm_eps};
+    if (op.rows) lane->f->kernels->rmsnorm(&op, whole);
+}
+
+/* --- queries ------------------------------------------------------------------------------ */
+
+static void project_queries(const px_lane *lane, const px_weights *w)
+{
+    px_forward *f = lane->f;
+    const px_matrix *up = &w->matrix[PX_ROLE_Q_UP];
+    uint32_t rank = f->model->arch.latent.q_rank;
+    norm_latent(lane, (latent_norm){w->vector[PX_ROLE_Q_DOWN_NORM], f->latent.q, rank, rank});
+    px_lane_prepare(lane,
+        (px_input){
+            .x = f->latent.q, .cols = rank, .range = lane->mine, .kinds = px_lane_kinds(lane, up)});
+    px_lane_barrier(lane);
+    px_lane_project(lane, (px_product){.w = up, .x = f->latent.q, .y = f->q, .rows = lane->rows});
+    px_lane_barrier(lane);
+}
+
+/* Rows [row, ...) of `cols` floats of each head, from [rows, heads, from_stride] to
+ * [heads, rows, cols] or back: this worker's rows. */
+typedef struct turn {
+    float *by_row, *by_head;
+    uint32_t row_stride; /* floats from head to head of a row */
+    uint32_t cols;
+} turn;
+
+static void turn_to_heads(const px_lane *lane, turn t)
+{
+    size_t heads = head_count(lane), end = lane->mine.begin + (size_t)lane->mine.count;
+    for (size_t row = lane->mine.begin; row < end; row++)
+        for (size_t h = 0; h < heads; h++)
+            memcpy(t.by_head + (h * lane->rows + row) * t.cols,
+                t.by_row + (row * heads + h) * t.row_stride, t.cols * sizeof(float));
+}
+
+static void turn_to_rows(const px_lane *lane, turn t)
+{
+    size_t heads = head_count(lane), end = lane->mine.begin + (size_t)lane->mine.count;
+    for (size_t row = lane->mine.begin; row < end; row++)
+        for (size_t h = 0; h < heads; h++)
+            memcpy(t.by_row + (row * heads + h) * t.row_stride,
+                t.by_head + (h * lane->rows + row) * t.cols, t.cols * sizeof(float));
+}
+
+/* x [heads, rows, cols] of this worker's rows, prepared for the heads' matrices. */
+static void prepare_heads(const px_lane *lane, const float *x, const px_matrix *any)
+{
+    for (uint32_t h = 0; h < head_count(lane); h++)
+        px_lane_prepare(lane,
+            (px_input){.x = x,
+                .cols = any->cols,
+                .range = {.begin = h * lane->rows + lane->mine.begin, .count = lane->mine.count},
+                .kinds = px_lane_kinds(lane, any)});
+}
+
+typedef struct head_product { /* y = x W^T of each head, [heads, rows, ...] both */
+    const float *x;
+    float *y;
+    bool values; /* by v_up; else by k_up */
+} head_product;
+
+static void project_heads(const px_lane *lane, const px_weights *w, head_product p)
+{
+    for (uint32_t h = 0; h < head_count(lane); h++) {
+        const px_matrix *up = p.values ? &w->heads[h].v_up : &w->heads[h].k_up;
+        size_t first = (size_t)h * lane->rows;
+        px_lane_project(lane, (px_product){.w = up,
+                                  .x = p.x,
+                                  .y = p.y + first * up->rows,
+                                  .rows = lane->rows,
+                                  .first = (uint32_t)first});
+    }
+}
+
+/* The rotated parts of this worker's queries go behind what meets the latents. */
+static void join_queries(const px_lane *lane)
+{
+    px_forward *f = lane->f;
+    const px_arch *arch = &f->model->arch;
+    uint32_t rotated = arch->ropes[0].dims, rank = arch->latent.kv_rank;
+    size_t heads = head_count(lane), width = rank + rotated;
+    turn_to_rows(lane, (turn){f->latent.query, f->latent.by_head, (uint32_t)width, rank});
+    for (size_t i = lane->mine.begin * heads;
+         i < (lane->mine.begin + (size_t)lane->mine.count) * heads; i++)
+        memcpy(f->latent.query + i * width + rank, f->q + i * arch->head_k + arch->rope_offset,
+            rotated * sizeof(float));
+}
+
+/* --- places ------------------------------------------------------------------------------- */
+
+/* The last part of each head of this worker's rows, rotated by its position. */
+static void rotate(const px_lane *lane, float *x, uint32_t heads)
 {
     const px_forward *f = lane->f;
     const px_arch *arch = &f->model->arch;
-    size_t heads = px_model_place(f->model)->heads.count, rotated = arch->ropes[0].dims,
-           plain = arch->head_k - rotated, up = plain + arch->head_v, rank = arch->latent.kv_rank;
-    for (size_t i = lane->mine.begin; i < lane->mine.begin + (size_t)lane->mine.count; i++) {
-        const float *shared = f->kv_latent + i * (rank + rotated) + rank;
-        for (size_t h = 0; h < heads; h++) {
-            const float *from = f->kv_up + (i * heads + h) * up;
-            float *k = f->k + (i * heads + h) * arch->head_k;
-            memcpy(k, from, plain * sizeof *k);
-            memcpy(k + plain, shared, rotated * sizeof *k);
-            memcpy(f->v + (i * heads + h) * arch->head_v, from + plain, arch->head_v * sizeof *k);
-        }
-    }
+    uint32_t dims = arch->ropes[0].dims, rank = arch->latent.kv_rank;
+    size_t first = lane->mine.begin, stride = (size_t)heads * (rank + dims);
+    px_rope op = {.x = x + first * stride,
+        .x_stride = stride,
+        .cos = f->cosine[0] + first * (dims / 2),
+        .sin = f->sine[0] + first * (dims / 2),
+        .rows = lane->mine.count,
+        .heads = heads,
+        .head_dim = rank + dims,
+        .dims = dims,
+        .offset = rank,
+        .interleaved = arch->rope_interleaved};
+    f->kernels->rope(&op, whole);
 }
+
+static void place_rows(const px_lane *lane, uint32_t layer)
+{
+    const px_forward *f = lane->f;
+    const px_kv_layer *kv = &f->kv[layer];
+    if (!lane->mine.count) return;
+    rotate(lane, f->latent.query, head_count(lane));
+    rotate(lane, f->latent.kv, 1);
+    px_kv_store op = {.kv = kv,
+        .at = f->batch->at + lane->mine.begin,
+        .k = f->latent.kv + (size_t)lane->mine.begin * kv->k_dim,
+        .k_stride = kv->k_dim,
+        .rows = lane->mine.count};
+    f->kernels->kv_store(&op, whole);
+}
+
+/* --- the two halves ----------------------------------------------------------------------- */
 
 void px_layer_latent_qkv(const px_lane *lane, uint32_t layer)
 {
     px_forward *f = lane->f;
     const px_arch *arch = &f->model->arch;
     const px_weights *w = &f->model->layers[layer];
-    const px_matrix *q_up = &w->matrix[PX_ROLE_Q_UP], *kv_up = &w->matrix[PX_ROLE_KV_UP];
-    px_lane together = *lane;
-    together.alone = false;
-    together.desk = &f->shared;
+    px_lane together = with_desk(lane, &f->shared), by_head = with_desk(lane, &f->latent.desk);
 
     project_down(&together, w);
-    if (q_up->rows) {
-        norm_and_prepare(&together, (latent_norm){.weight = w->vector[PX_ROLE_Q_DOWN_NORM],
-                                        .x = f->q_latent,
-                                        .x_stride = arch->latent.q_rank,
-                                        .y = f->q_latent,
-                                        .cols = arch->latent.q_rank,
-                                        .w = q_up});
-        px_lane_barrier(lane);
-        px_lane_project(
-            &together, (px_product){.w = q_up, .x = f->q_latent, .y = f->q, .rows = lane->rows});
-        px_lane_barrier(lane);
-    }
-    norm_and_prepare(&together, (latent_norm){.weight = w->vector[PX_ROLE_KV_DOWN_NORM],
-                                    .x = f->kv_latent,
-                                    .x_stride = px_axis_size(arch, PX_AXIS_LATENT_DOWN),
-                                    .y = f->kv_normed,
-                                    .cols = arch->latent.kv_rank,
-                                    .w = kv_up});
+    if (w->matrix[PX_ROLE_Q_UP].rows) project_queries(&together, w);
+    norm_latent(lane, (latent_norm){w->vector[PX_ROLE_KV_DOWN_NORM], f->latent.kv,
+                          px_axis_size(arch, PX_AXIS_LATENT_DOWN), arch->latent.kv_rank});
+    turn_to_heads(lane, (turn){f->q, f->latent.plain, arch->head_k, arch->rope_offset});
+    prepare_heads(&by_head, f->latent.plain, &w->heads[0].k_up);
     px_lane_barrier(lane);
-    px_lane_project(
-        &together, (px_product){.w = kv_up, .x = f->kv_normed, .y = f->kv_up, .rows = lane->rows});
+    project_heads(&by_head, w, (head_product){f->latent.plain, f->latent.by_head, false});
     px_lane_barrier(lane);
-    spread_rows(lane);
+    join_queries(lane);
+    place_rows(lane, layer);
+    px_lane_barrier(lane);
+}
+
+void px_layer_latent_values(const px_lane *lane, uint32_t layer)
+{
+    px_forward *f = lane->f;
+    const px_arch *arch = &f->model->arch;
+    const px_weights *w = &f->model->layers[layer];
+    px_lane by_head = with_desk(lane, &f->latent.desk);
+    uint32_t rank = arch->latent.kv_rank;
+
+    turn_to_heads(lane, (turn){f->seen, f->latent.by_head, rank, rank});
+    prepare_heads(&by_head, f->latent.by_head, &w->heads[0].v_up);
+    px_lane_barrier(lane);
+    project_heads(&by_head, w, (head_product){f->latent.by_head, f->latent.plain, true});
+    px_lane_barrier(lane);
+    turn_to_rows(lane, (turn){f->attended, f->latent.plain, arch->head_v, arch->head_v});
     px_lane_barrier(lane);
 }

@@ -78,17 +78,20 @@ static void attend(const px_lane *lane, uint32_t layer)
     const px_forward *f = lane->f;
     const px_arch *arch = &f->model->arch;
     const px_plan_place *place = px_model_place(f->model);
-    uint32_t count = place->heads.count, group = arch->heads / arch->kv_heads;
-    px_attention op = {.kv = &f->kv[layer],
+    const px_kv_layer *kv = &f->kv[layer];
+    bool is_latent = arch->latent.kv_rank != 0; /* one KV head for all */
+    uint32_t count = place->heads.count,
+             group = is_latent ? arch->heads : arch->heads / arch->kv_heads;
+    px_attention op = {.kv = kv,
         .at = f->batch->at,
-        .q = f->q,
-        .out = f->attended,
-        .q_stride = (size_t)count * arch->head_k,
-        .out_stride = (size_t)count * arch->head_v,
+        .q = f->query,
+        .out = f->seen,
+        .q_stride = (size_t)count * kv->k_dim,
+        .out_stride = (size_t)count * kv->v_dim,
         .rows = lane->rows,
         .heads = count,
         .group = group,
-        .head_offset = place->heads.begin - place->kv_heads.begin * group,
+        .head_offset = place->heads.begin - (is_latent ? 0 : place->kv_heads.begin * group),
         .scale = arch->attn_scale,
         .softcap = arch->attn_softcap,
         .window = layer_of(lane, layer)->window,
@@ -134,14 +137,17 @@ bool px_layer_attention(const px_lane *lane, uint32_t layer)
     const px_weights *w = &f->model->layers[layer];
     const px_matrix *o = &w->matrix[PX_ROLE_O];
     if (px_model_place(f->model)->heads.count) { /* a place may hold none */
-        if (f->model->arch.latent.kv_rank)
+        bool is_latent = f->model->arch.latent.kv_rank != 0;
+        if (is_latent) {
             px_layer_latent_qkv(lane, layer);
-        else
+        } else {
             project_qkv(lane, w);
-        place_rows(lane, layer);
-        px_lane_barrier(lane);
+            place_rows(lane, layer);
+            px_lane_barrier(lane);
+        }
         attend(lane, layer);
         px_lane_barrier(lane);
+        if (is_latent) px_layer_latent_values(lane, layer);
         px_lane_prepare(lane, (px_input){.x = f->attended,
                                   .cols = o->cols,
                                   .range = lane->chain,

@@ -66,13 +66,6 @@ static px_status make_shape(const px_arch *arch, const px_model_file *file, px_p
     return px_ok();
 }
 
-/* How many weights of a role a layer has. */
-static uint32_t weight_count(const px_arch *arch, px_role role, uint32_t layer)
-{
-    if (!px_arch_has(arch, role, layer)) return 0;
-    return role >= PX_ROLE_FIRST_OF_EXPERT ? arch->experts.count : 1;
-}
-
 /* Finds every weight of the model, and counts its elements. */
 static px_status check_weights(
     const px_arch *arch, const px_model_file *file, uint64_t *out_parameters)
@@ -82,7 +75,7 @@ static px_status check_weights(
     for (px_weight_id id = {0}; id.role < PX_ROLE_COUNT; id.role++) {
         uint32_t layers = id.role < PX_ROLE_FIRST_IN_LAYER ? 1 : arch->layer_count;
         for (id.layer = 0; id.layer < layers; id.layer++) {
-            uint32_t count = weight_count(arch, id.role, id.layer);
+            uint32_t count = px_arch_count(arch, id.role, id.layer);
             for (id.expert = 0; id.expert < count; id.expert++) {
                 PX_TRY(px_arch_find(arch, file, id, &view));
                 *out_parameters += (uint64_t)view.rows * view.cols;
@@ -94,14 +87,16 @@ static px_status check_weights(
 
 static void make_info(const px_arch *arch, const px_model_file *file, px_model_info *out)
 {
+    bool is_latent = arch->latent.kv_rank != 0;
     *out = (px_model_info){.vocabulary = arch->vocabulary,
         .hidden = arch->hidden,
         .layers = arch->layer_count,
         .heads = arch->heads,
         .kv_heads = arch->kv_heads,
-        .kv_heads_cached = arch->kv_heads,
-        .k_dim = arch->head_k,
-        .v_dim = arch->head_v,
+        .kv_heads_cached = is_latent ? 1 : arch->kv_heads,
+        .k_dim = is_latent ? px_axis_size(arch, PX_AXIS_LATENT_DOWN) : arch->head_k,
+        .v_dim = is_latent ? arch->latent.kv_rank : arch->head_v,
+        .v_in_k = is_latent,
         .context = arch->context,
         .eos_count = arch->eos_count,
         .bos_id = arch->bos_id,
@@ -187,15 +182,18 @@ static bool is_vector(px_role role)
     return px_role_of(role)->cols == PX_AXIS_ONE;
 }
 
-static void set_destination(px_weights *to, px_weight_id id, item *it)
+/* `member` counts the experts or heads of this rank. */
+static void set_destination(px_weights *to, px_weight_id id, uint32_t member, item *it)
 {
-    if (id.role < PX_ROLE_FIRST_OF_EXPERT) {
+    if (id.role < PX_ROLE_FIRST_OF_HEAD) {
         it->matrix = &to->matrix[id.role];
         it->vector = &to->vector[id.role];
         return;
     }
-    px_expert *expert = &to->experts[id.expert];
+    px_expert *expert = &to->experts[member];
     switch (id.role) {
+    case PX_ROLE_K_UP: it->matrix = &to->heads[member].k_up; break;
+    case PX_ROLE_V_UP: it->matrix = &to->heads[member].v_up; break;
     case PX_ROLE_EXPERT_GATE: it->matrix = &expert->gate; break;
     case PX_ROLE_EXPERT_UP: it->matrix = &expert->up; break;
     case PX_ROLE_EXPERT_DOWN: it->matrix = &expert->down; break;
@@ -206,12 +204,12 @@ static void set_destination(px_weights *to, px_weight_id id, item *it)
     }
 }
 
-static px_status add_item(loader *l, px_weight_id id, px_weights *to)
+static px_status add_item(loader *l, px_weight_id id, uint32_t member, px_weights *to)
 {
     px_role role = id.role;
     item *it = &l->items[l->count];
     *it = (item){.role = role, .offset = l->packed_bytes};
-    set_destination(to, id, it);
+    set_destination(to, id, member, it);
     if (role == PX_ROLE_OUTPUT && l->model->arch.tied) id.role = PX_ROLE_EMBED;
     PX_TRY(px_arch_find(&l->model->arch, l->file, id, &it->from));
     if (role != PX_ROLE_EMBED) PX_TRY(cut(l->model, role, &it->from));
@@ -229,15 +227,27 @@ static px_status add_item(loader *l, px_weight_id id, px_weights *to)
     return px_ok();
 }
 
+/* Which of a role's weights this rank holds: of those of heads its own, else all. */
+static px_range held(const px_model *model, px_role role, uint32_t layer)
+{
+    uint32_t count = px_arch_count(&model->arch, role, layer);
+    bool of_head = role >= PX_ROLE_FIRST_OF_HEAD && role < PX_ROLE_FIRST_OF_EXPERT;
+    return of_head && count ? px_model_place(model)->heads : (px_range){.begin = 0, .count = count};
+}
+
 static px_status add_layer(loader *l, uint32_t layer, px_weights *to)
 {
     const px_arch *arch = &l->model->arch;
     if (arch->layers[layer].routed)
         to->experts = px_alloc_array(arch->experts.count, sizeof *to->experts);
+    if (arch->latent.kv_rank) to->heads = px_alloc_array(arch->heads, sizeof *to->heads);
     for (px_weight_id id = {.role = PX_ROLE_FIRST_IN_LAYER, .layer = layer};
          id.role < PX_ROLE_COUNT; id.role++) {
-        uint32_t count = weight_count(arch, id.role, layer);
-        for (id.expert = 0; id.expert < count; id.expert++) PX_TRY(add_item(l, id, to));
+        px_range members = held(l->model, id.role, layer);
+        for (uint32_t i = 0; i < members.count; i++) {
+            id.expert = members.begin + i;
+            PX_TRY(add_item(l, id, i, to));
+        }
     }
     return px_ok();
 }
@@ -247,14 +257,16 @@ static px_status list_items(loader *l)
     px_model *model = l->model;
     uint32_t stage = px_model_stage(model);
     px_range layers = model->plan.stages[stage];
+    const px_arch *arch = &model->arch;
     size_t of_layer = PX_ROLE_COUNT +
-                      (size_t)model->arch.experts.count * (PX_ROLE_COUNT - PX_ROLE_FIRST_OF_EXPERT);
+                      (size_t)arch->experts.count * (PX_ROLE_COUNT - PX_ROLE_FIRST_OF_EXPERT) +
+                      (size_t)arch->heads * (PX_ROLE_FIRST_OF_EXPERT - PX_ROLE_FIRST_OF_HEAD);
     model->layers = px_alloc_array(layers.count, sizeof *model->layers);
     l->items = px_alloc_array(PX_ROLE_COUNT + of_layer * layers.count, sizeof *l->items);
-    if (stage == 0) PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_EMBED}, &model->shared));
+    if (stage == 0) PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_EMBED}, 0, &model->shared));
     if (stage == model->plan.pp - 1) {
-        PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_FINAL_NORM}, &model->shared));
-        PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_OUTPUT}, &model->shared));
+        PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_FINAL_NORM}, 0, &model->shared));
+        PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_OUTPUT}, 0, &model->shared));
     }
     for (uint32_t i = 0; i < layers.count; i++)
         PX_TRY(add_layer(l, layers.begin + i, &model->layers[i]));
@@ -264,7 +276,10 @@ static px_status list_items(loader *l)
 static void free_layers(px_model *model)
 {
     uint32_t count = model->layers ? model->plan.stages[px_model_stage(model)].count : 0;
-    for (uint32_t i = 0; i < count; i++) free(model->layers[i].experts);
+    for (uint32_t i = 0; i < count; i++) {
+        free(model->layers[i].experts);
+        free(model->layers[i].heads);
+    }
     free(model->layers);
 }
 
@@ -295,8 +310,14 @@ static void assemble_part(void *arg, uint32_t worker, uint32_t count)
 {
     const pack_job *job = arg;
     size_t row_bytes = px_dtype_bytes(job->op.dtype, job->op.cols);
+    px_part part = {.index = worker, .count = count};
     uint32_t begin, end;
-    px_part_range((px_part){.index = worker, .count = count}, job->op.rows, 1, &begin, &end);
+    if (job->scattered->is_turned_blocks) {
+        px_part_range(part, job->op.cols, 1, &begin, &end);
+        px_weight_turn(job->scattered, begin, end, (float *)(void *)job->assembled);
+        return;
+    }
+    px_part_range(part, job->op.rows, 1, &begin, &end);
     for (uint32_t i = begin; i < end; i++)
         px_weight_assemble(job->scattered, i, job->assembled + i * row_bytes);
 }
@@ -387,9 +408,8 @@ static void drop_surroundings(const loader *l)
 static px_status load(loader *l)
 {
     px_model *model = l->model;
-    px_model_info info;
     px_plan_shape shape;
-    PX_TRY(describe(l->file, &model->arch, &info, &shape));
+    PX_TRY(describe(l->file, &model->arch, &model->info, &shape));
     PX_TRY(list_items(l));
     PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
     model->packed_bytes = l->packed_bytes;

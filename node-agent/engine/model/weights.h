@@ -14,14 +14,20 @@ typedef struct px_expert {
     const float *gate_bias, *up_bias, *down_bias;
 } px_expert;
 
+typedef struct px_head {
+    px_matrix k_up, v_up;
+} px_head;
+
 typedef struct px_weights {
     px_matrix matrix[PX_ROLE_COUNT];
     const float *vector[PX_ROLE_COUNT]; /* norms and biases, as float32 */
     px_expert *experts;                 /* [arch.experts.count]; NULL in a dense layer */
+    px_head *heads;                     /* [heads of this place]; NULL without latent attention */
 } px_weights;
 
 struct px_model {
     px_arch arch;
+    px_model_info info;
     px_plan plan;
     int rank;
     px_weights shared;  /* embedding (first stage), final norm and output (last stage) */
