@@ -206,13 +206,21 @@ static void make_secret(char out[PX_SECRET_BYTES])
     for (size_t i = 0; i < sizeof random; i++) snprintf(out + 2 * i, 3, "%02x", random[i]);
 }
 
+/* "alpha, beta (3 ranks)": neighbouring ranks are mostly on one agent. */
 static void enter_starting(px_deployment *d)
 {
     char names[sizeof d->message];
     int used = 0;
-    for (uint32_t rank = 0; rank < d->record.world && used < (int)sizeof names; rank++)
-        used += snprintf(names + used, sizeof names - (size_t)used, "%s%s", rank ? ", " : "",
-            d->record.agents[rank]);
+    uint32_t ranks;
+    for (uint32_t rank = 0; rank < d->record.world && used < (int)sizeof names; rank += ranks) {
+        const char *name = d->record.agents[rank];
+        ranks = 1;
+        while (rank + ranks < d->record.world && !strcmp(d->record.agents[rank + ranks], name))
+            ranks++;
+        used += snprintf(names + used, sizeof names - (size_t)used, "%s%s", rank ? ", " : "", name);
+        if (ranks > 1 && used < (int)sizeof names)
+            used += snprintf(names + used, sizeof names - (size_t)used, " (%u ranks)", ranks);
+    }
     enter(d, PX_DEPLOY_LOADING, "starting on %.200s", names);
 }
 

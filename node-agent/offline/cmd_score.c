@@ -212,15 +212,20 @@ static px_status score_rank(void *arg, px_comm *comm, const px_world *world)
 
 /* --- the command -------------------------------------------------------------------------- */
 
+/* The first token is given, each other is predicted from those before it: of one token there is
+ * nothing to tell. */
 static void print_result(const score_job *job)
 {
-    double perplexity = job->count > 1 ? exp(job->nll_sum / (double)(job->count - 1)) : 1;
-    if (px_args_flag(job->args, "json"))
-        printf("{\"tokens\":%zu,\"nll_sum\":%.6f,\"perplexity\":%.6f}\n", job->count, job->nll_sum,
-            perplexity);
-    else
-        printf("%zu tokens, negative log-likelihood %.4f, perplexity %.4f\n", job->count,
-            job->nll_sum, perplexity);
+    bool json = px_args_flag(job->args, "json");
+    if (job->count == 1) {
+        puts(json ? "{\"tokens\":1,\"nll_sum\":0.000000,\"perplexity\":null}"
+                  : "1 token: it follows nothing, so it has no perplexity");
+        return;
+    }
+    double perplexity = exp(job->nll_sum / (double)(job->count - 1));
+    printf(json ? "{\"tokens\":%zu,\"nll_sum\":%.6f,\"perplexity\":%.6f}\n"
+                : "%zu tokens, negative log-likelihood %.4f, perplexity %.4f\n",
+        job->count, job->nll_sum, perplexity);
 }
 
 static px_status choose(score_job *job)

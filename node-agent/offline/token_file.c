@@ -10,6 +10,17 @@ enum { BYTES_MAX = 64 << 20 };
 
 static const char spaces[] = " \t\r\n";
 
+/* The word that begins at `at`, shortened and without what would upset a terminal. */
+static px_status refuse(const char *path, const char *at)
+{
+    char word[24];
+    size_t length = strcspn(at, spaces);
+    if (length > sizeof word - 1) length = sizeof word - 1;
+    for (size_t i = 0; i < length; i++) word[i] = at[i] > ' ' && at[i] < 0x7f ? at[i] : '?';
+    word[length] = '\0';
+    return px_fail(PX_INVALID_ARGUMENT, "%s: '%s' is not a token id", path, word);
+}
+
 static px_status parse(const char *path, const px_buf *text, uint32_t *ids, size_t *out_count)
 {
     *out_count = 0;
@@ -19,7 +30,7 @@ static px_status parse(const char *path, const px_buf *text, uint32_t *ids, size
         char *end;
         unsigned long id = strtoul(at, &end, 10);
         if (*at < '0' || *at > '9' || id > UINT32_MAX || (*end && !strchr(spaces, *end)))
-            return px_fail(PX_INVALID_ARGUMENT, "%s: '%.20s' is not a token id", path, at);
+            return refuse(path, at);
         ids[(*out_count)++] = (uint32_t)id;
         at = end;
     }

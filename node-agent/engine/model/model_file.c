@@ -2,6 +2,7 @@
 #include "engine/model/model_file.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,8 +143,10 @@ px_status px_model_file_open(const char *path, px_model_file **out)
     px_status status;
     if (px_fs_is_dir(path))
         status = open_folder(file, path);
+    else if (access(path, F_OK) != 0)
+        status = px_fail_errno(errno, "%s", path);
     else if (!px_fs_is_file(path))
-        status = px_fail(PX_NOT_FOUND, "%s: no such file or folder", path);
+        status = px_fail(PX_INVALID_ARGUMENT, "%s is neither a file nor a folder", path);
     else if (ends_with(path, ".safetensors"))
         status = open_safetensors_file(file, path);
     else

@@ -198,8 +198,8 @@ PX_TEST(bad_input_gets_one_sentence_and_exit_code_1)
     fails(px_cmd_run, 1, "chat template", (const char *[]){"--messages", messages_path, NULL});
     write_file(messages_path, "{\"messages\":3}");
     fails(px_cmd_run, 1, "array", (const char *[]){"--messages", messages_path, NULL});
-    write_file(tokens_path, "1 two 3");
-    fails(px_cmd_run, 1, "'two 3'", (const char *[]){"--tokens", tokens_path, NULL});
+    write_file(tokens_path, "1 two\n3");
+    fails(px_cmd_run, 1, "'two'", (const char *[]){"--tokens", tokens_path, NULL});
     write_file(tokens_path, "1 300");
     fails(px_cmd_run, 1, "token 300", (const char *[]){"--tokens", tokens_path, NULL});
     char many[2 * TINY_CONTEXT + 1];
@@ -207,6 +207,33 @@ PX_TEST(bad_input_gets_one_sentence_and_exit_code_1)
     many[2 * TINY_CONTEXT] = '\0';
     write_file(tokens_path, many);
     fails(px_cmd_run, 1, "the context holds 512", (const char *[]){"--tokens", tokens_path, NULL});
+}
+
+PX_TEST(what_cannot_be_a_model_is_called_what_it_is)
+{
+    fails(px_cmd_run, 1, "/dev/null is neither a file nor a folder",
+        (const char *[]){"--model", "/dev/null", "--prompt", "a", NULL});
+    fails(px_cmd_run, 1, "/nowhere: No such file",
+        (const char *[]){"--model", "/nowhere", "--prompt", "a", NULL});
+    fails(px_cmd_run, 1, "neither a GGUF file nor config.json",
+        (const char *[]){"--model", "/proc/self/fdinfo", "--prompt", "a", NULL});
+}
+
+PX_TEST(a_single_token_has_no_perplexity)
+{
+    write_file(tokens_path, "7\n");
+    outcome result = call(px_cmd_score, (const char *[]){"--tokens", tokens_path, "--json", NULL});
+    json_t *line = last_line(&result.out);
+    PX_CHECK(result.code == 0 && json_is_null(json_object_get(line, "perplexity")));
+    PX_CHECK(json_integer_value(json_object_get(line, "tokens")) == 1);
+    json_decref(line);
+    forget(&result);
+    write_file(tokens_path, "7 8");
+    result = call(px_cmd_score, (const char *[]){"--tokens", tokens_path, "--json", NULL});
+    line = last_line(&result.out);
+    PX_CHECK(json_number_value(json_object_get(line, "perplexity")) > 1);
+    json_decref(line);
+    forget(&result);
 }
 
 PX_TEST(bench_reports_every_test)
