@@ -82,6 +82,9 @@ bool px_jinja_format(px_jinja *j, px_slice format, const px_jargs *args, px_jv *
 const char *px_jtext_find_last(px_slice text, px_slice part); /* NULL: not there */
 /* strip, lstrip, rstrip: `chars` NULL data: white space. */
 px_slice px_jtext_strip(px_slice text, px_slice chars, bool left, bool right);
+/* The line that begins at *at, with its end or without it, as str.splitlines() has it; *at moves
+ * behind its end. */
+px_slice px_jtext_line(px_slice text, bool keep_end, size_t *at);
 /* Appends text with up to `max` occurrences replaced (-1: all). */
 void px_jtext_replace(px_slice text, px_slice from, px_slice to, int64_t max, px_buf *out);
 /* Safe markup (jinja_markup.c). */

@@ -14,8 +14,9 @@ static bool range(px_jinja *j, const px_jcall *c, px_jv *out)
 {
     int64_t start = 0, stop = 0, step = 1;
     bool one = !px_jgiven(c->a[1]);
-    if (!px_jarg_int(j, c->a[0], 0, one ? &stop : &start) ||
-        (!one && !px_jarg_int(j, c->a[1], 0, &stop)) || !px_jarg_int(j, c->a[2], 1, &step))
+    if (!px_jarg_need_int(j, c->a[0], one ? &stop : &start) ||
+        (!one && !px_jarg_need_int(j, c->a[1], &stop)) ||
+        (px_jgiven(c->a[2]) && !px_jarg_need_int(j, c->a[2], &step)))
         return false;
     if (step == 0) return px_jinja_fail(j, "range() arg 3 must not be zero");
     bool up = step > 0;

@@ -10,8 +10,6 @@
 
 #define FILTER(id) static bool id(px_jinja *j, const px_jcall *c, px_jv *out)
 
-static const px_slice blanks = {0}; /* px_jtext_strip(): white space */
-
 /* --- by way of str's methods --- */
 
 static bool by_method(px_jinja *j, const char *name, const px_jcall *c, px_jv *out)
@@ -138,11 +136,6 @@ FILTER(filter_wordcount)
     return true;
 }
 
-static bool is_blank_line(px_slice line)
-{
-    return px_jtext_strip(line, blanks, true, true).length == 0;
-}
-
 static bool need_text(px_jinja *j, const char *filter, px_jv value, px_slice *out)
 {
     if (value.kind == PX_J_UNDEFINED) return px_jinja_fail_undefined(j, value);
@@ -163,16 +156,15 @@ FILTER(filter_indent)
     unit = width.kind == PX_J_STR ? width.text : made.text;
     px_buf buf;
     px_jbuf_init(j, &buf);
-    for (size_t start = 0, number = 0; start <= text.length; number++) {
-        const char *newline =
-            start < text.length ? memchr(text.data + start, '\n', text.length - start) : NULL;
-        size_t end = newline ? (size_t)(newline - text.data) : text.length;
-        px_slice line = {text.data + start, end - start};
-        bool wanted = number == 0 ? first : blank || !is_blank_line(line);
+    bool more = true;
+    for (size_t at = 0, number = 0; more; number++) {
+        size_t start = at;
+        px_slice line = px_jtext_line(text, false, &at);
+        more = at < text.length || at > start + line.length; /* a line end at the very end: "" */
+        bool wanted = number == 0 ? first : blank || line.length > 0;
+        if (number) px_buf_putc(&buf, '\n');
         if (wanted) px_buf_append(&buf, unit.data, unit.length);
         px_buf_append(&buf, line.data, line.length);
-        if (newline) px_buf_putc(&buf, '\n');
-        start = end + 1;
     }
     return px_jtake(j, &buf, out);
 }
@@ -242,13 +234,10 @@ FILTER(filter_wordwrap)
     if (width < 1) return px_jinja_fail(j, "invalid width %lld (must be > 0)", (long long)width);
     px_buf buf;
     px_jbuf_init(j, &buf);
-    for (size_t start = 0; start < text.length;) {
-        const char *end = memchr(text.data + start, '\n', text.length - start);
-        size_t stop = end ? (size_t)(end - text.data) : text.length;
-        if (start) px_buf_append(&buf, newline.data, newline.length);
-        wrap_line((px_slice){text.data + start, stop - start}, width, px_jarg_true(c->a[1], true),
-            newline, &buf);
-        start = stop + 1;
+    bool words = px_jarg_true(c->a[1], true);
+    for (size_t at = 0, number = 0; at < text.length; number++) {
+        if (number) px_buf_append(&buf, newline.data, newline.length);
+        wrap_line(px_jtext_line(text, false, &at), width, words, newline, &buf);
     }
     return px_jtake(j, &buf, out);
 }

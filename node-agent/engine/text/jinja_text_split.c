@@ -124,23 +124,29 @@ static bool is_line_end(uint32_t rune)
            rune == 0x2028 || rune == 0x2029;
 }
 
+px_slice px_jtext_line(px_slice text, bool keep_end, size_t *at)
+{
+    size_t start = *at, end = text.length;
+    while (*at < text.length) {
+        uint32_t rune;
+        size_t bytes = px_rune_decode(text.data + *at, &rune);
+        *at += bytes;
+        if (!is_line_end(rune)) continue;
+        end = *at - bytes;
+        if (rune == '\r' && *at < text.length && text.data[*at] == '\n') (*at)++;
+        break;
+    }
+    return (px_slice){text.data + start, (keep_end ? *at : end) - start};
+}
+
 METHOD(text_splitlines)
 {
     px_slice text = c->self.text;
     bool keep = px_jarg_true(c->a[0], false);
     if (!px_jlist_new(j, 4, out)) return false;
-    for (size_t start = 0, at = 0; start < text.length; start = at) {
-        size_t end = text.length;
-        while (at < text.length) {
-            uint32_t rune;
-            size_t bytes = px_rune_decode(text.data + at, &rune);
-            at += bytes;
-            if (!is_line_end(rune)) continue;
-            end = at - bytes;
-            if (rune == '\r' && at < text.length && text.data[at] == '\n') at++;
-            break;
-        }
-        if (!add_part(j, *out, text.data + start, text.data + (keep ? at : end))) return false;
+    for (size_t at = 0; at < text.length;) {
+        px_slice line = px_jtext_line(text, keep, &at);
+        if (!add_part(j, *out, line.data, line.data + line.length)) return false;
     }
     return true;
 }

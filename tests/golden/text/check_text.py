@@ -71,7 +71,7 @@ def expect(report, name, case, got):
     elif case.get('error_type') == 'raise_exception':
         report.case(got.get('error') == case['error'], name, got, case['error'])
     elif case.get('expected_refusal'):
-        report.case('error' in got, name, got, case['error'])
+        report.case('chat template, line ' in got.get('error', ''), name, got, case['error'])
     else:  # Python's own errors: an answer or a refusal, but no crash
         report.case('text' in got or 'error' in got, name, got, case['error'])
 
@@ -91,6 +91,7 @@ def check_jinja(binary, data, report):
 
 def check_chat(binary, data, report):
     conversations = load(data + '/chat/conversations.json')
+    own = os.path.exists(data + '/chat/jinja.json')
     for golden_path in sorted(glob.glob(data + '/chat/*.golden.json')):
         golden, name = load(golden_path), os.path.basename(golden_path)[:-len('.golden.json')]
         requests = []
@@ -101,7 +102,8 @@ def check_chat(binary, data, report):
                              'special_tokens': golden['special_tokens'], 'now': golden['now']})
         template = f'{data}/chat/{name}.jinja'
         for case, got in zip(golden['cases'], lines([binary, 'render', '--template', template], requests)):
-            expect(report, f'{name}/{case["conversation"]}/{case["add_generation_prompt"]}', case, got)
+            label = f'{name}/{case["conversation"]}/{case["add_generation_prompt"]}'
+            expect(report, label, dict(case, expected_refusal=own), got)
 
 
 KINDS = {'tokenizers': check_tokenizers, 'chat': check_chat, 'jinja': check_jinja}
@@ -115,15 +117,13 @@ def main():
     args = parser.parse_args()
     large, failed = os.environ.get('PX_GOLDEN') or args.large, 0
     for name, data in (('own set', OWN), ('large set', large)):
-        if not data or not os.path.isdir(data) or (name == 'own set' and args.kind == 'chat'):
+        if not data or not os.path.isdir(data):
             print(f'{args.kind}, {name}: not there')
             continue
         report = Report()
         KINDS[args.kind](args.bin, data, report)
         print(f'{args.kind}, {name}: {report.passed} passed, {report.failed} failed')
         failed += report.failed + (report.passed == 0)
-    if args.kind == 'chat' and not (large and os.path.isdir(large)):
-        sys.exit(77)  # skipped: the templates of published models are not ours to ship
     sys.exit(1 if failed else 0)
 
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/data/text: small tokenizers and Jinja cases with what the reference libraries
-(Hugging Face tokenizers, Jinja 3) make of them.
+"""Makes tests/golden/data/text: small tokenizers, Jinja cases and conversations with what the reference
+libraries (Hugging Face tokenizers, Jinja 3) make of them. The chat templates (chat/*.jinja) and the
+conversations there are written by hand; what they render to is made here.
 
-usage: make_text.py OUT_DIR            needs: pip install tokenizers jinja2
+usage: make_text.py OUT_DIR [tokenizers|jinja|chat ...]      needs: pip install tokenizers jinja2
 """
-import datetime, json, os, random, sys
+import copy, datetime, glob, json, os, random, sys
 
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -151,5 +152,39 @@ def make_jinja(out):
     json.dump({'now': NOW, 'variables': variables, 'cases': cases}, open(out + '/jinja.json', 'w'), indent=0)
 
 
-make_tokenizers(sys.argv[1] + '/tokenizers')
-make_jinja(sys.argv[1] + '/chat')
+SPECIAL_TOKENS = {'bos_token': '<s>', 'eos_token': '</s>'}
+
+
+def same_thoughts(messages):
+    """As transformers does: reasoning_content and thinking are two names of one thing."""
+    messages = copy.deepcopy(messages)
+    for message in messages:
+        for a, b in (('reasoning_content', 'thinking'), ('thinking', 'reasoning_content')):
+            if a in message:
+                message.setdefault(b, message[a])
+    return messages
+
+
+def make_chat(out):
+    conversations = json.load(open(out + '/conversations.json'))
+    for path in sorted(glob.glob(out + '/*.jinja')):
+        template, cases = environment().from_string(open(path, newline='').read()), []
+        for name, c in conversations.items():
+            for generate in (False, True):
+                case = {'conversation': name, 'add_generation_prompt': generate}
+                given = {'tools': c.get('tools'), 'documents': None, **SPECIAL_TOKENS, **c.get('kwargs', {})}
+                try:
+                    case['expected'] = template.render(messages=same_thoughts(c['messages']),
+                                                       add_generation_prompt=generate, **given)
+                except Raised as e:
+                    case.update(error_type='raise_exception', error=str(e))
+                except Exception as e:
+                    case.update(error_type=type(e).__name__, error=str(e))
+                cases.append(case)
+        json.dump({'special_tokens': SPECIAL_TOKENS, 'now': NOW, 'cases': cases},
+                  open(path[:-len('jinja')] + 'golden.json', 'w'), indent=0, ensure_ascii=False)
+
+
+KINDS = {'tokenizers': make_tokenizers, 'jinja': make_jinja, 'chat': make_chat}
+for kind in sys.argv[2:] or KINDS:
+    KINDS[kind](sys.argv[1] + ('/tokenizers' if kind == 'tokenizers' else '/chat'))
