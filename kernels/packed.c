@@ -290,7 +290,7 @@ static void put_row(
     }
 }
 
-void px_packed_fill(const px_pack *op, uint32_t lanes, px_part part)
+void px_packed_fill(const px_pack *op, uint32_t lanes, px_pack_group_fn fast, px_part part)
 {
     px_packing packing = px_packing_of(op->dtype);
     size_t group_bytes = px_packed_group_bytes(packing, lanes, op->cols);

@@ -1,0 +1,493 @@
+/* pack.c - eight rows at a time into the layouts of packed.h, for both vector backends.
+ *
+ * Eight rows' words of four bytes are turned so that a vector holds the same word of each row. From
+ * there on all work is for eight rows at once: nibbles and bits are put together where they lie,
+ * and the sum over a row's block is a sum of vectors. packed.c does the same a row at a time and is
+ * the specification; the bytes are equal.
+ */
+#include "kernels/avx2/avx2.h"
+
+#include <string.h>
+
+#include "kernels/dtype_blocks.h"
+
+enum { ROWS = 8 };
+
+typedef struct source { /* a block of eight rows */
+    const uint8_t *at;
+    size_t stride; /* from row to row */
+} source;
+
+typedef struct target { /* eight lanes of a unit */
+    uint8_t *at;
+    uint32_t lanes, first; /* of the group; the first of the eight */
+} target;
+
+/* --- words of eight rows ---------------------------------------------------------------------- */
+
+PX_INLINE __m128i row16(source from, size_t offset, int row)
+{
+    return _mm_loadu_si128((const __m128i *)(from.at + offset + (size_t)row * from.stride));
+}
+
+/* Words 0-3 of 16 bytes of each row. */
+PX_INLINE void take_words4(source from, size_t offset, __m256i *words)
+{
+    __m256i r[4], t[4];
+    for (int i = 0; i < 4; i++)
+        r[i] = _mm256_inserti128_si256(
+            _mm256_castsi128_si256(row16(from, offset, i)), row16(from, offset, i + 4), 1);
+    t[0] = _mm256_unpacklo_epi32(r[0], r[1]);
+    t[1] = _mm256_unpackhi_epi32(r[0], r[1]);
+    t[2] = _mm256_unpacklo_epi32(r[2], r[3]);
+    t[3] = _mm256_unpackhi_epi32(r[2], r[3]);
+    words[0] = _mm256_unpacklo_epi64(t[0], t[2]);
+    words[1] = _mm256_unpackhi_epi64(t[0], t[2]);
+    words[2] = _mm256_unpacklo_epi64(t[1], t[3]);
+    words[3] = _mm256_unpackhi_epi64(t[1], t[3]);
+}
+
+PX_INLINE void take_words8(source from, size_t offset, __m256i *words)
+{
+    take_words4(from, offset, words);
+    take_words4(from, offset + 16, words + 4);
+}
+
+/* A 16-bit number of each row. */
+PX_INLINE __m128i take_halves(source from, size_t offset)
+{
+    uint16_t halves[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        memcpy(&halves[i], from.at + offset + (size_t)i * from.stride, sizeof *halves);
+    return _mm_loadu_si128((const __m128i *)halves);
+}
+
+PX_INLINE __m256i and8(__m256i v, int mask) /* of each byte */
+{
+    return _mm256_and_si256(v, _mm256_set1_epi8((char)mask));
+}
+
+/* `bits` of each byte from bit `shift` on, at the byte's bottom. */
+PX_INLINE __m256i bits_at(__m256i v, int shift, int bits)
+{
+    return and8(_mm256_srli_epi32(v, shift), (1 << bits) - 1);
+}
+
+/* --- parts of a unit -------------------------------------------------------------------------- */
+
+/* Part `index` of those that are a word for each lane. */
+PX_INLINE void put_words(target to, size_t offset, int index, __m256i words)
+{
+    uint8_t *at = to.at + offset * to.lanes + ((size_t)index * to.lanes + to.first) * 4;
+    _mm256_storeu_si256((__m256i *)at, words);
+}
+
+PX_INLINE void put_halves(target to, size_t offset, __m128i halves)
+{
+    _mm_storeu_si128((__m128i *)(to.at + offset * to.lanes + (size_t)to.first * 2), halves);
+}
+
+/* The low halves of eight words. */
+PX_INLINE __m128i halves_of(__m256i words)
+{
+    words = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
+    return _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+
+/* The low bytes of eight words. */
+PX_INLINE void put_bytes(target to, size_t offset, __m256i words)
+{
+    words = _mm256_and_si256(words, _mm256_set1_epi32(0xff));
+    __m128i halves = halves_of(words);
+    _mm_storel_epi64(
+        (__m128i *)(to.at + offset * to.lanes + to.first), _mm_packus_epi16(halves, halves));
+}
+
+/* The sum of the bytes of some words, a sum for each row. */
+PX_INLINE __m256i sum_signed(const __m256i *words, int count)
+{
+    const __m256i ones = _mm256_set1_epi8(1);
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < count; i++)
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(ones, words[i]));
+    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+}
+
+PX_INLINE void put_s8(target to, size_t offset, const __m256i quants[8])
+{
+    for (int s = 0; s < 8; s++) put_words(to, offset, s, quants[s]);
+}
+
+/* Steps of 4-bit quants in pairs. */
+PX_INLINE void put_u4(target to, size_t offset, const __m256i steps[8])
+{
+    for (int j = 0; j < 4; j++)
+        put_words(
+            to, offset, j, _mm256_or_si256(steps[2 * j], _mm256_slli_epi32(steps[2 * j + 1], 4)));
+}
+
+/* --- units of 32 columns ---------------------------------------------------------------------- */
+
+/* 16 bytes whose low nibbles are columns 0-15 and high nibbles 16-31: eight steps. */
+PX_INLINE void take_split_nibbles(source from, size_t offset, __m256i steps[8])
+{
+    __m256i words[4];
+    take_words4(from, offset, words);
+    for (int s = 0; s < 8; s++) steps[s] = bits_at(words[s % 4], s / 4 * 4, 4);
+}
+
+PX_INLINE void put_q4(source from, target to, bool with_min)
+{
+    __m256i steps[8];
+    size_t head = with_min ? 4 : 2;
+    take_split_nibbles(from, head, steps);
+    put_halves(to, 0, take_halves(from, 0));
+    if (with_min) put_halves(to, 2, take_halves(from, 2));
+    put_halves(to, head, halves_of(sum_signed(steps, 8)));
+    put_u4(to, head + 2, steps);
+}
+
+/* Bits 4 s .. 4 s + 3 of each row's word, one for each byte, as 16. */
+PX_INLINE __m256i fifth_bits(__m256i bits, int s)
+{
+    __m256i four = _mm256_and_si256(_mm256_srli_epi32(bits, 4 * s), _mm256_set1_epi32(15));
+    __m256i spread = _mm256_mullo_epi32(four, _mm256_set1_epi32(0x00204081));
+    return _mm256_slli_epi32(and8(spread, 1), 4);
+}
+
+PX_INLINE void put_q5(source from, target to, bool with_min)
+{
+    __m256i steps[8], words[4];
+    size_t head = with_min ? 4 : 2;
+    take_words4(from, 0, words); /* the scale, the min, the bits, and something of the nibbles */
+    __m256i bits = with_min ? words[1]
+                            : _mm256_or_si256(
+                                  _mm256_srli_epi32(words[0], 16), _mm256_slli_epi32(words[1], 16));
+    take_split_nibbles(from, head + 4, steps);
+    for (int s = 0; s < 8; s++) {
+        steps[s] = _mm256_or_si256(steps[s], fifth_bits(bits, s));
+        if (!with_min) steps[s] = _mm256_sub_epi8(steps[s], _mm256_set1_epi8(16));
+    }
+    put_halves(to, 0, halves_of(words[0]));
+    if (with_min) put_halves(to, 2, halves_of(_mm256_srli_epi32(words[0], 16)));
+    put_halves(to, head, halves_of(sum_signed(steps, 8)));
+    put_s8(to, head + 2, steps);
+}
+
+PX_INLINE void put_q8_0(source from, target to)
+{
+    __m256i quants[8];
+    take_words8(from, 2, quants);
+    put_halves(to, 0, take_halves(from, 0));
+    put_halves(to, 2, halves_of(sum_signed(quants, 8)));
+    put_s8(to, 4, quants);
+}
+
+PX_INLINE void look_up(__m256i steps[8])
+{
+    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)px_iq4_values));
+    for (int s = 0; s < 8; s++) steps[s] = _mm256_shuffle_epi8(table, steps[s]);
+}
+
+PX_INLINE void put_iq4_nl(source from, target to)
+{
+    __m256i steps[8];
+    take_split_nibbles(from, 2, steps);
+    look_up(steps);
+    put_halves(to, 0, take_halves(from, 0));
+    put_halves(to, 2, halves_of(sum_signed(steps, 8)));
+    put_s8(to, 4, steps);
+}
+
+/* Low nibbles of four bytes in the low half of each word. */
+PX_INLINE __m256i gather_nibbles(__m256i words)
+{
+    words = and8(words, 15);
+    words = _mm256_or_si256(words, _mm256_srli_epi32(words, 4));
+    words = _mm256_and_si256(words, _mm256_set1_epi32(0x00ff00ff));
+    words = _mm256_or_si256(words, _mm256_srli_epi32(words, 8));
+    return _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
+}
+
+PX_INLINE void put_mxfp4(source from, target to)
+{
+    __m256i words[4];
+    for (int i = 0; i < ROWS; i++) to.at[to.first + (size_t)i] = from.at[(size_t)i * from.stride];
+    take_words4(from, 1, words);
+    for (int j = 0; j < 4; j++) {
+        __m256i low = _mm256_srli_epi32(words[j % 2 * 2], j / 2 * 4);
+        __m256i high = _mm256_srli_epi32(words[j % 2 * 2 + 1], j / 2 * 4);
+        put_words(to, 1, j,
+            _mm256_or_si256(gather_nibbles(low), _mm256_slli_epi32(gather_nibbles(high), 16)));
+    }
+}
+
+/* --- units of 256 columns --------------------------------------------------------------------- */
+
+/* Byte `index` of groups of four, as signed words. */
+PX_INLINE __m256i signed_byte(const __m256i *words, int index)
+{
+    return _mm256_srai_epi32(_mm256_slli_epi32(words[index / 4], 24 - index % 4 * 8), 24);
+}
+
+PX_INLINE __m256i unsigned_byte(const __m256i *words, int index)
+{
+    __m256i word = _mm256_srli_epi32(words[index / 4], index % 4 * 8);
+    return _mm256_and_si256(word, _mm256_set1_epi32(255));
+}
+
+/* A block of 32 of S8_K or S8_K_MIN: scales of its halves, mins (or NULL), sum and quants. */
+PX_INLINE void put_k_block(
+    target to, int block, const __m256i scales[2], const __m256i *mins, const __m256i quants[8])
+{
+    size_t head = mins ? 4 : 2, bytes = mins ? 40 : 38, at = head + (size_t)block * bytes;
+    put_bytes(to, at, scales[0]);
+    put_bytes(to, at + 1, scales[1]);
+    if (mins) {
+        put_bytes(to, at + 2, mins[0]);
+        put_bytes(to, at + 3, mins[1]);
+        at += 2;
+    }
+    __m256i sum = _mm256_add_epi32(_mm256_mullo_epi32(scales[0], sum_signed(quants, 4)),
+        _mm256_mullo_epi32(scales[1], sum_signed(quants + 4, 4)));
+    put_words(to, at + 2, 0, sum);
+    put_s8(to, at + 6, quants);
+}
+
+/* Eight scales and mins of six bits each, four to a word, from d, dmin and twelve bytes. */
+PX_INLINE void take_k_scales(
+    source from, __m256i *out_ds, __m256i out_scales[2], __m256i out_mins[2])
+{
+    __m256i words[4];
+    take_words4(from, 0, words);
+    *out_ds = words[0];
+    out_scales[0] = and8(words[1], 63);
+    out_mins[0] = and8(words[2], 63);
+    out_scales[1] = _mm256_or_si256(and8(words[3], 15), and8(_mm256_srli_epi32(words[1], 2), 0x30));
+    out_mins[1] =
+        _mm256_or_si256(bits_at(words[3], 4, 4), and8(_mm256_srli_epi32(words[2], 2), 0x30));
+}
+
+PX_INLINE void put_ds(target to, __m256i ds)
+{
+    put_halves(to, 0, halves_of(ds));
+    put_halves(to, 2, halves_of(_mm256_srli_epi32(ds, 16)));
+}
+
+PX_INLINE void put_q4_k(source from, target to)
+{
+    enum { BLOCK_BYTES = 20 };
+    __m256i ds, scales[2], mins[2], words[8], steps[8];
+    take_k_scales(from, &ds, scales, mins);
+    put_ds(to, ds);
+    for (int b = 0; b < 8; b++) {
+        if (b % 2 == 0) take_words8(from, 16 + (size_t)b / 2 * 32, words);
+        for (int s = 0; s < 8; s++) steps[s] = bits_at(words[s], b % 2 * 4, 4);
+        size_t at = 4 + (size_t)b * BLOCK_BYTES;
+        __m256i scale = unsigned_byte(scales, b);
+        put_bytes(to, at, scale);
+        put_bytes(to, at + 1, unsigned_byte(mins, b));
+        put_halves(to, at + 2, halves_of(_mm256_mullo_epi32(scale, sum_signed(steps, 8))));
+        put_u4(to, at + 4, steps);
+    }
+}
+
+PX_INLINE void put_q5_k(source from, target to)
+{
+    __m256i ds, scales[2], mins[2], high[8], words[8], quants[8];
+    take_k_scales(from, &ds, scales, mins);
+    put_ds(to, ds);
+    take_words8(from, 16, high);
+    for (int b = 0; b < 8; b++) {
+        if (b % 2 == 0) take_words8(from, 48 + (size_t)b / 2 * 32, words);
+        for (int s = 0; s < 8; s++)
+            quants[s] = _mm256_or_si256(
+                bits_at(words[s], b % 2 * 4, 4), _mm256_slli_epi32(bits_at(high[s], b, 1), 4));
+        __m256i scale = unsigned_byte(scales, b), min = unsigned_byte(mins, b);
+        put_k_block(to, b, (const __m256i[]){scale, scale}, (const __m256i[]){min, min}, quants);
+    }
+}
+
+PX_INLINE void put_q6_k(source from, target to)
+{
+    __m256i scales[4], low[8], high[8], quants[8];
+    take_words4(from, 192, scales);
+    put_halves(to, 0, take_halves(from, 208));
+    for (int half = 0; half < 2; half++) {
+        take_words8(from, 128 + (size_t)half * 32, high);
+        for (int i = 0; i < 4; i++) {
+            int b = half * 4 + i % 2 * 2 + i / 2,
+                quarter = b % 4; /* both with the same low bytes */
+            if (i % 2 == 0) take_words8(from, (size_t)half * 64 + (size_t)(quarter % 2) * 32, low);
+            for (int s = 0; s < 8; s++) {
+                __m256i pair = _mm256_slli_epi32(bits_at(high[s], quarter * 2, 2), 4);
+                __m256i quant = _mm256_or_si256(bits_at(low[s], quarter / 2 * 4, 4), pair);
+                quants[s] = _mm256_sub_epi8(quant, _mm256_set1_epi8(32));
+            }
+            put_k_block(to, b,
+                (const __m256i[]){signed_byte(scales, 2 * b), signed_byte(scales, 2 * b + 1)}, NULL,
+                quants);
+        }
+    }
+}
+
+/* Sixteen six-bit scales less 32: nibbles in the first two words, pairs of bits in the third. */
+PX_INLINE void take_q3_scales(source from, __m256i out[4])
+{
+    __m256i words[4];
+    take_words4(from, 92, words); /* the twelve bytes are words 1-3 */
+    for (int k = 0; k < 4; k++) {
+        __m256i nibble = bits_at(words[1 + k % 2], k / 2 * 4, 4);
+        __m256i pair = _mm256_slli_epi32(bits_at(words[3], k * 2, 2), 4);
+        out[k] = _mm256_sub_epi8(_mm256_or_si256(nibble, pair), _mm256_set1_epi8(32));
+    }
+}
+
+PX_INLINE void put_q3_k(source from, target to)
+{
+    __m256i scales[4], high[8], words[8], quants[8];
+    take_q3_scales(from, scales);
+    take_words8(from, 0, high);
+    put_halves(to, 0, take_halves(from, 108));
+    for (int b = 0; b < 8; b++) {
+        if (b % 4 == 0) take_words8(from, 32 + (size_t)b / 4 * 32, words);
+        for (int s = 0; s < 8; s++) {
+            __m256i bit = _mm256_slli_epi32(bits_at(high[s], b, 1), 2);
+            __m256i quant = _mm256_or_si256(bits_at(words[s], b % 4 * 2, 2), bit);
+            quants[s] = _mm256_sub_epi8(quant, _mm256_set1_epi8(4));
+        }
+        put_k_block(to, b,
+            (const __m256i[]){signed_byte(scales, 2 * b), signed_byte(scales, 2 * b + 1)}, NULL,
+            quants);
+    }
+}
+
+PX_INLINE void put_q2_k(source from, target to)
+{
+    __m256i both[4], scales[4], mins[4], words[8], quants[8];
+    take_words4(from, 0, both);
+    for (int k = 0; k < 4; k++) {
+        scales[k] = bits_at(both[k], 0, 4);
+        mins[k] = bits_at(both[k], 4, 4);
+    }
+    put_halves(to, 0, take_halves(from, 80));
+    put_halves(to, 2, take_halves(from, 82));
+    for (int b = 0; b < 8; b++) {
+        if (b % 4 == 0) take_words8(from, 16 + (size_t)b / 4 * 32, words);
+        for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 4 * 2, 2);
+        put_k_block(to, b,
+            (const __m256i[]){unsigned_byte(scales, 2 * b), unsigned_byte(scales, 2 * b + 1)},
+            (const __m256i[]){unsigned_byte(mins, 2 * b), unsigned_byte(mins, 2 * b + 1)}, quants);
+    }
+}
+
+PX_INLINE void put_iq4_xs(source from, target to)
+{
+    __m256i words[4], steps[8];
+    take_words4(from, 0, words); /* d and high bits of the scales; their low nibbles */
+    put_halves(to, 0, halves_of(words[0]));
+    for (int b = 0; b < 8; b++) {
+        __m256i low = _mm256_and_si256(_mm256_srli_epi32(words[1], 4 * b), _mm256_set1_epi32(15));
+        __m256i high =
+            _mm256_and_si256(_mm256_srli_epi32(words[0], 16 + 2 * b), _mm256_set1_epi32(3));
+        __m256i scale = _mm256_sub_epi32(
+            _mm256_or_si256(low, _mm256_slli_epi32(high, 4)), _mm256_set1_epi32(32));
+        take_split_nibbles(from, 8 + (size_t)b * 16, steps);
+        look_up(steps);
+        put_k_block(to, b, (const __m256i[]){scale, scale}, NULL, steps);
+    }
+}
+
+/* --- floats ----------------------------------------------------------------------------------- */
+
+/* Eight columns of 32 bits. */
+PX_INLINE void put_f32(source from, target to)
+{
+    __m256i words[8];
+    take_words8(from, 0, words);
+    for (int c = 0; c < 8; c++) put_words(to, 0, c, words[c]);
+}
+
+/* Eight columns of 16 bits, two to a word. */
+PX_INLINE void put_f16(source from, target to)
+{
+    __m256i words[4];
+    take_words4(from, 0, words);
+    for (int w = 0; w < 4; w++) {
+        put_halves(to, (size_t)w * 4, halves_of(words[w]));
+        put_halves(to, (size_t)w * 4 + 2, halves_of(_mm256_srli_epi32(words[w], 16)));
+    }
+}
+
+/* Eight columns, two to a word as they come. */
+PX_INLINE void put_bf16(source from, target to)
+{
+    __m256i words[4];
+    take_words4(from, 0, words);
+    for (int w = 0; w < 4; w++) put_words(to, 0, w, words[w]);
+}
+
+/* --- groups ----------------------------------------------------------------------------------- */
+
+typedef struct step { /* what is packed at once: columns, their bytes in a row and in a lane */
+    uint32_t cols, row_bytes, lane_bytes;
+} step;
+
+PX_INLINE void put_group(const px_pack *op, const uint8_t *from, uint8_t *to, uint32_t lanes,
+    step by, void (*put)(source, target))
+{
+    for (uint32_t c = 0; c < op->cols; c += by.cols) {
+        for (uint32_t first = 0; first < lanes; first += ROWS)
+            put((source){from + first * op->from_row_bytes, op->from_row_bytes},
+                (target){to, lanes, first});
+        from += by.row_bytes;
+        to += (size_t)by.lane_bytes * lanes;
+    }
+}
+
+static inline void put_q4_0(source from, target to)
+{
+    put_q4(from, to, false);
+}
+static inline void put_q4_1(source from, target to)
+{
+    put_q4(from, to, true);
+}
+static inline void put_q5_0(source from, target to)
+{
+    put_q5(from, to, false);
+}
+static inline void put_q5_1(source from, target to)
+{
+    put_q5(from, to, true);
+}
+
+bool px_avx2_pack_group(const px_pack *op, const uint8_t *from, uint8_t *to, uint32_t lanes)
+{
+    const px_dtype_traits *traits = px_dtype_of(op->dtype);
+    bool blocks = traits->block_elements > 1;
+    uint32_t cols = blocks ? traits->block_elements : 8;
+    uint32_t row_bytes = blocks ? traits->block_bytes : cols * traits->block_bytes;
+    if (op->cols % cols) return false;
+    size_t unit_bytes = px_packed_group_bytes(px_packing_of(op->dtype), 1, cols);
+    step by = {cols, row_bytes, (uint32_t)unit_bytes};
+    switch (op->dtype) {
+    case PX_F32: put_group(op, from, to, lanes, by, put_f32); return true;
+    case PX_F16: put_group(op, from, to, lanes, by, put_f16); return true;
+    case PX_BF16: put_group(op, from, to, lanes, by, put_bf16); return true;
+    case PX_Q8_0: put_group(op, from, to, lanes, by, put_q8_0); return true;
+    case PX_Q4_0: put_group(op, from, to, lanes, by, put_q4_0); return true;
+    case PX_Q4_1: put_group(op, from, to, lanes, by, put_q4_1); return true;
+    case PX_Q5_0: put_group(op, from, to, lanes, by, put_q5_0); return true;
+    case PX_Q5_1: put_group(op, from, to, lanes, by, put_q5_1); return true;
+    case PX_Q2_K: put_group(op, from, to, lanes, by, put_q2_k); return true;
+    case PX_Q3_K: put_group(op, from, to, lanes, by, put_q3_k); return true;
+    case PX_Q4_K: put_group(op, from, to, lanes, by, put_q4_k); return true;
+    case PX_Q5_K: put_group(op, from, to, lanes, by, put_q5_k); return true;
+    case PX_Q6_K: put_group(op, from, to, lanes, by, put_q6_k); return true;
+    case PX_IQ4_NL: put_group(op, from, to, lanes, by, put_iq4_nl); return true;
+    case PX_IQ4_XS: put_group(op, from, to, lanes, by, put_iq4_xs); return true;
+    case PX_MXFP4: put_group(op, from, to, lanes, by, put_mxfp4); return true;
+    default: return false;
+    }
+}
