@@ -78,11 +78,8 @@ bool px_packing_is_scaled(px_packing packing);
 /* Bytes of one group of `lanes` rows. */
 size_t px_packed_group_bytes(px_packing packing, uint32_t lanes, uint32_t cols);
 size_t px_packed_bytes(px_dtype dtype, uint32_t lanes, uint32_t rows, uint32_t cols);
-/* A whole group with vectors, the same bytes as packed.c's; false: not of this type or shape. */
-typedef bool (*px_pack_group_fn)(
-    const px_pack *op, const uint8_t *from, uint8_t *to, uint32_t lanes);
-/* This part's groups; part 0 describes the matrix, layout = packing. `fast` may be NULL. */
-void px_packed_fill(const px_pack *op, uint32_t lanes, px_pack_group_fn fast, px_part part);
+/* This part's groups; part 0 describes the matrix, layout = packing. */
+void px_packed_fill(const px_pack *op, uint32_t lanes, px_part part);
 /* One group of a packing that takes floats: `count` rows from `from` on into lanes 0, 1, ... */
 void px_packed_put_floats(
     const px_pack *op, const uint8_t *from, uint32_t count, uint8_t *to, uint32_t lanes);
@@ -119,15 +116,17 @@ typedef struct px_cols { /* [begin, end) */
 
 typedef void (*px_tile_fn)(const px_tile *op);
 
+typedef struct px_tile_set {
+    uint32_t rows;   /* most rows of x in a tile */
+    uint32_t groups; /* most groups, and those of a single row of x; any less is 1 */
+    uint32_t groups_of_one;
+    px_tile_fn (*find)(px_packing packing, uint32_t groups, uint32_t rows);
+} px_tile_set;
+
 typedef struct px_tiles {
     uint32_t lanes;
-    uint32_t q8_groups;                        /* most groups of an integer tile: 1 or 2 */
-    uint32_t q8_rows, float_rows, scaled_rows; /* most rows of x in a tile */
-    px_tile_fn (*q8)(px_packing packing, uint32_t groups, uint32_t rows);
-    /* `groups` is 1 or 2 with any rows, or 4 with one row */
-    px_tile_fn (*floats)(px_packing packing, uint32_t groups, uint32_t rows);
-    /* `groups` is 1 with any rows, or 4 with one row */
-    px_tile_fn (*scaled)(px_packing packing, uint32_t groups, uint32_t rows);
+    px_tile_set q8, bf16; /* by the kind of x */
+    px_tile_set floats, scaled;
 } px_tiles;
 
 void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part);

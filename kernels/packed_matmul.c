@@ -6,16 +6,22 @@
 
 enum { X_SLICE_BYTES = 256 * 1024 }; /* of the second-level cache: x comes from memory once */
 
+static const px_tile_set *choose(const px_tiles *tiles, px_packing packing, px_act_kind kind)
+{
+    if (kind == PX_ACT_Q8) return &tiles->q8;
+    if (kind == PX_ACT_BF16) return &tiles->bf16;
+    return px_packing_is_scaled(packing) ? &tiles->scaled : &tiles->floats;
+}
+
 void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
 {
     const px_matrix *w = op->w;
     const px_act *x = op->x;
     px_packing packing = (px_packing)w->layout;
-    bool q8 = x->kind == PX_ACT_Q8, scaled = px_packing_is_scaled(packing);
+    const px_tile_set *set = choose(tiles, packing, x->kind);
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
     assert(op->span % px_dtype_of(w->dtype)->block_elements == 0 && op->span % 2 == 0);
-    uint32_t rows_most = q8 ? tiles->q8_rows : scaled ? tiles->scaled_rows : tiles->float_rows;
-    uint32_t groups_most = q8 ? tiles->q8_groups : x->rows == 1 ? 4 : scaled ? 1 : 2;
+    uint32_t rows_most = set->rows, groups_most = x->rows == 1 ? set->groups_of_one : set->groups;
     uint32_t slice = X_SLICE_BYTES / (uint32_t)x->row_bytes / rows_most * rows_most;
     if (slice == 0) slice = rows_most;
 
@@ -45,13 +51,7 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
                 } else if (op->wide) {
                     tile.wide = op->wide + row * op->y_stride + first;
                 }
-                if (q8) {
-                    tiles->q8(packing, groups, rows)(&tile);
-                } else if (scaled) {
-                    tiles->scaled(packing, groups, rows)(&tile);
-                } else {
-                    tiles->floats(packing, groups, rows)(&tile);
-                }
+                set->find(packing, groups, rows)(&tile);
             }
         }
     }

@@ -9,19 +9,15 @@ size_t px_avx2_pack_bytes(px_dtype dtype, uint32_t rows, uint32_t cols)
 
 void px_avx2_pack(const px_pack *op, px_part part)
 {
-    px_packed_fill(op, PX_AVX2_LANES, px_avx2_pack_group, part);
+    px_packed_fill(op, PX_AVX2_LANES, part);
 }
 
 void px_avx2_matmul(const px_matmul *op, px_part part)
 {
     static const px_tiles tiles = {.lanes = PX_AVX2_LANES,
-        .q8_groups = 1,
-        .q8_rows = PX_AVX2_Q8_ROWS,
-        .float_rows = PX_AVX2_FLOAT_ROWS,
-        .scaled_rows = PX_AVX2_SCALED_ROWS,
-        .q8 = px_avx2_q8_tile,
-        .floats = px_avx2_float_tile,
-        .scaled = px_avx2_scaled_tile};
+        .q8 = {PX_AVX2_Q8_ROWS, 1, 1, px_avx2_q8_tile},
+        .floats = {PX_AVX2_FLOAT_ROWS, 2, 4, px_avx2_float_tile},
+        .scaled = {PX_AVX2_SCALED_ROWS, 1, 4, px_avx2_scaled_tile}};
     px_packed_matmul(op, &tiles, part);
 }
 

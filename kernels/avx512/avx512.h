@@ -12,16 +12,23 @@ enum {
     PX_AVX512_Q8_ROWS = 4,     /* most rows of x in an integer tile */
     PX_AVX512_FLOAT_ROWS = 12, /* and in a float tile */
     PX_AVX512_SCALED_ROWS = 8,
+    PX_AVX512_BF16_ROWS = 12,
 };
 
 const px_kernels *px_avx512_table(void);
 
+px_act_kind px_avx512_act_kind(px_dtype weights);
+size_t px_avx512_act_row_bytes(px_act_kind kind, uint32_t cols);
+void px_avx512_prepare(const px_prepare *op, px_part part);
+/* Rounds to nearest even; only where the CPU has AVX512_BF16, as the tiles. */
+void px_avx512_to_bf16(const float *x, uint32_t count, uint16_t *to);
 size_t px_avx512_attention_scratch_floats(const px_attention *op);
 bool px_avx512_attention(const px_attention *op, px_part part);
 void px_avx512_attention_merge(const px_attention *op, px_part part);
 
 px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx512_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
+px_tile_fn px_avx512_bf16_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx512_scaled_tile(px_packing packing, uint32_t groups, uint32_t rows);
 
 #endif

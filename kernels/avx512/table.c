@@ -11,19 +11,16 @@ static size_t pack_bytes(px_dtype dtype, uint32_t rows, uint32_t cols)
 
 static void pack(const px_pack *op, px_part part)
 {
-    px_packed_fill(op, PX_AVX512_LANES, px_avx2_pack_group, part);
+    px_packed_fill(op, PX_AVX512_LANES, part);
 }
 
 static void matmul(const px_matmul *op, px_part part)
 {
     static const px_tiles tiles = {.lanes = PX_AVX512_LANES,
-        .q8_groups = 2,
-        .q8_rows = PX_AVX512_Q8_ROWS,
-        .float_rows = PX_AVX512_FLOAT_ROWS,
-        .scaled_rows = PX_AVX512_SCALED_ROWS,
-        .q8 = px_avx512_q8_tile,
-        .floats = px_avx512_float_tile,
-        .scaled = px_avx512_scaled_tile};
+        .q8 = {PX_AVX512_Q8_ROWS, 2, 2, px_avx512_q8_tile},
+        .bf16 = {PX_AVX512_BF16_ROWS, 2, 4, px_avx512_bf16_tile},
+        .floats = {PX_AVX512_FLOAT_ROWS, 2, 4, px_avx512_float_tile},
+        .scaled = {PX_AVX512_SCALED_ROWS, 1, 4, px_avx512_scaled_tile}};
     px_packed_matmul(op, &tiles, part);
 }
 
@@ -31,11 +28,11 @@ const px_kernels *px_avx512_table(void)
 {
     static const px_kernels table = {
         .name = "avx512",
-        .act_kind = px_avx2_act_kind,
-        .act_row_bytes = px_avx2_act_row_bytes,
+        .act_kind = px_avx512_act_kind,
+        .act_row_bytes = px_avx512_act_row_bytes,
         .pack_bytes = pack_bytes,
         .pack = pack,
-        .prepare = px_avx2_prepare,
+        .prepare = px_avx512_prepare,
         .matmul = matmul,
         .embed = px_scalar_embed,
         .rmsnorm = px_avx2_rmsnorm,

@@ -13,7 +13,8 @@
 /* Products: |difference| / (|w| |x|), both vector norms. Float chains and block sums round at
  * 2^-24 a step; activations of 8 bits are off by half a step of 1/127 of a block's largest. */
 #define TOLERANCE_PRODUCT_FLOAT 2e-6
-#define TOLERANCE_PRODUCT_EXACT 2e-6 /* 8-bit activations of values they can hold */
+#define TOLERANCE_PRODUCT_EXACT 2e-6 /* rounded activations of values they can hold */
+#define TOLERANCE_PRODUCT_BF16  2e-3 /* bfloat16 activations: half a step is 2^-9 of the value */
 #define TOLERANCE_PRODUCT_Q8    6e-3
 /* Elementwise: relative to max(1, |value|), the values being of size one. */
 #define TOLERANCE_NORM 1e-6

@@ -183,7 +183,7 @@ static void check_against_scalar(const px_kernels *kernels, px_dtype dtype, shap
 {
     file_matrix m = make_weights(dtype, s.rows, s.cols);
     px_matrix w = pack_weights(kernels, &m, 3), spec = pack_weights(px_kernels_scalar(), &m, 1);
-    bool q8 = kernels->act_kind(dtype) == PX_ACT_Q8;
+    px_act_kind kind = kernels->act_kind(dtype);
     float *exact = exact_activations(s.x_rows, s.cols);
     float *rough = random_floats((size_t)s.x_rows * s.cols, 9);
     float *bias = random_floats(s.rows, 3);
@@ -196,9 +196,10 @@ static void check_against_scalar(const px_kernels *kernels, px_dtype dtype, shap
             .accumulate = variant >= 2};
         float *y = multiply(kernels, &w, p), *want = multiply(px_kernels_scalar(), &spec, p);
         double error = worst_error(y, want, &m, p.x, s.x_rows);
-        double bound = !q8           ? TOLERANCE_PRODUCT_FLOAT
-                       : variant & 1 ? TOLERANCE_PRODUCT_Q8
-                                     : TOLERANCE_PRODUCT_EXACT;
+        double bound = kind == PX_ACT_F32    ? TOLERANCE_PRODUCT_FLOAT
+                       : !(variant & 1)      ? TOLERANCE_PRODUCT_EXACT
+                       : kind == PX_ACT_BF16 ? TOLERANCE_PRODUCT_BF16
+                                             : TOLERANCE_PRODUCT_Q8;
         if (!(error <= bound)) {
             printf("%s %s [%u, %u] x %u rows, variant %d: error %.2e, bound %.2e\n", kernels->name,
                 px_dtype_of(dtype)->name, s.rows, s.cols, s.x_rows, variant, error, bound);
