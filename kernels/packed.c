@@ -307,8 +307,9 @@ void px_packed_fill(const px_pack *op, uint32_t lanes, px_pack_group_fn fast, px
         uint8_t *to = (uint8_t *)op->to + group * group_bytes;
         uint32_t first = group * lanes;
         uint32_t count = op->rows - first < lanes ? op->rows - first : lanes;
-        if (count < lanes) memset(to, 0, group_bytes);
         const uint8_t *from = (const uint8_t *)op->from + first * op->from_row_bytes;
+        if (count == lanes && fast && fast(op, from, to, lanes)) continue;
+        if (count < lanes) memset(to, 0, group_bytes);
         if (px_packing_takes_floats(packing)) {
             px_packed_put_floats(op, from, count, to, lanes);
             continue;

@@ -20,6 +20,7 @@ px_act_kind px_avx2_act_kind(px_dtype weights);
 size_t px_avx2_act_row_bytes(px_act_kind kind, uint32_t cols);
 size_t px_avx2_pack_bytes(px_dtype dtype, uint32_t rows, uint32_t cols);
 void px_avx2_pack(const px_pack *op, px_part part);
+bool px_avx2_pack_group(const px_pack *op, const uint8_t *from, uint8_t *to, uint32_t lanes);
 void px_avx2_prepare(const px_prepare *op, px_part part);
 void px_avx2_matmul(const px_matmul *op, px_part part);
 void px_avx2_rmsnorm(const px_rmsnorm *op, px_part part);
