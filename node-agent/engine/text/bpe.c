@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/text/bpe_merges.h"
 #include "engine/text/byte_level.h"
 #include "engine/text/grow.h"
 #include "engine/text/unicode.h"
@@ -28,22 +29,15 @@ enum {
 };
 #define RANK_NONE UINT32_MAX
 
-typedef struct merge {    /* a rule: left right -> id */
-    uint32_t left, right; /* left PX_NO_TOKEN: a free slot */
-    uint32_t rank, id;
-} merge;
-
 struct px_bpe {
     const px_vocab *vocab;
     px_bpe_options options;
     char *prefix, *suffix;
-    merge *merges; /* open addressing */
-    uint32_t mask, count;
+    px_merges merges;
     uint32_t *ranks;        /* SentencePiece: [vocab->size] rank of a token; NULL: merges */
     uint32_t byte_ids[256]; /* byte_level: of the byte's character; else of <0x..> */
     bool has_all_bytes;
-    bool cuts_words;      /* words may be cut before "▁" ... */
-    bool joins_mark[256]; /* ... unless it follows this byte */
+    bool cuts_words; /* words may be cut before "▁" unless merges.joins_mark[the byte before it] */
 };
 
 /* --- rules --- */
@@ -51,41 +45,6 @@ struct px_bpe {
 static px_status no_memory(void)
 {
     return px_fail(PX_RESOURCE_EXHAUSTED, "no memory for the tokenizer's merges");
-}
-
-static uint32_t slot_of(uint32_t left, uint32_t right, uint32_t mask)
-{
-    return (uint32_t)(((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u >> 32) & mask;
-}
-
-static void insert(px_bpe *bpe, merge rule)
-{
-    uint32_t at = slot_of(rule.left, rule.right, bpe->mask);
-    while (bpe->merges[at].left != PX_NO_TOKEN) at = (at + 1) & bpe->mask;
-    bpe->merges[at] = rule;
-}
-
-static const merge *find_merge(const px_bpe *bpe, uint32_t left, uint32_t right)
-{
-    for (uint32_t at = slot_of(left, right, bpe->mask); bpe->merges[at].left != PX_NO_TOKEN;
-         at = (at + 1) & bpe->mask)
-        if (bpe->merges[at].left == left && bpe->merges[at].right == right) return &bpe->merges[at];
-    return NULL;
-}
-
-static px_status resize(px_bpe *bpe, uint32_t count)
-{
-    merge *old = bpe->merges;
-    uint32_t old_count = old ? bpe->mask + 1 : 0;
-    merge *grown = malloc(count * sizeof *grown);
-    if (!grown) return no_memory();
-    memset(grown, 0xff, count * sizeof *grown);
-    bpe->merges = grown;
-    bpe->mask = count - 1;
-    for (uint32_t i = 0; i < old_count; i++)
-        if (old[i].left != PX_NO_TOKEN) insert(bpe, old[i]);
-    free(old);
-    return px_ok();
 }
 
 static void find_byte_tokens(px_bpe *bpe)
@@ -114,9 +73,10 @@ px_status px_bpe_create(
     if (options->word_suffix && *options->word_suffix)
         bpe->suffix = px_strdup(options->word_suffix);
     find_byte_tokens(bpe);
-    uint32_t slots = 64;
-    while (slots < 2 * expected && slots < 1u << 24) slots *= 2;
-    px_status status = resize(bpe, slots);
+    bpe->merges = (px_merges){.vocab = vocab,
+        .prefix_bytes = bpe->prefix ? strlen(bpe->prefix) : 0,
+        .skip_unknown = options->skip_unknown_merges};
+    px_status status = px_merges_init(&bpe->merges, expected);
     if (!px_is_ok(status)) {
         px_bpe_free(bpe);
         return status;
@@ -130,38 +90,14 @@ void px_bpe_free(px_bpe *bpe)
     if (!bpe) return;
     free(bpe->prefix);
     free(bpe->suffix);
-    free(bpe->merges);
+    px_merges_done(&bpe->merges);
     free(bpe->ranks);
     free(bpe);
 }
 
-px_status px_bpe_add_merge(px_bpe *bpe, px_slice left, px_slice right, bool *out_known)
+px_status px_bpe_add_merge(px_bpe *bpe, px_slice left, px_slice right)
 {
-    char stack[512], *joined = stack;
-    size_t skip = bpe->prefix ? strlen(bpe->prefix) : 0;
-    if (skip > right.length) skip = 0;
-    size_t length = left.length + right.length - skip;
-    if (length > sizeof stack) {
-        joined = malloc(length);
-        if (!joined) return no_memory();
-    }
-    memcpy(joined, left.data, left.length);
-    memcpy(joined + left.length, right.data + skip, right.length - skip);
-    merge rule = {.left = px_vocab_find(bpe->vocab, left.data, left.length),
-        .right = px_vocab_find(bpe->vocab, right.data, right.length),
-        .rank = bpe->count,
-        .id = px_vocab_find(bpe->vocab, joined, length)};
-    if (joined != stack) free(joined);
-    bpe->count++;
-    *out_known = rule.left != PX_NO_TOKEN && rule.right != PX_NO_TOKEN && rule.id != PX_NO_TOKEN;
-    if (!*out_known) return px_ok();
-    if (bpe->count > bpe->mask / 2) PX_TRY(resize(bpe, (bpe->mask + 1) * 2));
-    merge *same = (merge *)find_merge(bpe, rule.left, rule.right);
-    if (same)
-        *same = rule; /* as in the reference, the last of equal pairs counts */
-    else
-        insert(bpe, rule);
-    return px_ok();
+    return px_merges_add(&bpe->merges, left, right);
 }
 
 typedef struct scored {
@@ -206,32 +142,29 @@ static bool starts_with_mark(px_slice text)
     return text.length >= 3 && memcmp(text.data, mark, 3) == 0;
 }
 
-void px_bpe_seal(px_bpe *bpe)
+/* A token with "▁" inside tells which byte may stand before one: any two neighbours may join. */
+static void find_joins_by_score(px_bpe *bpe)
 {
+    for (uint32_t id = 0; id < bpe->vocab->size; id++) {
+        px_slice token = px_vocab_text(bpe->vocab, id);
+        for (size_t i = 1; i + 3 <= token.length; i++)
+            if (memcmp(token.data + i, mark, 3) == 0)
+                bpe->merges.joins_mark[(unsigned char)token.data[i - 1]] = true;
+    }
+}
+
+px_status px_bpe_seal(px_bpe *bpe)
+{
+    PX_TRY(px_merges_flush(&bpe->merges));
     /* Cutting must not part what else joins: unknown characters that fuse, prefixes, suffixes. */
     const px_bpe_options *o = &bpe->options;
     bool fuses = o->fuse_unknown && o->unknown_id != PX_NO_TOKEN &&
                  !(o->byte_fallback && bpe->has_all_bytes);
-    if (bpe->prefix || bpe->suffix || o->byte_level || o->ignore_merges || fuses) return;
-    if (px_vocab_find(bpe->vocab, mark, 3) == PX_NO_TOKEN) return;
+    if (bpe->prefix || bpe->suffix || o->byte_level || o->ignore_merges || fuses) return px_ok();
+    if (px_vocab_find(bpe->vocab, mark, 3) == PX_NO_TOKEN) return px_ok();
     bpe->cuts_words = true;
-    if (bpe->ranks) {
-        /* A joined text with "▁" inside tells which byte may stand before one. */
-        for (uint32_t id = 0; id < bpe->vocab->size; id++) {
-            px_slice token = px_vocab_text(bpe->vocab, id);
-            for (size_t i = 1; i + 3 <= token.length; i++)
-                if (memcmp(token.data + i, mark, 3) == 0)
-                    bpe->joins_mark[(unsigned char)token.data[i - 1]] = true;
-        }
-        return;
-    }
-    for (uint32_t i = 0; i <= bpe->mask; i++) {
-        if (bpe->merges[i].left == PX_NO_TOKEN) continue;
-        px_slice left = px_vocab_text(bpe->vocab, bpe->merges[i].left);
-        px_slice right = px_vocab_text(bpe->vocab, bpe->merges[i].right);
-        if (left.length && starts_with_mark(right))
-            bpe->joins_mark[(unsigned char)left.data[left.length - 1]] = true;
-    }
+    if (bpe->ranks) find_joins_by_score(bpe);
+    return px_ok();
 }
 
 /* --- work space --- */
@@ -386,7 +319,7 @@ static rule rule_of(
     const px_bpe *bpe, px_slice word, const symbol *left, const symbol *right, size_t end)
 {
     if (!bpe->ranks) {
-        const merge *m = find_merge(bpe, left->id, right->id);
+        const px_merge *m = px_merges_find(&bpe->merges, left->id, right->id);
         return m ? (rule){m->rank, m->id} : (rule){RANK_NONE, 0};
     }
     uint32_t id = px_vocab_find(bpe->vocab, word.data + left->start, end - left->start);
@@ -608,7 +541,7 @@ px_status px_bpe_encode(const px_bpe *bpe, px_bpe_work *work, px_slice word, px_
         if (!found) break;
         at = (size_t)(found - word.data);
         if (!starts_with_mark((px_slice){found, word.length - at}) ||
-            bpe->joins_mark[(unsigned char)found[-1]])
+            bpe->merges.joins_mark[(unsigned char)found[-1]])
             continue;
         PX_TRY(encode_cached(bpe, work, (px_slice){word.data + start, at - start}, ids));
         start = at;

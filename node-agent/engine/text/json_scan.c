@@ -244,6 +244,25 @@ static bool skip_string(px_json_scan *scan)
     return true;
 }
 
+static bool ends_word(char c)
+{
+    switch (c) {
+    case '\0':
+    case '{':
+    case '}':
+    case '[':
+    case ']':
+    case '"':
+    case ',':
+    case ':':
+    case ' ':
+    case '\n':
+    case '\r':
+    case '\t': return true;
+    default: return false;
+    }
+}
+
 /* Only brackets and strings are looked at: who uses the skipped text parses it again. */
 bool px_json_scan_skip(px_json_scan *scan, px_slice *out_raw)
 {
@@ -270,7 +289,7 @@ bool px_json_scan_skip(px_json_scan *scan, px_slice *out_raw)
             scan->at++;
         } else {
             const char *word = scan->at;
-            while (scan->at < scan->end && !strchr("{}[]\",: \n\r\t", *scan->at)) scan->at++;
+            while (scan->at < scan->end && !ends_word(*scan->at)) scan->at++;
             if (scan->at == word) return fail(scan, "expected a value");
         }
     } while (depth > 0);

@@ -288,8 +288,7 @@ static px_status add_merges(px_tokenizer *t, const px_tokenizer_gguf *f)
                 PX_INVALID_ARGUMENT, "the GGUF's merge %u is not a pair of texts", (unsigned)i);
         px_slice left = {text.data, (size_t)(space - text.data)};
         px_slice right = {space + 1, text.length - left.length - 1};
-        bool known; /* merges of tokens that a trimmed vocabulary lost are of no use, and no harm */
-        PX_TRY(px_bpe_add_merge(t->bpe, left, right, &known));
+        PX_TRY(px_bpe_add_merge(t->bpe, left, right));
     }
     return px_ok();
 }
@@ -304,11 +303,12 @@ static px_status build_gpt2(px_tokenizer *t, const px_tokenizer_gguf *f)
     px_bpe_options options = {.byte_level = true,
         .ignore_merges = pre->ignore_merges,
         .drop_unknown = true,
+        .skip_unknown_merges = true, /* a trimmed vocabulary lost them: of no use, and no harm */
         .unknown_id = PX_NO_TOKEN};
     t->model = PX_MODEL_BPE;
     PX_TRY(px_bpe_create(&t->vocab, &options, f->merge_count, &t->bpe));
     PX_TRY(add_merges(t, f));
-    px_bpe_seal(t->bpe);
+    PX_TRY(px_bpe_seal(t->bpe));
     PX_TRY(read_ends(t, f, pre->add_bos, false));
     return use_decoder(t, "{\"type\": \"ByteLevel\"}");
 }
@@ -339,7 +339,7 @@ static px_status build_llama(px_tokenizer *t, const px_tokenizer_gguf *f)
     t->model = PX_MODEL_BPE;
     PX_TRY(px_bpe_create(&t->vocab, &options, 0, &t->bpe));
     PX_TRY(px_bpe_use_scores(t->bpe, f->scores));
-    px_bpe_seal(t->bpe);
+    PX_TRY(px_bpe_seal(t->bpe));
     PX_TRY(read_ends(t, f, true, false));
     return use_decoder(t,
         prefix_space

@@ -16,7 +16,7 @@ static const size_t JSON_BYTES_MAX = 256u << 20;
 
 /* Members of the file, as they stand there; data NULL: not there. */
 typedef struct json_parts {
-    px_slice added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model;
+    px_slice added_tokens, normalizer, pre_tokenizer, post_processor, decoder;
     px_slice vocab, merges; /* of the model */
     px_buf small;           /* the model's other members as an object */
 } json_parts;
@@ -32,6 +32,33 @@ typedef struct builder {
 
 /* --- finding the members --- */
 
+static bool is_key(px_slice key, const char *name)
+{
+    return key.length == strlen(name) && memcmp(key.data, name, key.length) == 0;
+}
+
+/* The model's members: vocab and merges are set apart, the rest is gathered for jansson. */
+static void find_model_parts(px_json_scan *scan, json_parts *parts)
+{
+    bool first = true;
+    px_slice key;
+    px_buf_reset(&parts->small);
+    px_buf_putc(&parts->small, '{');
+    px_json_scan_enter(scan, '{');
+    while (px_json_scan_key(scan, &first, &key)) {
+        px_slice value, *to = is_key(key, "vocab")    ? &parts->vocab
+                              : is_key(key, "merges") ? &parts->merges
+                                                      : NULL;
+        if (!to) {
+            if (parts->small.length > 1) px_buf_putc(&parts->small, ',');
+            px_json_quote(&parts->small, key.data, key.length);
+        }
+        if (!px_json_scan_skip(scan, to ? to : &value)) break;
+        if (!to) px_buf_printf(&parts->small, ":%.*s", (int)value.length, value.data);
+    }
+    px_buf_putc(&parts->small, '}');
+}
+
 static px_status find_parts(px_slice json, json_parts *parts)
 {
     const struct {
@@ -39,60 +66,31 @@ static px_status find_parts(px_slice json, json_parts *parts)
         px_slice *value;
     } members[] = {{"added_tokens", &parts->added_tokens}, {"normalizer", &parts->normalizer},
         {"pre_tokenizer", &parts->pre_tokenizer}, {"post_processor", &parts->post_processor},
-        {"decoder", &parts->decoder}, {"model", &parts->model}};
+        {"decoder", &parts->decoder}};
     px_json_scan scan;
     px_json_scan_init(&scan, json);
-    bool first = true;
+    bool first = true, has_model = false;
     px_slice key;
     px_json_scan_enter(&scan, '{');
     while (px_json_scan_key(&scan, &first, &key)) {
+        if (is_key(key, "model")) {
+            find_model_parts(&scan, parts);
+            has_model = true;
+            continue;
+        }
         px_slice *to = NULL, ignored;
         for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-            if (key.length == strlen(members[i].key) &&
-                memcmp(key.data, members[i].key, key.length) == 0)
-                to = members[i].value;
+            if (is_key(key, members[i].key)) to = members[i].value;
         px_json_scan_skip(&scan, to ? to : &ignored);
     }
     px_json_scan_end(&scan);
     px_status status = px_json_scan_status(&scan, "tokenizer.json");
     px_json_scan_done(&scan);
-    if (px_is_ok(status) && !parts->model.data)
-        return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json has no 'model'");
-    return status;
-}
-
-/* Sets vocab and merges apart and gathers the rest of the model for jansson. */
-static px_status find_model_parts(json_parts *parts)
-{
-    px_json_scan scan;
-    px_json_scan_init(&scan, parts->model);
-    bool first = true;
-    px_slice key;
-    px_buf_putc(&parts->small, '{');
-    px_json_scan_enter(&scan, '{');
-    while (px_json_scan_key(&scan, &first, &key)) {
-        px_slice value;
-        bool is_vocab = key.length == 5 && memcmp(key.data, "vocab", 5) == 0;
-        bool is_merges = key.length == 6 && memcmp(key.data, "merges", 6) == 0;
-        px_slice name = {key.data, key.length};
-        if (!is_vocab && !is_merges) {
-            if (parts->small.length > 1) px_buf_putc(&parts->small, ',');
-            px_json_quote(&parts->small, name.data, name.length);
-        }
-        if (!px_json_scan_skip(&scan, &value)) break;
-        if (is_vocab)
-            parts->vocab = value;
-        else if (is_merges)
-            parts->merges = value;
-        else
-            px_buf_printf(&parts->small, ":%.*s", (int)value.length, value.data);
-    }
-    px_buf_putc(&parts->small, '}');
-    px_status status = px_json_scan_status(&scan, "tokenizer.json: model");
-    px_json_scan_done(&scan);
-    if (px_is_ok(status) && !parts->vocab.data)
-        return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: the model has no 'vocab'");
-    return status;
+    PX_TRY(status);
+    if (!has_model) return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json has no 'model'");
+    return parts->vocab.data
+               ? px_ok()
+               : px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: the model has no 'vocab'");
 }
 
 /* jansson's tree of a small member; *out = NULL for one that is not there. */
@@ -187,15 +185,6 @@ static uint32_t unknown_id(const builder *b)
     return px_vocab_find(&b->tokenizer->vocab, json_string_value(token), json_string_length(token));
 }
 
-static px_status out_of_vocabulary(px_slice left, px_slice right)
-{
-    return px_fail(PX_INVALID_ARGUMENT,
-        "tokenizer.json: the merge of '%.*s' and '%.*s' uses or makes a token that is not in the "
-        "vocabulary",
-        left.length > 40 ? 40 : (int)left.length, left.data,
-        right.length > 40 ? 40 : (int)right.length, right.data);
-}
-
 /* ["left", "right"]; `left` is kept in a buffer of its own, as both may be unescaped. */
 static bool scan_pair(px_json_scan *scan, px_buf *keep, px_slice *left, px_slice *right)
 {
@@ -234,9 +223,7 @@ static px_status scan_merges(builder *b, px_json_scan *scan, px_buf *keep)
             PX_TRY(px_json_scan_status(scan, "tokenizer.json: merges"));
             return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: a merge is not a pair of texts");
         }
-        bool known;
-        PX_TRY(px_bpe_add_merge(b->tokenizer->bpe, left, right, &known));
-        if (!known) return out_of_vocabulary(left, right);
+        PX_TRY(px_bpe_add_merge(b->tokenizer->bpe, left, right));
     }
     return px_json_scan_status(scan, "tokenizer.json: merges");
 }
@@ -276,8 +263,7 @@ static px_status read_bpe(builder *b)
     t->model = PX_MODEL_BPE;
     PX_TRY(px_bpe_create(&t->vocab, &options, b->parts.merges.length / 12, &t->bpe));
     PX_TRY(read_merges(b));
-    px_bpe_seal(t->bpe);
-    return px_ok();
+    return px_bpe_seal(t->bpe);
 }
 
 static px_status read_unigram(builder *b)
@@ -412,7 +398,6 @@ static px_status read_pipeline(builder *b)
 static px_status build(builder *b, px_slice json)
 {
     PX_TRY(find_parts(json, &b->parts));
-    PX_TRY(find_model_parts(&b->parts));
     PX_TRY(px_json_parse(
         px_buf_text(&b->parts.small), b->parts.small.length, "tokenizer.json: model", &b->model));
     PX_TRY(read_pipeline(b));

@@ -157,6 +157,34 @@ uint32_t px_vocab_find(const px_vocab *vocab, const char *token, size_t length)
     return slot ? (uint32_t)slot - 1 : PX_NO_TOKEN;
 }
 
+/* Each round touches one kind of memory - slots, tokens, texts - after asking for all of it. */
+void px_vocab_find_many(const px_vocab *vocab, px_vocab_query *queries, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        px_vocab_query *q = &queries[i];
+        q->hash = hash_of(q->text, q->length);
+        __builtin_prefetch(&vocab->slots[q->hash & vocab->mask]);
+    }
+    for (size_t i = 0; i < count; i++) { /* the first slot with this hash: mostly the right one */
+        px_vocab_query *q = &queries[i];
+        q->slot = q->hash & vocab->mask;
+        while (vocab->slots[q->slot] && (uint32_t)(vocab->slots[q->slot] >> 32) != q->hash)
+            q->slot = (q->slot + 1) & vocab->mask;
+        if (vocab->slots[q->slot])
+            __builtin_prefetch(&vocab->tokens[(uint32_t)vocab->slots[q->slot] - 1]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t slot = vocab->slots[queries[i].slot];
+        if (slot) __builtin_prefetch(vocab->bytes.data + vocab->tokens[(uint32_t)slot - 1].start);
+    }
+    for (size_t i = 0; i < count; i++) {
+        px_vocab_query *q = &queries[i];
+        uint64_t slot = vocab->slots[q->slot];
+        if (slot) slot = *find_slot(vocab, q->text, q->length, q->hash);
+        q->id = slot ? (uint32_t)slot - 1 : PX_NO_TOKEN;
+    }
+}
+
 px_status px_vocab_unknown(px_slice text)
 {
     return px_fail(PX_INVALID_ARGUMENT,

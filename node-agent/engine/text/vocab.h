@@ -36,6 +36,15 @@ px_status px_vocab_add(px_vocab *vocab, px_slice token, uint32_t id) PX_MUST_USE
 px_status px_vocab_name(px_vocab *vocab, px_slice token, uint32_t id) PX_MUST_USE;
 /* The id, or PX_NO_TOKEN. */
 uint32_t px_vocab_find(const px_vocab *vocab, const char *token, size_t length);
+
+typedef struct px_vocab_query {
+    const char *text;
+    uint32_t length;
+    uint32_t id; /* the answer, as of px_vocab_find() */
+    uint32_t hash, slot;
+} px_vocab_query;
+/* Answers many at once, faster than one by one: their waits for memory overlap. */
+void px_vocab_find_many(const px_vocab *vocab, px_vocab_query *queries, size_t count);
 /* The refusal of a text that has no token, in a vocabulary without a token for unknown text. */
 px_status px_vocab_unknown(px_slice text) PX_MUST_USE;
 /* Borrowed; data is NULL for an unused id. */
