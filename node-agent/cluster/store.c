@@ -21,7 +21,8 @@ static bool ends_with(const char *text, const char *end)
 
 static bool is_weights(const char *name)
 {
-    return ends_with(name, ".gguf") || ends_with(name, ".safetensors");
+    return ends_with(name, ".gguf") || ends_with(name, ".safetensors") || ends_with(name, ".bin") ||
+           ends_with(name, ".pt") || ends_with(name, ".pth");
 }
 
 static bool is_version(const char *name)

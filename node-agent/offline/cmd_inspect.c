@@ -207,10 +207,10 @@ static void print_json(const report *r)
         "seqs", (int)r->seqs, "kv_type", px_dtype_of(r->kv_type)->name, "kv_bytes_per_token",
         (json_int_t)r->kv_token_bytes, "need_bytes", (json_int_t)r->need_bytes, "available_bytes",
         (json_int_t)r->available_bytes, "fits", fits(r), "ranks", ranks_json(r));
-    json_t *root = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o}", "architecture", info->arch, "name",
-        info->name, "format", px_model_file_gguf(r->file) ? "gguf" : "safetensors", "parameters",
-        (json_int_t)info->parameters, "weight_bytes", (json_int_t)info->weight_bytes, "types",
-        types_json(r));
+    json_t *root =
+        json_pack("{s:s,s:s,s:s,s:I,s:I,s:o}", "architecture", info->arch, "name", info->name,
+            "format", px_model_file_format(r->file), "parameters", (json_int_t)info->parameters,
+            "weight_bytes", (json_int_t)info->weight_bytes, "types", types_json(r));
     json_object_update_new(
         root, json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "layers", (int)info->layers, "hidden",
                   (int)info->hidden, "heads", (int)info->heads, "kv_heads", (int)info->kv_heads,
@@ -231,8 +231,7 @@ static void print_facts(const report *r)
     const px_model_info *info = &r->info;
     char bytes[32];
     printf("name           %s\n", info->name);
-    printf("architecture   %s, %s\n", info->arch,
-        px_model_file_gguf(r->file) ? "GGUF" : "safetensors");
+    printf("architecture   %s, %s\n", info->arch, px_model_file_format(r->file));
     printf("parameters     %.1f million, %s\n", (double)info->parameters / 1e6,
         px_format_bytes(info->weight_bytes, bytes));
     for (int i = 0; i < PX_DTYPE_COUNT; i++)

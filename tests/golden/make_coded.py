@@ -4,7 +4,7 @@
 usage: make_coded.py OUT_FOLDER      (needs torch, transformers, safetensors)
 
 Tiny random Llamas as safetensors folders: F8 with block, row and tensor scales, GPTQ, AWQ and
-compressed-tensors' packed integers. The logits are transformers' own, in float32, from the weights
+compressed-tensors' packed integers; and one as PyTorch shards. The logits are transformers' own, in float32, from the weights
 that the codes mean. Deterministic: the same script makes the same bytes with the same libraries.
 """
 import json
@@ -159,7 +159,24 @@ MODELS = {
     'packed': (96, {'quant_method': 'compressed-tensors', 'format': 'pack-quantized'},
                lambda stem, weight: packed(stem, weight, 8 if 'down' in stem else 4, 32,
                                            'up' in stem)),
+    'torch_shards': (32, {'quant_method': 'compressed-tensors', 'format': 'float-quantized'},
+                     write_f8_rows),
 }
+
+
+def save_shards(path, tensors):
+    """As pytorch_model.bin's two shards and their index; scales are not in order in memory."""
+    names, weight_map = list(tensors), {}
+    for shard in range(2):
+        file = f'pytorch_model-{shard + 1:05}-of-00002.bin'
+        part = {n: tensors[n] for n in names[shard::2]}
+        for n, t in part.items():
+            weight_map[n] = file
+            if n.endswith('_scale') and t.dim() == 2:
+                part[n] = t.repeat(1, 2)[:, :1]
+        torch.save(part, f'{path}/{file}')
+    with open(f'{path}/pytorch_model.bin.index.json', 'w') as f:
+        json.dump({'metadata': {}, 'weight_map': weight_map}, f, indent=1)
 
 
 def make(path, ffn, quantisation, write, seed):
@@ -187,7 +204,10 @@ def make(path, ffn, quantisation, write, seed):
         ids = torch.randint(0, VOCABULARY, (1, PROMPT_LENGTH))
         logits = model(ids).logits[0].numpy().astype('<f4')
     os.makedirs(path, exist_ok=True)
-    save_file({n: t.contiguous() for n, t in tensors.items()}, f'{path}/model.safetensors')
+    if path.endswith('torch_shards'):
+        save_shards(path, tensors)
+    else:
+        save_file({n: t.contiguous() for n, t in tensors.items()}, f'{path}/model.safetensors')
     with open(f'{path}/config.json', 'w') as f:
         json.dump({'architectures': ['LlamaForCausalLM'], 'model_type': 'llama',
                    'hidden_act': 'silu', 'vocab_size': VOCABULARY, 'hidden_size': 64,

@@ -12,13 +12,15 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "engine/model/safetensors.h"
+#include "engine/model/torch_file.h"
 
 enum { CONFIG_BYTES_MAX = 4 << 20, PATH_BYTES_MAX = 4096 };
 
 struct px_model_file {
     char *path;
-    px_gguf *gguf; /* one of these two */
+    px_gguf *gguf; /* one of these three */
     px_safetensors *safetensors;
+    px_torch *torch;
     json_t *config, *generation_config;
     const px_tensor **by_name; /* sorted */
     uint32_t tensor_count;
@@ -54,8 +56,9 @@ static px_status find_gguf(const char *folder, char out[PATH_BYTES_MAX])
     }
     closedir(dir);
     if (!count)
-        return px_fail(
-            PX_NOT_FOUND, "%s holds neither a GGUF file nor config.json with safetensors", folder);
+        return px_fail(PX_NOT_FOUND,
+            "%s holds neither a GGUF file nor config.json with safetensors or PyTorch files",
+            folder);
     if (count > 1)
         return px_fail(
             PX_INVALID_ARGUMENT, "%s holds %d GGUF models; name the file to use", folder, count);
@@ -101,22 +104,36 @@ static px_status open_folder(px_model_file *file, const char *folder)
     PX_TRY(join(folder, "config.json", path));
     if (px_fs_is_file(path)) {
         px_status status = px_safetensors_open(folder, &file->safetensors);
+        if (status.code == PX_NOT_FOUND) status = px_torch_open(folder, &file->torch);
         if (px_is_ok(status)) return load_configs(file, folder);
-        if (status.code != PX_NOT_FOUND || file->safetensors) return status;
+        if (status.code != PX_NOT_FOUND) return status;
     }
     PX_TRY(find_gguf(folder, path));
     return open_gguf(file, path);
 }
 
-static px_status open_safetensors_file(px_model_file *file, const char *path)
+/* One file of weights, its config.json beside it. */
+static px_status open_weights_file(px_model_file *file, const char *path)
 {
     const char *slash = strrchr(path, '/');
     char folder[PATH_BYTES_MAX];
     int length = slash ? (int)(slash - path) : 1;
     if (snprintf(folder, sizeof folder, "%.*s", length, slash ? path : ".") >= PATH_BYTES_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "%s: the path is too long", path);
-    PX_TRY(px_safetensors_open_file(path, &file->safetensors));
+    if (ends_with(path, ".safetensors"))
+        PX_TRY(px_safetensors_open_file(path, &file->safetensors));
+    else
+        PX_TRY(px_torch_open_file(path, &file->torch));
     return load_configs(file, folder);
+}
+
+/* Files that do not say what model they are of. */
+static bool holds_weights_alone(const char *path)
+{
+    static const char *const tails[] = {".safetensors", ".bin", ".pt", ".pth"};
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (ends_with(path, tails[i])) return true;
+    return false;
 }
 
 static int compare_tensors(const void *a, const void *b)
@@ -126,8 +143,9 @@ static int compare_tensors(const void *a, const void *b)
 
 static void index_tensors(px_model_file *file)
 {
-    file->tensor_count =
-        file->gguf ? px_gguf_tensor_count(file->gguf) : px_safetensors_count(file->safetensors);
+    file->tensor_count = file->gguf    ? px_gguf_tensor_count(file->gguf)
+                         : file->torch ? px_torch_count(file->torch)
+                                       : px_safetensors_count(file->safetensors);
     file->by_name = px_alloc_array(file->tensor_count + 1, sizeof *file->by_name);
     for (uint32_t i = 0; i < file->tensor_count; i++) {
         file->by_name[i] = px_model_file_tensor_at(file, i);
@@ -147,8 +165,8 @@ px_status px_model_file_open(const char *path, px_model_file **out)
         status = px_fail_errno(errno, "%s", path);
     else if (!px_fs_is_file(path))
         status = px_fail(PX_INVALID_ARGUMENT, "%s is neither a file nor a folder", path);
-    else if (ends_with(path, ".safetensors"))
-        status = open_safetensors_file(file, path);
+    else if (holds_weights_alone(path))
+        status = open_weights_file(file, path);
     else
         status = open_gguf(file, path);
     if (!px_is_ok(status)) {
@@ -165,6 +183,7 @@ void px_model_file_close(px_model_file *file)
     if (!file) return;
     px_gguf_close(file->gguf);
     px_safetensors_close(file->safetensors);
+    px_torch_close(file->torch);
     json_decref(file->config);
     json_decref(file->generation_config);
     free(file->by_name);
@@ -188,6 +207,10 @@ const json_t *px_model_file_generation_config(const px_model_file *file)
 {
     return file->generation_config;
 }
+const char *px_model_file_format(const px_model_file *file)
+{
+    return file->gguf ? "gguf" : file->torch ? "pytorch" : "safetensors";
+}
 uint32_t px_model_file_tensor_count(const px_model_file *file)
 {
     return file->tensor_count;
@@ -199,8 +222,9 @@ uint64_t px_model_file_bytes(const px_model_file *file)
 
 const px_tensor *px_model_file_tensor_at(const px_model_file *file, uint32_t index)
 {
-    return file->gguf ? px_gguf_tensor_at(file->gguf, index)
-                      : px_safetensors_at(file->safetensors, index);
+    if (file->gguf) return px_gguf_tensor_at(file->gguf, index);
+    if (file->torch) return px_torch_at(file->torch, index);
+    return px_safetensors_at(file->safetensors, index);
 }
 
 const px_tensor *px_model_file_tensor(const px_model_file *file, const char *name)
@@ -214,7 +238,7 @@ const px_tensor *px_model_file_tensor(const px_model_file *file, const char *nam
 
 void px_model_file_drop(const px_model_file *file, const void *data, uint64_t bytes)
 {
-    (void)file;
+    if (file->torch && !px_torch_is_mapped(file->torch, data)) return;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     /* Whole pages only: the edges are shared with neighbours that may still be needed. */
     uintptr_t begin = ((uintptr_t)data + page - 1) / page * page;

@@ -1,6 +1,7 @@
 /* model_file.h - a model as it lies on disk: named tensors and where its description comes from.
  *
- * Opens a GGUF file, a safetensors folder (sharded or not), or a folder that holds one GGUF file.
+ * Opens a GGUF file, a folder of safetensors or PyTorch files (sharded or not), one such file with
+ * its config.json beside it, or a folder that holds one GGUF file.
  * Owns:    the maps; everything handed out is borrowed until close.
  * Threads: immutable after open.
  */
@@ -18,6 +19,7 @@ px_status px_model_file_open(const char *path, px_model_file **out) PX_MUST_USE;
 void px_model_file_close(px_model_file *file); /* NULL is fine */
 
 const char *px_model_file_path(const px_model_file *file);
+const char *px_model_file_format(const px_model_file *file);  /* "gguf", "safetensors", "pytorch" */
 const px_gguf *px_model_file_gguf(const px_model_file *file); /* NULL: not a GGUF */
 /* config.json, of the folder or carried along in a GGUF (px_gguf_document); NULL: a GGUF that
  * describes itself by its keys. */

@@ -1,4 +1,4 @@
-/* safetensors.c - headers, shards and their index.
+/* safetensors.c - headers and what they describe.
  *
  *   u64 header length (little-endian), JSON header, data
  *   header: {"name": {"dtype": "BF16", "shape": [rows, cols], "data_offsets": [begin, end]}, ...,
@@ -6,21 +6,17 @@
  */
 #include "engine/model/safetensors.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fs.h"
 #include "base/json.h"
+#include "engine/model/shards.h"
 
 enum {
     HEADER_BYTES_MAX = 100 << 20, /* the bound of the reference implementation */
-    INDEX_BYTES_MAX = 64 << 20,
-    SHARDS_MAX = 4096,
-    TENSORS_MAX = 1 << 20,
     NAMES_BYTES_MAX = 256 << 20,
-    PATH_BYTES_MAX = 4096,
 };
 
 struct px_safetensors {
@@ -121,25 +117,11 @@ static px_status check_no_overlap(const px_tensor *tensors, size_t count)
     return status;
 }
 
-static px_status reserve(px_safetensors *file, size_t more)
-{
-    if (more > TENSORS_MAX - file->tensor_count)
-        return px_fail(PX_INVALID_ARGUMENT, "more than %d tensors", TENSORS_MAX);
-    size_t wanted = file->tensor_count + more;
-    if (wanted <= file->tensor_capacity) return px_ok();
-    size_t capacity = wanted * 2;
-    px_tensor *grown = px_alloc_array(capacity, sizeof *grown);
-    if (file->tensor_count) memcpy(grown, file->tensors, file->tensor_count * sizeof *grown);
-    free(file->tensors);
-    file->tensors = grown;
-    file->tensor_capacity = (uint32_t)capacity;
-    return px_ok();
-}
-
 static px_status read_header(px_safetensors *file, const json_t *header, px_slice data)
 {
     if (!json_is_object(header)) return px_fail(PX_INVALID_ARGUMENT, "the header is not an object");
-    PX_TRY(reserve(file, json_object_size(header)));
+    PX_TRY(px_shards_reserve(
+        &file->tensors, file->tensor_count, json_object_size(header), &file->tensor_capacity));
     uint32_t first = file->tensor_count;
     if (!json_object_size(header)) return px_ok();
     const char *name;
@@ -181,151 +163,20 @@ static px_status read_shard(px_safetensors *file, const char *path)
     return px_prefix(status, "%s", path);
 }
 
-/* --- finding the files --- */
+/* --- the model --- */
 
-static px_status join(const char *folder, const char *name, char out[PATH_BYTES_MAX])
-{
-    if (snprintf(out, PATH_BYTES_MAX, "%s/%s", folder, name) >= PATH_BYTES_MAX)
-        return px_fail(PX_INVALID_ARGUMENT, "%s: the path is too long", folder);
-    return px_ok();
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* Sorts `names` and drops repetitions; returns how many are left. */
-static size_t unique(const char **names, size_t count)
-{
-    qsort(names, count, sizeof *names, compare_names);
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++)
-        if (!kept || strcmp(names[kept - 1], names[i]) != 0) names[kept++] = names[i];
-    return kept;
-}
-
-static px_status read_named_shards(
-    px_safetensors *file, const char *folder, const char *const *shards, size_t count)
-{
-    if (count > SHARDS_MAX) return px_fail(PX_INVALID_ARGUMENT, "more than %d shards", SHARDS_MAX);
-    free(file->maps);
-    file->maps = px_alloc_array(count + 1, sizeof *file->maps);
-    for (size_t i = 0; i < count; i++) {
-        if (!*shards[i] || shards[i][0] == '.' || strchr(shards[i], '/'))
-            return px_fail(PX_INVALID_ARGUMENT, "shard '%s' must be a plain file name", shards[i]);
-        char path[PATH_BYTES_MAX];
-        PX_TRY(join(folder, shards[i], path));
-        if (!px_fs_is_file(path))
-            return px_fail(PX_INVALID_ARGUMENT, "shard '%s' is missing", shards[i]);
-        PX_TRY(read_shard(file, path));
-    }
-    return px_ok();
-}
-
-/* Every tensor that the index promises must be there. Not NOT_FOUND: that means a folder without
- * safetensors, where a GGUF file is looked for next. */
-static px_status check_index(const px_safetensors *file, const json_t *map)
-{
-    const char **names = px_alloc_array(file->tensor_count + 1, sizeof *names);
-    for (uint32_t i = 0; i < file->tensor_count; i++) names[i] = file->tensors[i].name;
-    qsort(names, file->tensor_count, sizeof *names, compare_names);
-    px_status status = px_ok();
-    const char *name;
-    json_t *shard;
-    json_object_foreach((json_t *)map, name, shard)
-    {
-        if (bsearch(&name, names, file->tensor_count, sizeof *names, compare_names)) continue;
-        status = px_fail(PX_INVALID_ARGUMENT, "tensor '%s' is not in shard '%s'", name,
-            json_string_value(shard));
-        break;
-    }
-    free(names);
-    return status;
-}
-
-static px_status read_index(px_safetensors *file, const char *folder, const json_t *index)
-{
-    const json_t *map = json_object_get(index, "weight_map");
-    if (!json_is_object(map) || !json_object_size(map))
-        return px_fail(PX_INVALID_ARGUMENT, "'weight_map' must be an object of tensor to file");
-    const char **shards = px_alloc_array(json_object_size(map), sizeof *shards);
-    size_t count = 0;
-    px_status status = px_ok();
-    const char *name;
-    json_t *shard;
-    json_object_foreach((json_t *)map, name, shard)
-    {
-        if (!json_is_string(shard)) {
-            status = px_fail(PX_INVALID_ARGUMENT, "the shard of '%s' is not a file name", name);
-            goto out;
-        }
-        shards[count++] = json_string_value(shard);
-    }
-    count = unique(shards, count);
-    PX_TRY_GOTO(read_named_shards(file, folder, shards, count), out);
-    status = check_index(file, map);
-out:
-    free(shards);
-    return status;
-}
-
-/* The folder's only *.safetensors file, whatever its name. */
-static px_status find_single(const char *folder, char out[PATH_BYTES_MAX])
-{
-    DIR *dir = opendir(folder);
-    if (!dir) return px_fail(PX_NOT_FOUND, "%s: no such folder", folder);
-    char found[256] = "";
-    int count = 0;
-    for (struct dirent *entry; (entry = readdir(dir));) {
-        const char *dot = strrchr(entry->d_name, '.');
-        if (entry->d_name[0] == '.' || !dot || strcmp(dot, ".safetensors") != 0) continue;
-        snprintf(found, sizeof found, "%s", entry->d_name);
-        count++;
-    }
-    closedir(dir);
-    if (!count) return px_fail(PX_NOT_FOUND, "%s holds no safetensors file", folder);
-    if (count > 1)
-        return px_fail(PX_INVALID_ARGUMENT,
-            "%s holds %d safetensors files but no model.safetensors.index.json", folder, count);
-    return join(folder, found, out);
-}
-
-static px_status open_folder(px_safetensors *file, const char *folder)
-{
-    char path[PATH_BYTES_MAX];
-    PX_TRY(join(folder, "model.safetensors", path));
-    if (px_fs_is_file(path)) return read_shard(file, path);
-    PX_TRY(join(folder, "model.safetensors.index.json", path));
-    if (!px_fs_is_file(path)) {
-        PX_TRY(find_single(folder, path));
-        return read_shard(file, path);
-    }
-    json_t *index = NULL;
-    PX_TRY(px_json_load(path, INDEX_BYTES_MAX, &index));
-    px_status status = px_prefix(read_index(file, folder, index), "%s", path);
-    json_decref(index);
-    return status;
-}
-
-static px_status check_names_differ(const px_safetensors *file)
-{
-    const char **names = px_alloc_array(file->tensor_count + 1, sizeof *names);
-    for (uint32_t i = 0; i < file->tensor_count; i++) names[i] = file->tensors[i].name;
-    bool differ = unique(names, file->tensor_count) == file->tensor_count;
-    free(names);
-    return differ ? px_ok()
-                  : px_fail(PX_INVALID_ARGUMENT, "a tensor occurs in more than one shard");
-}
-
-static px_status open_with(
-    px_status (*read)(px_safetensors *, const char *), const char *path, px_safetensors **out)
+/* Takes the shards. */
+static px_status open_shards(px_shards *shards, const char *path, px_safetensors **out)
 {
     px_safetensors *file = px_alloc(sizeof *file);
-    file->maps = px_alloc_array(1, sizeof *file->maps);
+    file->maps = px_alloc_array(shards->count, sizeof *file->maps);
     px_arena_init(&file->names, NAMES_BYTES_MAX);
-    px_status status = read(file, path);
-    if (px_is_ok(status)) status = px_prefix(check_names_differ(file), "%s", path);
+    px_status status = px_ok();
+    for (uint32_t i = 0; i < shards->count && px_is_ok(status); i++)
+        status = read_shard(file, shards->paths[i]);
+    if (px_is_ok(status))
+        status = px_prefix(px_shards_check(shards, file->tensors, file->tensor_count), "%s", path);
+    px_shards_done(shards);
     if (!px_is_ok(status)) {
         px_safetensors_close(file);
         return status;
@@ -336,12 +187,21 @@ static px_status open_with(
 
 px_status px_safetensors_open(const char *folder, px_safetensors **out)
 {
-    return open_with(open_folder, folder, out);
+    static const char *const tails[] = {".safetensors", NULL};
+    static const px_shard_names names = {.what = "safetensors",
+        .single = "model.safetensors",
+        .index = "model.safetensors.index.json",
+        .tails = tails};
+    px_shards shards;
+    PX_TRY(px_shards_find(folder, &names, &shards));
+    return open_shards(&shards, folder, out);
 }
 
 px_status px_safetensors_open_file(const char *path, px_safetensors **out)
 {
-    return open_with(read_shard, path, out);
+    px_shards shards;
+    px_shards_of_file(path, &shards);
+    return open_shards(&shards, path, out);
 }
 
 void px_safetensors_close(px_safetensors *file)
