@@ -78,8 +78,11 @@ bool px_packing_is_scaled(px_packing packing);
 /* Bytes of one group of `lanes` rows. */
 size_t px_packed_group_bytes(px_packing packing, uint32_t lanes, uint32_t cols);
 size_t px_packed_bytes(px_dtype dtype, uint32_t lanes, uint32_t rows, uint32_t cols);
-/* This part's groups; part 0 describes the matrix, layout = packing. */
-void px_packed_fill(const px_pack *op, uint32_t lanes, px_part part);
+/* A whole group with vectors, the same bytes as packed.c's; false: not of this type or shape. */
+typedef bool (*px_pack_group_fn)(
+    const px_pack *op, const uint8_t *from, uint8_t *to, uint32_t lanes);
+/* This part's groups; part 0 describes the matrix, layout = packing. `fast` may be NULL. */
+void px_packed_fill(const px_pack *op, uint32_t lanes, px_pack_group_fn fast, px_part part);
 /* One group of a packing that takes floats: `count` rows from `from` on into lanes 0, 1, ... */
 void px_packed_put_floats(
     const px_pack *op, const uint8_t *from, uint32_t count, uint8_t *to, uint32_t lanes);

@@ -9,7 +9,7 @@ size_t px_avx2_pack_bytes(px_dtype dtype, uint32_t rows, uint32_t cols)
 
 void px_avx2_pack(const px_pack *op, px_part part)
 {
-    px_packed_fill(op, PX_AVX2_LANES, part);
+    px_packed_fill(op, PX_AVX2_LANES, px_avx2_pack_group, part);
 }
 
 void px_avx2_matmul(const px_matmul *op, px_part part)

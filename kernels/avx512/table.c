@@ -11,7 +11,7 @@ static size_t pack_bytes(px_dtype dtype, uint32_t rows, uint32_t cols)
 
 static void pack(const px_pack *op, px_part part)
 {
-    px_packed_fill(op, PX_AVX512_LANES, part);
+    px_packed_fill(op, PX_AVX512_LANES, px_avx2_pack_group, part);
 }
 
 static void matmul(const px_matmul *op, px_part part)
