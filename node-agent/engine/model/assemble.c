@@ -44,7 +44,12 @@ void px_weight_turn(const px_weight_view *view, uint32_t begin, uint32_t end, fl
         const unsigned char *line = view->data + c * view->col_bytes;
         for (uint32_t r = 0; r < view->rows; r += PIECE) {
             uint32_t count = view->rows - r < PIECE ? view->rows - r : PIECE;
-            px_dtype_to_f32(dtype, line + px_dtype_bytes(dtype, r), piece, count);
+            px_coded part = view->coded;
+            part.first_col += r;
+            if (part.coding)
+                px_coded_assemble(&part, PX_F32, (uint32_t)c, count, (unsigned char *)piece);
+            else
+                px_dtype_to_f32(dtype, line + px_dtype_bytes(dtype, r), piece, count);
             for (uint32_t i = 0; i < count; i++) out[(size_t)(r + i) * view->cols + c] = piece[i];
         }
     }

@@ -182,21 +182,35 @@ static px_status check_type(const px_tensor *tensor, bool must_be_plain, const c
 
 /* Latent attention's keys and values of a head, which follow each other in one tensor [heads *
  * (plain + value), rank]. The key's rows are our columns. */
-static px_status find_in_head(
-    const px_arch *arch, px_take take, px_weight_id id, px_weight_view *view)
+static px_status find_in_head(const px_arch *arch, const px_model_file *file, px_take take,
+    px_weight_id id, px_weight_view *view)
 {
     const px_tensor *tensor = view->tensor;
     const char *what = px_role_of(id.role)->what;
     uint32_t plain = px_axis_size(arch, PX_AXIS_HEAD_PLAIN), rank = arch->latent.kv_rank;
     uint32_t of_head = plain + arch->head_v;
     px_tensor wanted = {.dims = 2, .shape = {(uint64_t)arch->heads * of_head, rank}};
+    bool turned = take == PX_TAKE_HEAD_KEY;
+    uint32_t first = id.head * of_head + (turned ? 0 : plain);
+    const px_coded_place at = {.rows = turned ? plain : arch->head_v,
+        .cols = rank,
+        .first_row = first,
+        .row_step = 1,
+        .total_rows = arch->heads * of_head};
+    if (tensor->dtype != PX_I32) PX_TRY(check_shape(tensor, &wanted, what));
+    PX_TRY(px_coded_find(file, &arch->coded, tensor, &at, &view->coded, &view->dtype));
+    if (view->coded.coding) {
+        view->data = tensor->data;
+        view->is_turned_blocks = turned;
+        if (turned) view->dtype = PX_F32;
+        return px_ok();
+    }
     PX_TRY(check_shape(tensor, &wanted, what));
     PX_TRY(check_type(tensor, false, what));
     size_t line_bytes = px_dtype_bytes(tensor->dtype, rank);
-    size_t first = (size_t)id.head * of_head + (take == PX_TAKE_HEAD_VALUE ? plain : 0);
     view->data = (const unsigned char *)tensor->data + first * line_bytes;
     view->row_bytes = line_bytes;
-    if (take == PX_TAKE_HEAD_VALUE) return px_ok();
+    if (!turned) return px_ok();
     view->col_bytes = line_bytes;
     view->row_bytes = px_dtype_of(tensor->dtype)->block_bytes;
     if (px_dtype_of(tensor->dtype)->block_elements > 1) {
@@ -223,7 +237,7 @@ px_status px_arch_find(
         return find_mxfp4_parts(file, tensor, place, id, out);
     }
     if (take == PX_TAKE_HEAD_KEY || take == PX_TAKE_HEAD_VALUE)
-        return find_in_head(arch, take, id, out);
+        return find_in_head(arch, file, take, id, out);
     px_tensor wanted = wanted_shape(arch, id, place, cols);
     bool must_be_plain = traits->cols == PX_AXIS_ONE || place.turned;
     if (tensor->dtype != PX_I32) PX_TRY(check_shape(tensor, &wanted, traits->what));
