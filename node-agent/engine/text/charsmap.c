@@ -18,8 +18,7 @@ struct px_charsmap {
     size_t texts_bytes;
 };
 
-/* INVALID_ARGUMENT when the map is broken. */
-static px_status create(px_slice bytes, px_charsmap **out)
+px_status px_charsmap_create(px_slice bytes, px_charsmap **out)
 {
     uint32_t trie_bytes = 0;
     if (bytes.length >= 4) memcpy(&trie_bytes, bytes.data, 4);
@@ -62,7 +61,7 @@ px_status px_charsmap_from_base64(px_slice text, px_charsmap **out)
     px_status status =
         i < text.length && text.data[i] != '='
             ? px_fail(PX_INVALID_ARGUMENT, "the precompiled normalisation map is not base64")
-            : create((px_slice){px_buf_text(&bytes), bytes.length}, out);
+            : px_charsmap_create((px_slice){px_buf_text(&bytes), bytes.length}, out);
     px_buf_done(&bytes);
     return status;
 }

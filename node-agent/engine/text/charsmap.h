@@ -13,6 +13,8 @@
 
 typedef struct px_charsmap px_charsmap;
 
+/* From the bytes as SentencePiece stores them, copied. INVALID_ARGUMENT when they are broken. */
+px_status px_charsmap_create(px_slice bytes, px_charsmap **out) PX_MUST_USE;
 /* The same from base64, as JSON holds it. */
 px_status px_charsmap_from_base64(px_slice text, px_charsmap **out) PX_MUST_USE;
 void px_charsmap_free(px_charsmap *map);

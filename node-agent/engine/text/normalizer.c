@@ -175,10 +175,24 @@ static px_status add_config(px_normalizer *normalizer, const json_t *config, int
 
 px_status px_normalizer_create(const json_t *config, px_normalizer **out)
 {
+    return px_normalizer_create_after((px_slice){0}, config, out);
+}
+
+static px_status add_map(px_normalizer *normalizer, px_slice map)
+{
+    step *s = NULL;
+    PX_TRY(add_step(normalizer, STEP_PRECOMPILED, &s));
+    return px_charsmap_create(map, &s->charsmap);
+}
+
+px_status px_normalizer_create_after(px_slice map, const json_t *config, px_normalizer **out)
+{
     *out = NULL;
-    if (!config || json_is_null(config)) return px_ok();
+    bool has_config = config && !json_is_null(config);
+    if (!has_config && map.length == 0) return px_ok();
     px_normalizer *normalizer = px_alloc(sizeof *normalizer);
-    px_status status = add_config(normalizer, config, 0);
+    px_status status = map.length ? add_map(normalizer, map) : px_ok();
+    if (px_is_ok(status) && has_config) status = add_config(normalizer, config, 0);
     if (!px_is_ok(status)) {
         px_normalizer_free(normalizer);
         return status;

@@ -16,6 +16,10 @@ typedef struct px_normalizer px_normalizer;
 
 /* `config` is the JSON object, or NULL or null: *out = NULL, which normalises nothing. */
 px_status px_normalizer_create(const json_t *config, px_normalizer **out) PX_MUST_USE;
+/* The same, after a step PRECOMPILED by this map as SentencePiece stores it; empty: no such step.
+ */
+px_status px_normalizer_create_after(
+    px_slice map, const json_t *config, px_normalizer **out) PX_MUST_USE;
 void px_normalizer_free(px_normalizer *normalizer);
 
 /* Replaces *text (valid UTF-8) by its normal form; `spare` is work space, its contents are lost.

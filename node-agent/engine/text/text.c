@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "engine/text/text_files.h"
 
-enum { PATH_BYTES_MAX = 4096 };
+enum { PATH_BYTES_MAX = 4096, CHARSMAP_BYTES_MAX = 64 << 20 };
 
 /* --- a GGUF's metadata --- */
 
@@ -16,6 +16,7 @@ typedef struct gguf_tokens { /* what px_tokenizer_gguf points to */
     px_slice *tokens, *merges;
     float *scores;
     int32_t *types;
+    char *charsmap;
 } gguf_tokens;
 
 static void gguf_tokens_done(gguf_tokens *own)
@@ -24,6 +25,7 @@ static void gguf_tokens_done(gguf_tokens *own)
     free(own->merges);
     free(own->scores);
     free(own->types);
+    free(own->charsmap);
 }
 
 static int64_t gguf_id(const px_gguf *file, const char *key)
@@ -76,6 +78,15 @@ static px_status read_gguf_arrays(const px_gguf *file, gguf_tokens *own, px_toke
         px_gguf_array_strings(&other, own->merges);
         fields->merge_count = (uint32_t)other.count;
     }
+    if (px_gguf_array_get(file, "tokenizer.ggml.precompiled_charsmap", &other)) {
+        if (other.type == PX_GGUF_STRING || other.type == PX_GGUF_ARRAY ||
+            other.count > CHARSMAP_BYTES_MAX)
+            return bad_array("tokenizer.ggml.precompiled_charsmap");
+        own->charsmap = px_alloc(other.count + 1);
+        for (uint64_t i = 0; i < other.count; i++)
+            own->charsmap[i] = (char)px_gguf_array_int(&other, i);
+        fields->charsmap = (px_slice){own->charsmap, other.count};
+    }
     fields->tokens = own->tokens;
     fields->scores = own->scores;
     fields->types = own->types;
@@ -101,6 +112,7 @@ static px_status open_gguf_tokenizer(const px_gguf *file, px_text *out)
     fields.strips_after_special = sentencepiece &&
                                   px_gguf_str(file, "general.architecture", &arch) &&
                                   arch.length == 4 && memcmp(arch.data, "phi3", 4) == 0;
+    fields.remove_extra_spaces = gguf_flag(file, "tokenizer.ggml.remove_extra_whitespaces") == 1;
     fields.add_bos = gguf_flag(file, "tokenizer.ggml.add_bos_token");
     fields.add_eos = gguf_flag(file, "tokenizer.ggml.add_eos_token");
     fields.add_space_prefix = gguf_flag(file, "tokenizer.ggml.add_space_prefix");

@@ -55,6 +55,24 @@ static void make_llama(tiny_vocab *v)
     for (int i = 0; i < 7; i++) add(v, words[i], scores[i], 1);
 }
 
+/* The byte-level characters and nothing else. */
+static void make_bytes(tiny_vocab *v)
+{
+    for (int b = 0, extra = 0x100; b < 256; b++) {
+        bool shown = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b != 0xad);
+        int rune = shown ? b : extra++;
+        char *to = v->bytes[b];
+        if (rune < 0x80)
+            *to++ = (char)rune;
+        else {
+            *to++ = (char)(0xc0 | rune >> 6);
+            *to++ = (char)(0x80 | (rune & 0x3f));
+        }
+        *to = '\0';
+        add(v, v->bytes[b], 0, 1);
+    }
+}
+
 PX_TEST(sentencepiece_joins_the_best_score_first)
 {
     tiny_vocab *v = calloc(1, sizeof *v);
@@ -151,6 +169,107 @@ PX_TEST(unknown_names_and_ids_are_refused)
     status = px_tokenizer_from_gguf(&fields, &tokenizer);
     PX_CHECK(status.code == PX_INVALID_ARGUMENT && strstr(status.text, "EOS"));
     PX_CHECK(!tokenizer);
+}
+
+/* All names that are in use; each must at least compile, and give back what it cut. */
+PX_TEST(every_pre_tokenizer_is_known_by_name)
+{
+    static const char *const names[] = {"a.x-4.0", "afmoe", "bailingmoe", "bailingmoe2", "bloom",
+        "chameleon", "chatglm-bpe", "codeshell", "cohere2moe", "command-r", "dbrx",
+        "deepseek-coder", "deepseek-llm", "deepseek-r1-qwen", "deepseek-v3", "default", "exaone",
+        "exaone-moe", "exaone4", "f2llmv2", "falcon", "falcon-h1", "falcon3", "gemma4", "gigachat",
+        "glm4", "glm5", "gpt-2", "gpt-4o", "gpt3-finnish", "granite-docling",
+        "granite-embed-multi-311m", "granite-embed-multi-97m", "grok-2", "hunyuan", "hunyuan-dense",
+        "hy_v4", "jais", "jais-2", "jina-de", "jina-es", "jina-v1-en", "jina-v2-code", "jina-v2-de",
+        "jina-v2-es", "jina-v5-nano", "joyai-llm", "kanana2", "kimi-k2", "kormo", "laguna", "lfm2",
+        "llada-moe", "llama-bpe", "llama-v3", "llama3", "llama4", "megrez", "mellum", "mellum2",
+        "midm-2.0", "minerva-7b", "minicpm5", "minimax-m2", "modern-bert", "mpt", "olmo", "phi-2",
+        "pixtral", "poro-chat", "qwen2", "qwen35", "refact", "roberta-bpe", "sarvam-moe",
+        "seed-coder", "smaug-bpe", "smollm", "solar-open", "spark2_5", "stablelm2", "starcoder",
+        "superbpe", "talkie", "tekken", "tiny_aya", "trillion", "ufakzeka", "viking", "youtu"};
+    static const char text[] = "Hello, it's 1234567 \u4f60\u597d\n\n  x";
+    tiny_vocab *v = calloc(1, sizeof *v);
+    make_bytes(v);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        px_tokenizer_gguf fields = {.model = TEXT("gpt2"),
+            .pre = {names[i], strlen(names[i])},
+            .tokens = v->tokens,
+            .token_count = v->count,
+            .bos_id = -1,
+            .eos_id = -1,
+            .unknown_id = -1,
+            .add_bos = 0,
+            .add_eos = -1,
+            .add_space_prefix = -1};
+        px_tokenizer *tokenizer = NULL;
+        PX_CHECK_OK(px_tokenizer_from_gguf(&fields, &tokenizer));
+        PX_REQUIRE(tokenizer);
+        px_ids ids = {0};
+        px_encode_options options = {0};
+        PX_CHECK_OK(px_tokenizer_encode(tokenizer, text, sizeof text - 1, &options, &ids));
+        if (!strstr("gemma4 granite-embed-multi-311m sarvam-moe", names[i]))
+            check_text(tokenizer, ids.data, ids.count, text);
+        free(ids.data);
+        px_tokenizer_free(tokenizer);
+    }
+    free(v);
+}
+
+/* Words of Gemma 4's kind: merges over text, blanks as marks, bytes where there is no token. */
+PX_TEST(bpe_over_text_with_marks)
+{
+    tiny_vocab *v = calloc(1, sizeof *v);
+    make_llama(v);
+    static const px_slice merges[] = {TEXT("a b"), TEXT("▁ a")};
+    px_tokenizer_gguf fields = {.model = TEXT("gemma4"),
+        .tokens = v->tokens,
+        .types = v->types,
+        .token_count = v->count,
+        .merges = merges,
+        .merge_count = 2,
+        .bos_id = 1,
+        .eos_id = 2,
+        .unknown_id = -1,
+        .add_bos = -1,
+        .add_eos = -1,
+        .add_space_prefix = -1};
+    px_tokenizer *tokenizer = NULL;
+    PX_CHECK_OK(px_tokenizer_from_gguf(&fields, &tokenizer));
+    PX_REQUIRE(tokenizer);
+    const uint32_t bytes = 3, words = 3 + 256;
+    const uint32_t want[] = {words + 3, words, words + 3, bytes + '\n', bytes + 'c'};
+    check_ids(tokenizer, TEXT("ab ab\nc"), (px_encode_options){0}, want, 5);
+    check_text(tokenizer, want, 5, "ab ab\nc");
+    px_tokenizer_free(tokenizer);
+    free(v);
+}
+
+/* T5: blanks at the ends and in a row go, ids that the file does not name are the usual ones. */
+PX_TEST(unigram_without_extra_spaces)
+{
+    static const px_slice tokens[] = {
+        TEXT("<pad>"), TEXT("</s>"), TEXT("<unk>"), TEXT("▁a"), TEXT("▁"), TEXT("b")};
+    static const float scores[] = {0, 0, 0, -1, -2, -3};
+    px_tokenizer_gguf fields = {.model = TEXT("t5"),
+        .tokens = tokens,
+        .scores = scores,
+        .token_count = 6,
+        .bos_id = -1,
+        .eos_id = -1,
+        .unknown_id = -1,
+        .add_bos = -1,
+        .add_eos = -1,
+        .add_space_prefix = -1,
+        .remove_extra_spaces = true};
+    px_tokenizer *tokenizer = NULL;
+    PX_CHECK_OK(px_tokenizer_from_gguf(&fields, &tokenizer));
+    PX_REQUIRE(tokenizer);
+    check_ids(tokenizer, TEXT("  a   b z "), (px_encode_options){.add_special = true},
+        (uint32_t[]){3, 4, 5, 4, 2, 1}, 6);
+    px_tokenizer_free(tokenizer);
+    fields.charsmap = TEXT("\x05");
+    px_status status = px_tokenizer_from_gguf(&fields, &tokenizer);
+    PX_CHECK(status.code == PX_INVALID_ARGUMENT && strstr(status.text, "map"));
 }
 
 PX_TEST_MAIN()
