@@ -11,6 +11,7 @@ const px_kernels *px_avx2_table(void);
 #endif
 #ifdef PX_HAVE_AVX512
 const px_kernels *px_avx512_table(void);
+const px_kernels *px_avx512_bf16_table(void);
 #endif
 
 #ifdef PX_HAVE_AVX2
@@ -45,6 +46,14 @@ const px_kernels *px_kernels_avx512(void)
     return NULL;
 }
 
+const px_kernels *px_kernels_avx512_bf16(void)
+{
+#ifdef PX_HAVE_AVX512
+    if (px_kernels_avx512() && __builtin_cpu_supports("avx512bf16")) return px_avx512_bf16_table();
+#endif
+    return NULL;
+}
+
 const px_kernels *px_kernels_find(const char *name)
 {
     if (!name || strcmp(name, "auto") == 0) {
@@ -55,5 +64,6 @@ const px_kernels *px_kernels_find(const char *name)
     if (strcmp(name, "scalar") == 0) return px_kernels_scalar();
     if (strcmp(name, "avx2") == 0) return px_kernels_avx2();
     if (strcmp(name, "avx512") == 0) return px_kernels_avx512();
+    if (strcmp(name, "avx512_bf16") == 0) return px_kernels_avx512_bf16();
     return NULL;
 }

@@ -175,7 +175,7 @@ typedef struct px_attention { /* softmax(q k^T * scale) v, causal, over the page
 } px_attention;
 
 typedef struct px_kernels {
-    const char *name; /* "scalar", "avx2", "avx512" */
+    const char *name; /* as px_kernels_find knows it */
 
     px_act_kind (*act_kind)(px_dtype weights);
     size_t (*act_row_bytes)(px_act_kind kind, uint32_t cols);
@@ -203,7 +203,13 @@ const px_kernels *px_kernels_avx2(void); /* NULL: not built, or the CPU lacks AV
 const px_kernels *px_kernels_avx512(
     void); /* NULL: not built, or the CPU lacks F, BW, VL, DQ, VNNI */
 
-/* "scalar", "avx2", "avx512"; NULL or "auto": the best this CPU runs. NULL if it cannot be had. */
+/* As avx512, but BF16 weights take activations rounded to bfloat16, as most stacks do: twice as
+ * fast where arithmetic binds, and off by half a step of 2^-8 in every activation. Never chosen by
+ * itself. NULL: the CPU lacks AVX512_BF16 too. */
+const px_kernels *px_kernels_avx512_bf16(void);
+
+/* "scalar", "avx2", "avx512", "avx512_bf16"; NULL or "auto": the best this CPU runs that keeps
+ * float32 activations for float weights. NULL if it cannot be had. */
 const px_kernels *px_kernels_find(const char *name);
 
 /* [begin, end) of `total` units (in multiples of `grain`) for this part. */

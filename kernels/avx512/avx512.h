@@ -16,8 +16,9 @@ enum {
 };
 
 const px_kernels *px_avx512_table(void);
+const px_kernels *px_avx512_bf16_table(void);
 
-px_act_kind px_avx512_act_kind(px_dtype weights);
+px_act_kind px_avx512_bf16_act_kind(px_dtype weights);
 size_t px_avx512_act_row_bytes(px_act_kind kind, uint32_t cols);
 void px_avx512_prepare(const px_prepare *op, px_part part);
 /* Rounds to nearest even; only where the CPU has AVX512_BF16, as the tiles. */

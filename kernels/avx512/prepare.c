@@ -3,10 +3,9 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx512/avx512.h"
 
-px_act_kind px_avx512_act_kind(px_dtype weights)
+px_act_kind px_avx512_bf16_act_kind(px_dtype weights)
 {
-    bool dots = weights == PX_BF16 && __builtin_cpu_supports("avx512bf16");
-    return dots ? PX_ACT_BF16 : px_avx2_act_kind(weights);
+    return weights == PX_BF16 ? PX_ACT_BF16 : px_avx2_act_kind(weights);
 }
 
 /* Whole pairs of columns. */

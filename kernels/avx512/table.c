@@ -24,25 +24,23 @@ static void matmul(const px_matmul *op, px_part part)
     px_packed_matmul(op, &tiles, part);
 }
 
+/* What both tables have. */
+#define COMMON                                                                                     \
+    .act_row_bytes = px_avx512_act_row_bytes, .pack_bytes = pack_bytes, .pack = pack,              \
+    .prepare = px_avx512_prepare, .matmul = matmul, .embed = px_scalar_embed,                      \
+    .rmsnorm = px_avx2_rmsnorm, .add = px_avx2_add, .glu = px_avx2_glu, .rope = px_avx2_rope,      \
+    .kv_store = px_avx2_kv_store, .attention_scratch_floats = px_avx512_attention_scratch_floats,  \
+    .attention = px_avx512_attention, .attention_merge = px_avx512_attention_merge
+
 const px_kernels *px_avx512_table(void)
 {
+    static const px_kernels table = {.name = "avx512", .act_kind = px_avx2_act_kind, COMMON};
+    return &table;
+}
+
+const px_kernels *px_avx512_bf16_table(void)
+{
     static const px_kernels table = {
-        .name = "avx512",
-        .act_kind = px_avx512_act_kind,
-        .act_row_bytes = px_avx512_act_row_bytes,
-        .pack_bytes = pack_bytes,
-        .pack = pack,
-        .prepare = px_avx512_prepare,
-        .matmul = matmul,
-        .embed = px_scalar_embed,
-        .rmsnorm = px_avx2_rmsnorm,
-        .add = px_avx2_add,
-        .glu = px_avx2_glu,
-        .rope = px_avx2_rope,
-        .kv_store = px_avx2_kv_store,
-        .attention_scratch_floats = px_avx512_attention_scratch_floats,
-        .attention = px_avx512_attention,
-        .attention_merge = px_avx512_attention_merge,
-    };
+        .name = "avx512_bf16", .act_kind = px_avx512_bf16_act_kind, COMMON};
     return &table;
 }

@@ -19,7 +19,8 @@
         .max = PX_PLAN_TP_MAX},                                                                    \
     {"pp", PX_ARG_INT, "N", "0", "pipeline stages; 0: 1", .max = PX_PLAN_PP_MAX},                  \
     {"kernels", PX_ARG_STR, "NAME", "auto",                                                        \
-        "scalar (the specification), avx2, avx512; auto: the best this CPU runs"},                 \
+        "scalar (the specification), avx2, avx512, avx512_bf16 (BF16 weights by bfloat16); auto: " \
+        "the best this CPU runs"},                 \
     {"kv-type", PX_ARG_STR, "TYPE", NULL,                                                          \
         "f32, f16, bf16, q8_0; default: f32 for f32 weights or scalar kernels, else f16"},         \
     {"pin", PX_ARG_FLAG, NULL, NULL, "bind each worker thread to a core (one rank on this host)"}

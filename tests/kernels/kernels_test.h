@@ -24,13 +24,16 @@
 /* Attention: absolute, for values within [-1, 1]. */
 #define TOLERANCE_ATTENTION 3e-6
 
+enum { BACKENDS = 4 };
+
 /* The backends this CPU runs, scalar first. */
-static inline int backends(const px_kernels *out[3])
+static inline int backends(const px_kernels *out[BACKENDS])
 {
     int count = 0;
     out[count++] = px_kernels_scalar();
     if (px_kernels_avx2()) out[count++] = px_kernels_avx2();
     if (px_kernels_avx512()) out[count++] = px_kernels_avx512();
+    if (px_kernels_avx512_bf16()) out[count++] = px_kernels_avx512_bf16();
     return count;
 }
 

@@ -193,7 +193,7 @@ PX_TEST(values_within_keys_are_values)
 
 PX_TEST(agrees_with_scalar_for_every_cache_type_and_ragged_shape)
 {
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int backend_count = backends(all);
     for (int b = 1; b < backend_count; b++) {
         for (int t = 0; t < 4; t++) {
@@ -209,7 +209,7 @@ PX_TEST(agrees_with_scalar_for_every_cache_type_and_ragged_shape)
 PX_TEST(a_long_context_is_shared_out_between_parts)
 {
     enum { HEADS = 2, DIM = 32, TOKENS = 2000, PARTS = 3 };
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int backend_count = backends(all);
     for (int b = 1; b < backend_count; b++) {
         const px_kernels *kernels = all[b];
@@ -281,7 +281,7 @@ PX_TEST(scalar_is_softmax_over_what_a_row_sees)
 
 PX_TEST(a_row_does_not_depend_on_its_batch_or_the_parts)
 {
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int backend_count = backends(all);
     for (int b = 0; b < backend_count; b++) {
         for (int t = 0; t < 4; t++) {
@@ -303,7 +303,7 @@ PX_TEST(a_row_does_not_depend_on_its_batch_or_the_parts)
 /* A rank's heads, cut anywhere in a KV group, over the KV heads that they read. */
 PX_TEST(heads_cut_inside_a_group_have_the_bits_of_the_whole)
 {
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int backend_count = backends(all);
     for (int i = 0; i < backend_count * SHAPES; i++) {
         shape s = shapes[i / backend_count];
@@ -328,7 +328,7 @@ PX_TEST(heads_cut_inside_a_group_have_the_bits_of_the_whole)
 /* Rows of several sequences in one batch, a prompt among them, against each alone. */
 PX_TEST(sequences_in_one_batch_do_not_disturb_each_other)
 {
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int backend_count = backends(all);
     enum { HEADS = 6, KV_HEADS = 2, DIM = 32, SEQUENCES = 3, TOKENS = 48, ROWS = TOKENS + 2 };
     static const uint32_t blocks[SEQUENCES][3] = {{4, 0, 7}, {1, 8, 2}, {6, 3, 5}};

@@ -217,7 +217,7 @@ static void check_against_scalar(const px_kernels *kernels, px_dtype dtype, shap
 
 PX_TEST(agrees_with_scalar_for_every_type_and_ragged_shape)
 {
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int count = backends(all);
     for (int b = 1; b < count; b++) {
         for (int d = 0; d < DTYPES; d++) {
@@ -235,7 +235,7 @@ PX_TEST(agrees_with_scalar_for_every_type_and_ragged_shape)
 /* Activations wide enough that the rows are taken in several slices. */
 PX_TEST(agrees_with_scalar_when_x_is_larger_than_the_cache)
 {
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int count = backends(all);
     for (int b = 1; b < count; b++) {
         check_against_scalar(all[b], PX_Q4_1, (shape){9, 8192, 80});
@@ -245,7 +245,7 @@ PX_TEST(agrees_with_scalar_when_x_is_larger_than_the_cache)
 
 PX_TEST(a_row_does_not_depend_on_its_batch_or_the_parts)
 {
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int count = backends(all);
     enum { ROWS = 45, X_ROWS = 19, COLS = 512 };
     float *x = random_floats((size_t)X_ROWS * COLS, 21);
@@ -354,7 +354,7 @@ static void free_cut_product(cut_product *p)
 
 PX_TEST(shares_of_columns_add_up_to_the_same_bits_wherever_they_are_cut)
 {
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int count = backends(all);
     for (int b = 0; b < count; b++) {
         for (int d = 0; d < DTYPES; d++) {
@@ -373,7 +373,7 @@ PX_TEST(shares_of_columns_add_up_to_the_same_bits_wherever_they_are_cut)
 PX_TEST(rows_may_add_to_other_rows)
 {
     static const uint32_t rows[CUT_X_ROWS] = {3, 1, 2, 0, 4, 4, 7, 5, 6, 3, 12, 11, 0};
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int count = backends(all);
     for (int b = 0; b < count; b++) {
         for (int d = 0; d < DTYPES; d++) {
@@ -395,7 +395,7 @@ PX_TEST(rows_may_add_to_other_rows)
 
 PX_TEST(rows_of_zeros_and_huge_values_stay_what_they_are)
 {
-    const px_kernels *all[3];
+    const px_kernels *all[BACKENDS];
     int count = backends(all);
     for (int b = 0; b < count; b++) {
         for (int d = 0; d < DTYPES; d++) {
