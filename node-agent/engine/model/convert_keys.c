@@ -99,6 +99,25 @@ static void put_text(const keys *k, const char *name, const char *value)
     px_gguf_put_text(k->writer, full(k, name, key), value);
 }
 
+/* Latent attention is stated as it is cached, one head of latents; and as each head has it. */
+static void put_heads(const keys *k, const px_arch *arch)
+{
+    const px_latent *latent = &arch->latent;
+    if (!latent->kv_rank) {
+        put_u32(k, "attention.head_count_kv", arch->kv_heads);
+        put_u32(k, "attention.key_length", arch->head_k);
+        put_u32(k, "attention.value_length", arch->head_v);
+        return;
+    }
+    put_u32(k, "attention.head_count_kv", 1);
+    put_u32(k, "attention.key_length", latent->kv_rank + arch->ropes[0].dims);
+    put_u32(k, "attention.value_length", latent->kv_rank);
+    put_u32(k, "attention.key_length_mla", arch->head_k);
+    put_u32(k, "attention.value_length_mla", arch->head_v);
+    put_u32(k, "attention.kv_lora_rank", latent->kv_rank);
+    if (latent->q_rank) put_u32(k, "attention.q_lora_rank", latent->q_rank);
+}
+
 static void put_sizes(const keys *k, const px_arch *arch, uint32_t context)
 {
     put_u32(k, "block_count", arch->layer_count);
@@ -107,12 +126,8 @@ static void put_sizes(const keys *k, const px_arch *arch, uint32_t context)
     put_u32(k, "feed_forward_length", arch->ffn);
     put_u32(k, "vocab_size", arch->vocabulary);
     put_u32(k, "attention.head_count", arch->heads);
-    put_u32(k, "attention.head_count_kv", arch->kv_heads);
-    put_u32(k, "attention.key_length", arch->head_k);
-    put_u32(k, "attention.value_length", arch->head_v);
+    put_heads(k, arch);
     put_f32(k, "attention.layer_norm_rms_epsilon", (double)arch->norm_eps);
-    if (arch->latent.kv_rank) put_u32(k, "attention.kv_lora_rank", arch->latent.kv_rank);
-    if (arch->latent.q_rank) put_u32(k, "attention.q_lora_rank", arch->latent.q_rank);
     if (arch->attn_softcap != 0) put_f32(k, "attn_logit_softcapping", (double)arch->attn_softcap);
     if (arch->logit_softcap != 0)
         put_f32(k, "final_logit_softcapping", (double)arch->logit_softcap);
@@ -183,7 +198,8 @@ static px_status put_rotation(const keys *k, const px_convert *convert)
     const px_arch *arch = &convert->arch;
     uint32_t context = arch->context;
     PX_TRY(px_config_open(convert->file, &config));
-    px_status status = px_config_rope(&config, "full_attention", &rope);
+    bool two_bases = arch->ropes[1].dims != 0;
+    px_status status = px_config_rope(&config, two_bases ? "full_attention" : NULL, &rope);
     if (px_is_ok(status)) /* before YaRN; arch.context is after it */
         status = px_config_u32(&config, (px_key){"max_position_embeddings", NULL}, &context);
     px_config_done(&config);
@@ -194,7 +210,7 @@ static px_status put_rotation(const keys *k, const px_convert *convert)
     put_scaling(k, &rope.scaling);
     if (rope.scaling.kind == PX_ROPE_LONG)
         put_f32(k, "rope.scaling.attn_factor", (double)arch->ropes[0].scale);
-    if (arch->ropes[1].dims) /* the second base: the slowest but one pair tells it */
+    if (two_bases) /* the second base: the slowest but one pair tells it */
         put_f32(k, "rope.freq_base_swa",
             pow((double)arch->ropes[1].freq[1], -(double)arch->ropes[1].dims / 2));
     return px_ok();
