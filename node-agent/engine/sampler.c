@@ -13,6 +13,7 @@
 
 #include "engine/random.h"
 
+#define LN_2 0.69314718055994531
 enum { LANES = 4, BLOCK = 1024 /* tokens whose weights are summed together */ };
 static const float temperature_least = 1e-5f; /* below, all but the best would weigh nothing */
 
@@ -26,8 +27,9 @@ typedef struct candidate {
 
 struct px_sampler {
     uint32_t vocabulary;
-    size_t heap_bytes;
+    size_t scratch_bytes;
     candidate *heap;    /* [vocabulary] */
+    float *row, *kept;  /* [vocabulary] the caller's copy; logits of the typical tokens */
     double *block_sums; /* [blocks of the vocabulary] of weights */
 };
 
@@ -42,6 +44,9 @@ px_status px_sampling_check(const px_sampling *sampling)
     if (!(sampling->min_p >= 0 && sampling->min_p <= 1))
         return px_fail(PX_INVALID_ARGUMENT, "min_p must be from 0 (off) to 1, not %g",
             (double)sampling->min_p);
+    if (!(sampling->typical_p >= 0 && sampling->typical_p <= 1))
+        return px_fail(PX_INVALID_ARGUMENT, "typical_p must be from 0 to 1 (both off), not %g",
+            (double)sampling->typical_p);
     return px_ok();
 }
 
@@ -49,23 +54,30 @@ px_status px_sampler_create(uint32_t vocabulary, px_sampler **out)
 {
     px_sampler *sampler = px_alloc(sizeof *sampler);
     sampler->vocabulary = vocabulary;
-    sampler->heap_bytes = (size_t)vocabulary * sizeof *sampler->heap;
+    sampler->scratch_bytes = (size_t)vocabulary * (sizeof(candidate) + 2 * sizeof(float));
     sampler->block_sums = px_alloc_array(vocabulary / BLOCK + 1, sizeof *sampler->block_sums);
-    void *heap;
-    px_status status = px_big_alloc(sampler->heap_bytes, "the sampler's candidates", &heap);
+    void *scratch;
+    px_status status = px_big_alloc(sampler->scratch_bytes, "the sampler's candidates", &scratch);
     if (!px_is_ok(status)) {
         px_sampler_free(sampler);
         return status;
     }
-    sampler->heap = heap;
+    sampler->heap = scratch;
+    sampler->row = (float *)(sampler->heap + vocabulary);
+    sampler->kept = sampler->row + vocabulary;
     *out = sampler;
     return px_ok();
+}
+
+float *px_sampler_row(px_sampler *sampler)
+{
+    return sampler->row;
 }
 
 void px_sampler_free(px_sampler *sampler)
 {
     if (!sampler) return;
-    px_big_free(sampler->heap, sampler->heap_bytes);
+    px_big_free(sampler->heap, sampler->scratch_bytes);
     free(sampler->block_sums);
     free(sampler);
 }
@@ -261,6 +273,39 @@ static uint32_t select_likely(
     return count;
 }
 
+/* What a token is from being typical: | -log p - H |, H being the entropy, times -1, so that the
+ * heap gives the most typical one first. Weights are e^x, log p = x - log_total. */
+static float typicality(scale s, float logit, double expected)
+{
+    double surprise = -((double)logit - s.best) * s.factor * LN_2;
+    return -(float)fabs(surprise - expected);
+}
+
+/* The logits of the typical tokens, and -infinity for the others. */
+static const float *keep_typical(
+    px_sampler *sampler, const px_sampling *sampling, scale s, const float *logits)
+{
+    candidate *heap = sampler->heap;
+    uint32_t count = 0;
+    double total = sum_all(sampler, s, logits), expected = 0, kept = 0;
+    for (uint32_t i = 0; i < sampler->vocabulary; i++) {
+        double weight = weight_of(s, logits[i]);
+        if (weight > 0) expected -= weight * ((double)logits[i] - s.best) * s.factor * LN_2;
+        sampler->kept[i] = -INFINITY;
+    }
+    expected /= total;
+    for (uint32_t i = 0; i < sampler->vocabulary; i++)
+        if (weight_of(s, logits[i]) > 0)
+            heap[count++] = (candidate){typicality(s, logits[i], expected), i};
+    make_heap(heap, count, before);
+    while (count && kept < sampling->typical_p * total) {
+        uint32_t id = pop(heap, &count).id;
+        sampler->kept[id] = logits[id];
+        kept += weight_of(s, logits[id]);
+    }
+    return sampler->kept;
+}
+
 /* --- drawing ------------------------------------------------------------------------------ */
 
 /* No filter: walk the distribution in id order, first by blocks. Where rounding leaves a crumb, the
@@ -319,8 +364,12 @@ int64_t px_sampler_pick(
     bool greedy = sampling->temperature < temperature_least || sampling->top_k == 1;
     if (best < 0 || greedy) return best;
 
-    scale s = {.best = logits[best], .factor = 1.44269504f / sampling->temperature};
+    scale s = {.best = logits[best], .factor = (float)(1 / LN_2) / sampling->temperature};
     double unit = px_random_unit(sampling->seed, position);
+    if (sampling->typical_p > 0 && sampling->typical_p < 1) {
+        logits = keep_typical(sampler, sampling, s, logits);
+        s.best = logits[argmax(logits, sampler->vocabulary)];
+    }
     uint32_t k = at_most(sampling->top_k, sampler->vocabulary);
     if (k) {
         uint32_t count = select_top(sampler, k, s, logits);

@@ -1,9 +1,11 @@
 /* sampler.h - picks the next token from one row of logits.
  *
- * Order of the filters: temperature, top-k, top-p, min-p (the order vLLM and transformers use).
+ * Order of the filters: temperature, typical, top-k, top-p, min-p (the order of vLLM, where it has
+ * them). Typical: the tokens whose surprise is nearest to the expected one, until they make up
+ * typical_p (Meister et al., "Locally typical sampling", 2023).
  * Every choice depends on (logits, sampling, position) alone: ties go to the lower id, sums run in
  * id order in double precision, the random number is keyed by (seed, position).
- * Owns:    candidate scratch for one vocabulary; sized in create.
+ * Owns:    scratch for one vocabulary: candidates, and a row of logits; sized in create.
  * Threads: one thread at a time; one sampler for each worker.
  */
 #ifndef PX_ENGINE_SAMPLER_H
@@ -18,6 +20,10 @@ px_status px_sampling_check(const px_sampling *sampling) PX_MUST_USE;
 
 px_status px_sampler_create(uint32_t vocabulary, px_sampler **out) PX_MUST_USE;
 void px_sampler_free(px_sampler *sampler); /* NULL is fine */
+
+/* [vocabulary]: where the caller may make a changed copy of a row; pick may then get it as logits.
+ */
+float *px_sampler_row(px_sampler *sampler);
 
 /* logits [vocabulary]. `position` is where the picked token will stand in its sequence.
  * Returns -1 when no logit is a finite number (NaN and infinities are never picked). */

@@ -150,6 +150,34 @@ PX_TEST(filters_agree_with_their_definition_by_a_full_sort)
     px_sampler_free(sampler);
 }
 
+/* Typical sampling by its definition: the tokens nearest to the expected surprise, nearest first,
+ * until they make up p; then drawn from as they are. */
+PX_TEST(typical_sampling_keeps_the_expected)
+{
+    /* Probabilities 0.5, 0.25, 0.125, 0.125: the entropy is 1.75 bits, so the order of surprise is
+     * 0.25 (2 bits), 0.5 (1 bit), then the two of 3 bits. */
+    static float logits[VOCABULARY];
+    for (int i = 0; i < VOCABULARY; i++) logits[i] = -INFINITY;
+    logits[7] = logf(0.5f), logits[3] = logf(0.25f), logits[5] = logits[9] = logf(0.125f);
+    px_sampler *sampler = make();
+    int drawn[2][VOCABULARY] = {{0}};
+    for (uint32_t i = 0; i < 2000; i++) {
+        px_sampling narrow = {.temperature = 1, .top_p = 1, .typical_p = 0.2f};
+        px_sampling wider = {.temperature = 1, .top_p = 1, .typical_p = 0.7f};
+        drawn[0][px_sampler_pick(sampler, &narrow, i, logits)]++;
+        drawn[1][px_sampler_pick(sampler, &wider, i, logits)]++;
+    }
+    PX_CHECK(drawn[0][3] == 2000);
+    PX_CHECK(drawn[1][3] + drawn[1][7] == 2000);
+    PX_CHECK(drawn[1][7] > 1200 && drawn[1][7] < 1460); /* two thirds */
+    px_sampling all = {.temperature = 1, .top_p = 1, .typical_p = 1},
+                off = {.temperature = 1, .top_p = 1};
+    for (uint32_t i = 0; i < 50; i++)
+        PX_CHECK(
+            px_sampler_pick(sampler, &all, i, logits) == px_sampler_pick(sampler, &off, i, logits));
+    px_sampler_free(sampler);
+}
+
 PX_TEST(bad_settings_are_refused_with_their_value)
 {
     px_sampling good = {.temperature = 1, .top_p = 0.5f, .min_p = 0.1f};
@@ -163,6 +191,7 @@ PX_TEST(bad_settings_are_refused_with_their_value)
         {.temperature = 1, .top_p = NAN},
         {.temperature = 1, .top_p = 1, .min_p = -0.1f},
         {.temperature = 1, .top_p = 1, .min_p = 2},
+        {.temperature = 1, .top_p = 1, .typical_p = -0.5f},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         px_status status = px_sampling_check(&bad[i]);
