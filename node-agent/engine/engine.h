@@ -63,6 +63,7 @@ typedef struct px_sampling {
     uint32_t top_k;    /* 0: off */
     float top_p;       /* 1: off */
     float min_p;       /* 0: off */
+    float typical_p;   /* 0 or 1: off */
     uint64_t seed;
 } px_sampling;
 
