@@ -165,6 +165,8 @@ static bool ends_in_time(const px_scheduler *scheduler, const px_seq *seq, int64
     if (!scheduler->running.count) return true;
     int64_t since_ns = seq->entered ? seq->served_ns : seq->submitted_ns;
     int64_t bound_ns = px_pace_bound_ns(&scheduler->pace, now_ns - since_ns);
+    int64_t share_ns = px_scheduler_share_ns(scheduler, seq->tenant, now_ns);
+    if (share_ns < bound_ns) bound_ns = share_ns;
     return px_pace_predict(&scheduler->pace, scheduler->running.count + 1) <= bound_ns;
 }
 

@@ -57,6 +57,23 @@ int64_t px_pace_predict(const px_pace *pace, uint32_t rows)
     return below ? (int64_t)(floor * rows / below->rows) : 0;
 }
 
+int64_t px_pace_fixed_ns(const px_pace *pace)
+{
+    const px_pace_size *small = NULL, *large = NULL;
+    for (uint32_t i = 0; i < PX_PACE_SIZES; i++) {
+        const px_pace_size *size = &pace->sizes[i];
+        if (size->ns == 0) continue;
+        if (!small)
+            small = size;
+        else if (size->rows >= 2 * small->rows)
+            large = size;
+    }
+    if (!large) return 0;
+    double row_ns = (large->ns - small->ns) / (large->rows - small->rows);
+    double fixed_ns = small->ns - row_ns * small->rows;
+    return fixed_ns > 0 ? (int64_t)fixed_ns : 0;
+}
+
 uint32_t px_pace_rows_within(const px_pace *pace, int64_t ns)
 {
     uint32_t low = 1, high = pace->options.rows_max;

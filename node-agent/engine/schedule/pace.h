@@ -41,6 +41,8 @@ void px_pace_init(px_pace *pace, const px_pace_options *options);
 void px_pace_observe(px_pace *pace, uint32_t rows, int64_t ns);
 /* 0: nothing is known yet. */
 int64_t px_pace_predict(const px_pace *pace, uint32_t rows);
+/* What a step costs before any row, by the line through the sizes seen; 0: not known. */
+int64_t px_pace_fixed_ns(const px_pace *pace);
 /* The most rows, up to rows_max, that are predicted to take at most `ns`; at least 1. */
 uint32_t px_pace_rows_within(const px_pace *pace, int64_t ns);
 /* The latency, stretched for a request that has waited for `waited_ns`; INT64_MAX: no bound. At

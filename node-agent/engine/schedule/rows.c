@@ -13,8 +13,9 @@
 
 enum {
     PROMPT_ROWS_MIN = 16, /* of prompts in a step, however many generate */
-    WAIT_SHARE = 4,       /* of a favoured prompt's own time, a step of others may take one part */
-    PAUSE_STEPS = 2 /* of the longest kind, that others may have to pause for a favoured one */
+    WAIT_SHARE = 4,       /* of a favoured prompt's own time, a step of others may take one part, */
+    FIXED_COSTS = 2,      /* but at least as much as this many steps cost without any row */
+    PAUSE_STEPS = 2       /* of the longest kind, that others may have to pause for a favoured one */
 };
 static const int64_t pause_unbounded_ns = 200 * PX_MS; /* where no latency is asked for */
 
@@ -37,6 +38,16 @@ static px_pace_load load_of(const px_scheduler *scheduler, int64_t now_ns)
 uint32_t px_scheduler_budget(const px_scheduler *scheduler, int64_t now_ns)
 {
     return px_pace_budget(&scheduler->pace, load_of(scheduler, now_ns));
+}
+
+int64_t px_scheduler_share_ns(
+    const px_scheduler *scheduler, const px_tenant *tenant, int64_t now_ns)
+{
+    double prompt = px_fair_favoured_prompt(&scheduler->fair, tenant, now_ns);
+    if (!prompt) return INT64_MAX;
+    int64_t share_ns = px_pace_predict(&scheduler->pace, (uint32_t)prompt) / WAIT_SHARE;
+    int64_t least_ns = FIXED_COSTS * px_pace_fixed_ns(&scheduler->pace);
+    return share_ns > least_ns ? share_ns : least_ns;
 }
 
 typedef struct sharing { /* of one step's rows */
@@ -126,14 +137,10 @@ static px_seq *next_prompt(const sharing *s, const px_tenant *tenant)
 /* The whole step's rows once this tenant's prompt is in it. */
 static uint32_t rows_for(const sharing *s, const px_tenant *tenant)
 {
-    const px_scheduler *scheduler = s->scheduler;
-    double prompt = px_fair_favoured_prompt(&scheduler->fair, tenant, s->now_ns);
-    if (!prompt) return scheduler->budget;
-    int64_t share_ns = px_pace_predict(&scheduler->pace, (uint32_t)prompt) / WAIT_SHARE;
-    int64_t least_ns = 2 * px_pace_predict(&scheduler->pace, 1);
-    uint32_t rows =
-        px_pace_rows_within(&scheduler->pace, share_ns > least_ns ? share_ns : least_ns);
-    return rows < scheduler->budget ? rows : scheduler->budget;
+    int64_t share_ns = px_scheduler_share_ns(s->scheduler, tenant, s->now_ns);
+    if (share_ns == INT64_MAX) return s->scheduler->budget;
+    uint32_t rows = px_pace_rows_within(&s->scheduler->pace, share_ns);
+    return rows < s->scheduler->budget ? rows : s->scheduler->budget;
 }
 
 static void add_prompts(sharing *s, const px_tenant *tenant)

@@ -39,6 +39,10 @@ void px_scheduler_unqueue(px_scheduler *scheduler, px_seq *seq);
 
 /* rows.c */
 uint32_t px_scheduler_budget(const px_scheduler *scheduler, int64_t now_ns);
+/* What a step of `tenant`'s may take, so that one of a favoured tenant that comes meanwhile does
+ * not wait for long; INT64_MAX: nobody is favoured over it. */
+int64_t px_scheduler_share_ns(
+    const px_scheduler *scheduler, const px_tenant *tenant, int64_t now_ns);
 void px_scheduler_share_rows(px_scheduler *scheduler, int64_t now_ns, px_step *step);
 
 #endif

@@ -21,8 +21,9 @@ typedef struct fake_model {
     uint32_t park_slots;
     px_pace_options pace; /* batch_size 0: rows, without a latency */
     const char *script; /* the answer, whatever the prompt ('$' is the end token); NULL: by hash */
-    int64_t step_ns;    /* how long a step takes */
-    uint32_t broken_after; /* steps until a peer is lost; 0: never */
+    int64_t step_ns, row_ns; /* how long a step takes, and each of its rows */
+    bool only_waits;         /* no KV, and every answer says the same */
+    uint32_t broken_after;   /* steps until a peer is lost; 0: never */
     _Atomic uint32_t steps, rows_seen;
     px_kvpool *pool;
 } fake_model;
@@ -64,10 +65,13 @@ static px_status fake_step(void *self, const px_batch *batch, float *out_logits)
     fake_model *model = self;
     uint32_t next_logit = 0, steps = atomic_fetch_add(&model->steps, 1);
     atomic_fetch_add(&model->rows_seen, batch->rows);
-    if (model->step_ns) px_sleep_ns(model->step_ns);
+    int64_t step_ns = model->step_ns + model->row_ns * batch->rows;
+    if (step_ns) px_sleep_ns(step_ns);
     if (model->broken_after && steps >= model->broken_after)
         return px_fail(PX_UNAVAILABLE, "rank 1 does not answer");
-    for (uint32_t i = 0; i < batch->rows; i++) {
+    for (uint32_t i = 0; model->only_waits && i < batch->logit_rows; i++)
+        out_logits[(size_t)i * FAKE_VOCABULARY + 'a'] = 1;
+    for (uint32_t i = 0; !model->only_waits && i < batch->rows; i++) {
         uint32_t position = batch->at[i].position;
         const uint32_t *blocks = batch->at[i].blocks;
         uint64_t before = position ? *fake_place(model, blocks, position - 1) : 0;
@@ -166,7 +170,7 @@ static px_engine *fake_open(fake_model *model, px_doorbell *bell)
 }
 
 /* The next event within ten seconds; false after that, which is a failure. */
-static bool fake_next(px_engine *engine, px_doorbell *bell, px_event *out)
+static inline bool fake_next(px_engine *engine, px_doorbell *bell, px_event *out)
 {
     int64_t give_up_ns = px_now_ns() + 10 * PX_SEC;
     while (px_now_ns() < give_up_ns) {
@@ -186,7 +190,7 @@ typedef struct fake_answer { /* all of one request's events */
     bool is_done;
 } fake_answer;
 
-static void fake_take(fake_answer *answer, const px_event *event)
+static inline void fake_take(fake_answer *answer, const px_event *event)
 {
     PX_CHECK(!answer->is_done); /* DONE is the last */
     if (event->kind == PX_EVENT_DONE) {
@@ -203,7 +207,8 @@ static void fake_take(fake_answer *answer, const px_event *event)
 }
 
 /* Collects until all `count` answers are done. */
-static bool fake_collect(px_engine *engine, px_doorbell *bell, fake_answer *answers, uint32_t count)
+static inline bool fake_collect(
+    px_engine *engine, px_doorbell *bell, fake_answer *answers, uint32_t count)
 {
     uint32_t open = 0;
     for (uint32_t i = 0; i < count; i++) open += !answers[i].is_done;
