@@ -245,7 +245,7 @@ static px_status check_sizes(const px_arch *arch)
     if (arch->heads % arch->kv_heads)
         return px_fail(PX_INVALID_ARGUMENT, "%u heads cannot share %u KV heads evenly", arch->heads,
             arch->kv_heads);
-    if (!(arch->norm_eps > 0 && arch->norm_eps < 1))
+    if (!(arch->norm_eps >= 0 && arch->norm_eps < 1))
         return px_fail(PX_INVALID_ARGUMENT, "the model's settings give a norm epsilon of %g",
             (double)arch->norm_eps);
     return px_ok();
@@ -298,7 +298,8 @@ static px_status read_from_tensors(const px_config *config, px_arch *arch)
         px_weight_view view;
         return px_arch_find(arch, config->file, (px_weight_id){.role = PX_ROLE_EMBED}, &view);
     }
-    if (!arch->vocabulary && table->dims == 2) arch->vocabulary = (uint32_t)table->shape[0];
+    if (arch->from_gguf && !arch->vocabulary && table->dims == 2)
+        arch->vocabulary = (uint32_t)table->shape[0];
     arch->tied = !tensor_of(arch, config->file, PX_ROLE_OUTPUT);
     return px_config_bool(config, (px_key){"tie_word_embeddings", NULL}, &arch->tied);
 }
@@ -320,13 +321,14 @@ static px_status read_title(const px_config *config, px_arch *arch)
     return px_ok();
 }
 
-static px_status check_ends(const px_arch *arch)
+/* Small models often keep the ids of the large ones they were made after; none of those can come.
+ */
+static void drop_impossible_ends(px_arch *arch)
 {
+    uint32_t kept = 0;
     for (uint32_t i = 0; i < arch->eos_count; i++)
-        if (arch->eos_ids[i] >= arch->vocabulary)
-            return px_fail(PX_INVALID_ARGUMENT, "eos_token_id %u is outside the vocabulary of %u",
-                arch->eos_ids[i], arch->vocabulary);
-    return px_ok();
+        if (arch->eos_ids[i] < arch->vocabulary) arch->eos_ids[kept++] = arch->eos_ids[i];
+    arch->eos_count = kept;
 }
 
 static px_status read_all(px_config *config, px_arch *arch)
@@ -341,7 +343,7 @@ static px_status read_all(px_config *config, px_arch *arch)
     PX_TRY(read_rope(config, arch));
     arch->attn_scale = (float)(1 / sqrt(arch->head_k));
     PX_TRY(px_config_ends(config, PX_ARCH_EOS_MAX, arch->eos_ids, &arch->eos_count));
-    PX_TRY(check_ends(arch));
+    drop_impossible_ends(arch);
     PX_TRY(px_config_begin(config, &arch->bos_id));
     arch->experts = (px_experts){.groups = 1, .groups_used = 1, .scale = 1};
     PX_TRY(arch->family->describe(config, arch));

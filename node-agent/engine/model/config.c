@@ -216,8 +216,10 @@ px_status px_config_sliding_layers(
 {
     if (config->gguf) return gguf_sliding_layers(config, layers, out_sliding, out_found);
     const json_t *list = json_object_get(config->json, "layer_types");
-    *out_found = json_is_array(list);
+    *out_found = list && !json_is_null(list);
     if (!*out_found) return px_ok();
+    if (!json_is_array(list))
+        return px_fail(PX_INVALID_ARGUMENT, "%s: 'layer_types' must be a list", where);
     if (json_array_size(list) != layers)
         return px_fail(PX_INVALID_ARGUMENT, "%s: 'layer_types' has %zu entries for %u layers",
             where, json_array_size(list), layers);
@@ -232,6 +234,17 @@ px_status px_config_sliding_layers(
 }
 
 /* --- RoPE in config.json --- */
+
+static px_status check_rope_types(const px_config *config)
+{
+    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    for (int i = 0; i < 2; i++) {
+        const json_t *value = json_object_get(config->json, keys[i]);
+        if (value && !json_is_object(value) && !json_is_null(value))
+            return px_fail(PX_INVALID_ARGUMENT, "%s: '%s' must be an object", where, keys[i]);
+    }
+    return px_ok();
+}
 
 static bool is_filled(const json_t *object)
 {
@@ -295,6 +308,7 @@ static px_status json_rope(const px_config *config, const char *layer_type, px_r
     const char *theta = windows ? "rope_local_base_freq" : "rope_theta";
     const json_t *rope = rope_object(config, layer_type);
     const json_t *newer = json_object_get(config->json, "rope_parameters");
+    PX_TRY(check_rope_types(config));
     PX_TRY(px_json_get_real(config->json, theta, where, &out->theta));
     PX_TRY(px_json_get_real(config->json, "partial_rotary_factor", where, &out->partial));
     if (layer_type) newer = json_object_get(newer, layer_type);
@@ -386,8 +400,7 @@ px_status px_config_rope(const px_config *config, const char *layer_type, px_rop
 
 static px_status add_end(int64_t id, uint32_t max, uint32_t *ids, uint32_t *count)
 {
-    if (id < 0 || id > UINT32_MAX)
-        return px_fail(PX_INVALID_ARGUMENT, "eos_token_id %lld is impossible", (long long)id);
+    if (id < 0 || id > UINT32_MAX) return px_ok(); /* "none", as some write it */
     for (uint32_t i = 0; i < *count; i++)
         if (ids[i] == (uint32_t)id) return px_ok();
     if (*count == max) return px_fail(PX_INVALID_ARGUMENT, "more than %u eos_token_id values", max);
@@ -463,7 +476,5 @@ px_status px_config_begin(const px_config *config, int64_t *out_id)
         (void)px_gguf_int(config->gguf, "tokenizer.ggml.bos_token_id", out_id);
         return px_ok();
     }
-    const json_t *id = json_object_get(config->json, "bos_token_id");
-    if (json_is_integer(id)) *out_id = json_integer_value(id);
-    return px_ok();
+    return px_json_get_int(config->json, "bos_token_id", where, out_id);
 }

@@ -121,10 +121,11 @@ static px_status describe_deepseek2(const px_config *config, px_arch *arch)
 {
     enum { GATING_SIGMOID = 2 };
     px_experts *experts = &arch->experts;
-    uint32_t gating = 0;
+    uint32_t gating;
     PX_TRY(describe_latent_attention(config, arch));
     if (config->json) return describe_deepseek2_json(config, arch);
     PX_TRY(px_family_deepseek_experts(config, arch));
+    gating = experts->choice_bias ? GATING_SIGMOID : 0; /* where it says nothing: V3 has the bias */
     PX_TRY(px_config_u32(config, (px_key){NULL, "expert_gating_func"}, &gating));
     experts->sigmoid = experts->groups_by_two = gating == GATING_SIGMOID;
     experts->renormalise = false;

@@ -36,8 +36,10 @@ static px_status describe_qwen2(const px_config *config, px_arch *arch)
 static px_status describe_attention3(const px_config *config, px_arch *arch)
 {
     arch->qk_norm = true;
+    if (config->gguf) arch->qkv_bias = px_family_present(config, "blk.0.attn_q.bias");
     PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias));
     arch->o_bias = arch->qkv_bias;
+    if (config->gguf) arch->o_bias = px_family_present(config, "blk.0.attn_output.bias");
     return px_ok();
 }
 
@@ -81,7 +83,7 @@ static px_status describe_qwen2moe(const px_config *config, px_arch *arch)
         (px_key){"shared_expert_intermediate_size", "expert_shared_feed_forward_length"},
         &experts->shared_ffn));
     PX_TRY(describe_mixture(config, arch));
-    arch->qkv_bias = true;
+    arch->qkv_bias = config->json || px_family_present(config, "blk.0.attn_q.bias");
     PX_TRY(px_config_bool(config, (px_key){"qkv_bias", NULL}, &arch->qkv_bias));
     return describe_windows(config, arch, (windows){is_early_even_layer});
 }

@@ -19,11 +19,11 @@ typedef struct px_model_info {
     uint32_t vocabulary, hidden, layers, heads, kv_heads;
     uint32_t kv_heads_cached, k_dim, v_dim; /* what one token's KV holds in a layer (whole model) */
     bool v_in_k; /* V is the first v_dim of K, which every rank holds whole (latent attention) */
-    uint32_t context;                       /* positions the model was made for */
-    uint32_t rotation_varies_from;          /* the KV of longer prompts depends on their length too;
-                                               0: never */
-    uint32_t eos_ids[16], eos_count;        /* any of them ends an answer */
-    int64_t bos_id;                         /* -1: none */
+    uint32_t context;                /* positions the model was made for */
+    uint32_t rotation_varies_from;   /* the KV of longer prompts depends on their length too;
+                                        0: never */
+    uint32_t eos_ids[16], eos_count; /* any of them ends an answer */
+    int64_t bos_id;                  /* -1: none */
     uint64_t weight_bytes, parameters;
 } px_model_info;
 

@@ -17,7 +17,10 @@ px_status px_rope_kind_parse(const char *name, px_rope_kind *out)
         *out = known[i].kind;
         return px_ok();
     }
-    return px_fail(PX_UNIMPLEMENTED, "RoPE scaling '%.60s' is not supported", name);
+    return px_fail(PX_UNIMPLEMENTED,
+        "RoPE scaling '%.60s' is not supported; known: default, linear, dynamic, llama3, yarn, "
+        "longrope",
+        name);
 }
 
 double px_rope_mscale(double factor, double m)
