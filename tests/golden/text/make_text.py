@@ -5,15 +5,13 @@ conversations there are written by hand; what they render to is made here.
 
 usage: make_text.py OUT_DIR [tokenizers|jinja|chat ...]      needs: pip install tokenizers jinja2
 """
-import copy, datetime, glob, json, os, random, sys
+import copy, glob, json, os, random, sys
 
-from jinja2.ext import Extension, loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-import jinja2.nodes
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
                         pre_tokenizers, processors, trainers)
 
-NOW = '2025-03-14T15:09:26'
+from jinja_reference import NOW, Raised, environment
+
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
           r"\s*[\r\n]+|\s+(?!\S)|\s+")
 STRINGS = ['', ' ', '  ', '\n', '\r\n', '\t\t\n', 'a', ' a', 'a ', 'Hello, world!', "I'm sure they'll say it's fine",
@@ -102,35 +100,6 @@ def make_tokenizers(out):
             ids = [rng.randrange(tokenizer.get_vocab_size()) for _ in range(rng.randrange(1, 12))]
             golden['decode_random'].append({'ids': ids, 'decoded': tokenizer.decode(ids, skip_special_tokens=False)})
         json.dump(golden, open(folder + '/golden.json', 'w'))
-
-
-class Generation(Extension):
-    tags = {'generation'}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(['name:endgeneration'], drop_needle=True)
-        return jinja2.nodes.CallBlock(self.call_method('_body'), [], [], body).set_lineno(line)
-
-    def _body(self, caller):
-        return caller()
-
-
-class Raised(Exception):
-    pass
-
-
-def raise_exception(message):
-    raise Raised(message)
-
-
-def environment():
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
-    env.filters['tojson'] = lambda x, ensure_ascii=False, indent=None, separators=None, sort_keys=False: json.dumps(
-        x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-    env.globals['raise_exception'] = raise_exception
-    env.globals['strftime_now'] = lambda format: datetime.datetime.fromisoformat(NOW).strftime(format)
-    return env
 
 
 def make_jinja(out):
