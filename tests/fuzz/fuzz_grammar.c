@@ -13,19 +13,19 @@ static void bytes_of(void *arg, uint32_t id, px_buf *out)
 
 static void walk(px_grammar *grammar, const unsigned char *data, size_t size)
 {
-    px_matcher matcher;
-    px_matcher_begin(grammar, &matcher);
+    px_guide guide;
+    px_guide_begin(grammar, &guide);
     for (size_t i = 0; i < size && i < 64; i++) {
         char forced[32];
-        size_t count = px_matcher_forced(&matcher, forced, sizeof forced);
+        size_t count = px_guide_forced(&guide, forced, sizeof forced);
         for (size_t k = 0; k < count; k++)
-            PX_ASSERT(px_matcher_accept(&matcher, (unsigned char)forced[k]));
-        const uint32_t *mask = px_matcher_mask(&matcher);
+            PX_ASSERT(px_guide_accept(&guide, (unsigned char)forced[k]));
+        const uint32_t *mask = px_guide_mask(&guide);
         if (!mask) break;
         bool allowed = mask[data[i] / 32] >> data[i] % 32 & 1;
-        PX_ASSERT(px_matcher_accept(&matcher, data[i]) == allowed);
+        PX_ASSERT(px_guide_accept(&guide, data[i]) == allowed);
     }
-    px_matcher_end(&matcher);
+    px_guide_end(&guide);
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)

@@ -96,24 +96,24 @@ void px_grammar_free(px_grammar *grammar)
     free(grammar);
 }
 
-/* ------------------------------------------------------------------------------ matcher */
+/* ------------------------------------------------------------------------------ guide */
 
-void px_matcher_begin(px_grammar *grammar, px_matcher *out)
+void px_guide_begin(px_grammar *grammar, px_guide *out)
 {
     out->grammar = grammar;
     px_automaton_begin(grammar->automaton, &out->at);
 }
 
-void px_matcher_fork(const px_matcher *matcher, px_matcher *out)
+void px_guide_fork(const px_guide *guide, px_guide *out)
 {
-    out->grammar = matcher->grammar;
-    px_automaton_share(matcher->grammar->automaton, &matcher->at, &out->at);
+    out->grammar = guide->grammar;
+    px_automaton_share(guide->grammar->automaton, &guide->at, &out->at);
 }
 
-void px_matcher_end(px_matcher *matcher)
+void px_guide_end(px_guide *guide)
 {
-    if (matcher->grammar) px_automaton_end(&matcher->at);
-    matcher->grammar = NULL;
+    if (guide->grammar) px_automaton_end(&guide->at);
+    guide->grammar = NULL;
 }
 
 /* Marks every token that `config` leads through. One walk over the sorted vocabulary: `path[d]` is
@@ -160,40 +160,40 @@ static void tidy(px_grammar *g)
     if (px_automaton_tidy(g->automaton)) memset(g->slots, 0, g->mask_count * sizeof *g->slots);
 }
 
-const uint32_t *px_matcher_mask(px_matcher *matcher)
+const uint32_t *px_guide_mask(px_guide *guide)
 {
-    px_grammar *g = matcher->grammar;
+    px_grammar *g = guide->grammar;
     tidy(g);
     for (uint32_t i = 0; i < g->mask_count; i++)
-        if (g->slots[i].config == matcher->at.config && matcher->at.config != PX_CONFIG_DEAD) {
+        if (g->slots[i].config == guide->at.config && guide->at.config != PX_CONFIG_DEAD) {
             g->slots[i].used = true;
             return mask_at(g, i);
         }
     uint32_t slot = free_slot(g);
-    g->slots[slot] = (mask_slot){.config = matcher->at.config, .used = true};
-    fill_mask(g, matcher->at.config, mask_at(g, slot));
+    g->slots[slot] = (mask_slot){.config = guide->at.config, .used = true};
+    fill_mask(g, guide->at.config, mask_at(g, slot));
     if (!px_automaton_overflowed(g->automaton)) return mask_at(g, slot);
     g->slots[slot].config = PX_CONFIG_DEAD;
     return NULL;
 }
 
-bool px_matcher_accept(px_matcher *matcher, uint32_t token)
+bool px_guide_accept(px_guide *guide, uint32_t token)
 {
-    px_grammar *g = matcher->grammar;
+    px_grammar *g = guide->grammar;
     if (token >= g->vocabulary->size) return false;
     px_slice bytes = px_vocabulary_bytes(g->vocabulary, token);
     tidy(g);
-    uint32_t config = bytes.length ? matcher->at.config : PX_CONFIG_DEAD;
+    uint32_t config = bytes.length ? guide->at.config : PX_CONFIG_DEAD;
     for (size_t i = 0; i < bytes.length && config != PX_CONFIG_DEAD; i++)
         config = px_automaton_step(g->automaton, config, (uint8_t)bytes.data[i]);
     if (config == PX_CONFIG_DEAD) return false;
-    matcher->at.config = config;
+    guide->at.config = config;
     return true;
 }
 
-bool px_matcher_may_end(const px_matcher *matcher)
+bool px_guide_may_end(const px_guide *guide)
 {
-    return px_automaton_accepts(matcher->grammar->automaton, matcher->at.config);
+    return px_automaton_accepts(guide->grammar->automaton, guide->at.config);
 }
 
 /* How many bytes may come next, and one of them. */
@@ -209,17 +209,17 @@ static unsigned count_next(const px_automaton *automaton, uint32_t config, uint8
     return count;
 }
 
-bool px_matcher_must_end(const px_matcher *matcher)
+bool px_guide_must_end(const px_guide *guide)
 {
     uint8_t byte;
-    return count_next(matcher->grammar->automaton, matcher->at.config, &byte) == 0;
+    return count_next(guide->grammar->automaton, guide->at.config, &byte) == 0;
 }
 
-size_t px_matcher_forced(px_matcher *matcher, char *out, size_t room)
+size_t px_guide_forced(px_guide *guide, char *out, size_t room)
 {
-    px_automaton *automaton = matcher->grammar->automaton;
-    tidy(matcher->grammar);
-    uint32_t config = matcher->at.config;
+    px_automaton *automaton = guide->grammar->automaton;
+    tidy(guide->grammar);
+    uint32_t config = guide->at.config;
     size_t length = 0;
     uint8_t byte;
     while (length < room && !px_automaton_accepts(automaton, config) &&

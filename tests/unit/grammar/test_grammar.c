@@ -46,17 +46,17 @@ static px_grammar *grammar_of(px_grammar_kind kind, const char *text)
 /* Byte by byte; each byte must also stand in the mask before it. */
 static bool matches(px_grammar *grammar, const char *text)
 {
-    px_matcher matcher;
-    px_matcher_begin(grammar, &matcher);
+    px_guide guide;
+    px_guide_begin(grammar, &guide);
     bool good = true;
     for (const unsigned char *c = (const unsigned char *)text; *c && good; c++) {
-        const uint32_t *mask = px_matcher_mask(&matcher);
+        const uint32_t *mask = px_guide_mask(&guide);
         bool in_mask = mask && (mask[*c / 32] >> *c % 32 & 1);
-        good = px_matcher_accept(&matcher, *c);
+        good = px_guide_accept(&guide, *c);
         PX_CHECK(good == in_mask);
     }
-    good = good && px_matcher_may_end(&matcher);
-    px_matcher_end(&matcher);
+    good = good && px_guide_may_end(&guide);
+    px_guide_end(&guide);
     return good;
 }
 
@@ -314,26 +314,26 @@ PX_TEST(any_object_and_choices)
 PX_TEST(a_mask_allows_what_accept_takes)
 {
     px_grammar *grammar = grammar_of(PX_GRAMMAR_JSON_SCHEMA, PERSON "}");
-    px_matcher matcher;
-    px_matcher_begin(grammar, &matcher);
+    px_guide guide;
+    px_guide_begin(grammar, &guide);
     uint64_t random = 12345;
-    for (int step = 0; step < 400 && !px_matcher_must_end(&matcher); step++) {
-        const uint32_t *shown = px_matcher_mask(&matcher);
+    for (int step = 0; step < 400 && !px_guide_must_end(&guide); step++) {
+        const uint32_t *shown = px_guide_mask(&guide);
         uint32_t mask[(SIZE + 31) / 32], chosen = UINT32_MAX, seen = 0;
         memcpy(mask, shown, sizeof mask);
         for (uint32_t id = 0; id < SIZE; id++) {
-            px_matcher fork;
-            px_matcher_fork(&matcher, &fork);
-            bool taken = px_matcher_accept(&fork, id);
+            px_guide fork;
+            px_guide_fork(&guide, &fork);
+            bool taken = px_guide_accept(&fork, id);
             PX_CHECK(taken == (mask[id / 32] >> id % 32 & 1));
-            px_matcher_end(&fork);
+            px_guide_end(&fork);
             random = random * 6364136223846793005u + 1442695040888963407u;
             if (taken && random >> 33 <= (UINT32_MAX / 2) / ++seen) chosen = id;
         }
         PX_CHECK(seen > 0 && !(mask[NOTHING / 32] >> NOTHING % 32 & 1));
-        PX_CHECK(px_matcher_accept(&matcher, chosen));
+        PX_CHECK(px_guide_accept(&guide, chosen));
     }
-    px_matcher_end(&matcher);
+    px_guide_end(&guide);
     px_grammar_free(grammar);
 }
 
@@ -342,25 +342,24 @@ PX_TEST(what_must_come_is_known)
     px_grammar *grammar = grammar_of(PX_GRAMMAR_JSON_SCHEMA,
         "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"on\":{\"type\":"
         "\"boolean\"}},\"required\":[\"name\",\"on\"]}");
-    px_matcher matcher;
+    px_guide guide;
     char text[64];
-    px_matcher_begin(grammar, &matcher);
-    size_t length = px_matcher_forced(&matcher, text, sizeof text);
+    px_guide_begin(grammar, &guide);
+    size_t length = px_guide_forced(&guide, text, sizeof text);
     PX_CHECK(length == 10 && !memcmp(text, "{\"name\": \"", 10));
-    PX_CHECK(px_matcher_forced(&matcher, text, 3) == 3);
-    for (const char *c = "{\"name\": \"x"; *c; c++)
-        PX_CHECK(px_matcher_accept(&matcher, (uint8_t)*c));
-    PX_CHECK(px_matcher_forced(&matcher, text, sizeof text) == 0);
-    PX_CHECK(px_matcher_accept(&matcher, '"'));
-    length = px_matcher_forced(&matcher, text, sizeof text);
+    PX_CHECK(px_guide_forced(&guide, text, 3) == 3);
+    for (const char *c = "{\"name\": \"x"; *c; c++) PX_CHECK(px_guide_accept(&guide, (uint8_t)*c));
+    PX_CHECK(px_guide_forced(&guide, text, sizeof text) == 0);
+    PX_CHECK(px_guide_accept(&guide, '"'));
+    length = px_guide_forced(&guide, text, sizeof text);
     PX_CHECK(length == 8 && !memcmp(text, ", \"on\": ", 8));
-    for (const char *c = ", \"on\": t"; *c; c++) PX_CHECK(px_matcher_accept(&matcher, (uint8_t)*c));
-    length = px_matcher_forced(&matcher, text, sizeof text);
+    for (const char *c = ", \"on\": t"; *c; c++) PX_CHECK(px_guide_accept(&guide, (uint8_t)*c));
+    length = px_guide_forced(&guide, text, sizeof text);
     PX_CHECK(length == 4 && !memcmp(text, "rue}", 4));
-    for (const char *c = "rue}"; *c; c++) PX_CHECK(px_matcher_accept(&matcher, (uint8_t)*c));
-    PX_CHECK(px_matcher_may_end(&matcher) && px_matcher_must_end(&matcher));
-    PX_CHECK(!px_matcher_accept(&matcher, ' '));
-    px_matcher_end(&matcher);
+    for (const char *c = "rue}"; *c; c++) PX_CHECK(px_guide_accept(&guide, (uint8_t)*c));
+    PX_CHECK(px_guide_may_end(&guide) && px_guide_must_end(&guide));
+    PX_CHECK(!px_guide_accept(&guide, ' '));
+    px_guide_end(&guide);
     px_grammar_free(grammar);
 }
 
@@ -370,20 +369,19 @@ PX_TEST(many_texts_and_tidies_keep_their_places)
     px_grammar *grammar =
         grammar_of(PX_GRAMMAR_REGEX, "([a-z]{0,200}-){0,9}[a-z]{5}|([a-y]{0,300}z){1,9}");
     enum { TEXTS = 20 };
-    px_matcher matchers[TEXTS];
+    px_guide guides[TEXTS];
     size_t lengths[TEXTS] = {0};
-    for (int i = 0; i < TEXTS; i++) px_matcher_begin(grammar, &matchers[i]);
+    for (int i = 0; i < TEXTS; i++) px_guide_begin(grammar, &guides[i]);
     for (int step = 0; step < 3000; step++) {
         int i = step * 7 % TEXTS;
-        PX_CHECK(px_matcher_mask(&matchers[i]) != NULL);
-        bool taken =
-            px_matcher_accept(&matchers[i], lengths[i] % 150 == 149 ? '-' : 'a' + step % 25);
+        PX_CHECK(px_guide_mask(&guides[i]) != NULL);
+        bool taken = px_guide_accept(&guides[i], lengths[i] % 150 == 149 ? '-' : 'a' + step % 25);
         lengths[i] += taken;
         PX_CHECK(taken);
     }
     for (int i = 0; i < TEXTS; i++) {
-        PX_CHECK(!px_matcher_accept(&matchers[i], '!'));
-        px_matcher_end(&matchers[i]);
+        PX_CHECK(!px_guide_accept(&guides[i], '!'));
+        px_guide_end(&guides[i]);
     }
     px_grammar_free(grammar);
 }
@@ -391,14 +389,14 @@ PX_TEST(many_texts_and_tidies_keep_their_places)
 PX_TEST(endless_nesting_ends)
 {
     px_grammar *grammar = grammar_of(PX_GRAMMAR_JSON_SCHEMA, "true");
-    px_matcher matcher;
-    px_matcher_begin(grammar, &matcher);
+    px_guide guide;
+    px_guide_begin(grammar, &guide);
     int depth = 0;
-    while (depth < 10000 && px_matcher_accept(&matcher, '[')) depth++;
+    while (depth < 10000 && px_guide_accept(&guide, '[')) depth++;
     PX_CHECK(depth >= 64 && depth < 10000);
-    for (int i = 0; i < depth; i++) PX_CHECK(px_matcher_accept(&matcher, ']'));
-    PX_CHECK(px_matcher_must_end(&matcher));
-    px_matcher_end(&matcher);
+    for (int i = 0; i < depth; i++) PX_CHECK(px_guide_accept(&guide, ']'));
+    PX_CHECK(px_guide_must_end(&guide));
+    px_guide_end(&guide);
     px_grammar_free(grammar);
 }
 
@@ -413,12 +411,12 @@ PX_TEST(random_answers_are_json)
     for (size_t s = 0; s < sizeof schemas / sizeof *schemas; s++) {
         px_grammar *grammar = grammar_of(PX_GRAMMAR_JSON_SCHEMA, schemas[s]);
         for (int walk = 0; walk < 60; walk++) {
-            px_matcher matcher;
+            px_guide guide;
             px_buf text;
             px_buf_init(&text, 1 << 20);
-            px_matcher_begin(grammar, &matcher);
-            while (!px_matcher_must_end(&matcher)) {
-                const uint32_t *mask = px_matcher_mask(&matcher);
+            px_guide_begin(grammar, &guide);
+            while (!px_guide_must_end(&guide)) {
+                const uint32_t *mask = px_guide_mask(&guide);
                 uint32_t chosen = UINT32_MAX, seen = 0;
                 for (uint32_t id = 0; id < SIZE; id++) {
                     random = random * 6364136223846793005u + 1442695040888963407u;
@@ -429,7 +427,7 @@ PX_TEST(random_answers_are_json)
                     if (text.length > 60 && closes && seen < 1 << 30) chosen = id, seen = 1 << 29;
                     if (random >> 33 <= (UINT32_MAX / 2) / ++seen) chosen = id;
                 }
-                PX_CHECK(chosen != UINT32_MAX && px_matcher_accept(&matcher, chosen));
+                PX_CHECK(chosen != UINT32_MAX && px_guide_accept(&guide, chosen));
                 px_slice bytes = px_vocabulary_bytes(vocabulary(), chosen);
                 px_buf_append(&text, bytes.data, bytes.length);
                 if (text.length > 100000) break;
@@ -440,7 +438,7 @@ PX_TEST(random_answers_are_json)
             if (!fine) printf("  %s: %.300s\n", status.text, px_buf_text(&text));
             PX_CHECK(fine);
             json_decref(value);
-            px_matcher_end(&matcher);
+            px_guide_end(&guide);
             px_buf_done(&text);
         }
         px_grammar_free(grammar);
