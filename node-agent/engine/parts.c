@@ -30,7 +30,8 @@ static const int64_t load_deadline_ns = 15 * 60 * PX_SEC; /* the slowest disk am
 typedef struct report {
     px_status status;
     px_memory_report memory;
-    uint64_t kv_tokens, park_bytes; /* rank 0's wish is the group's */
+    uint64_t kv_tokens; /* rank 0's wish is the group's, as is: */
+    int64_t park_bytes;
 } report;
 
 /* Every rank gets every rank's report, in rank order at out_all [size]. */
@@ -179,14 +180,7 @@ static px_status choose_plan(loading *l, const px_plan_shape *shape)
 /* Of one KV block on this rank, before its weights are there. */
 static uint64_t block_bytes(const loading *l, const px_parts *parts)
 {
-    int rank = px_comm_rank(l->comm);
-    const px_model_info *info = &parts->info;
-    const px_plan_place *place = &l->plan.places[px_plan_place_of(&l->plan, rank)];
-    px_kv_shape shape = {.layers = l->plan.stages[px_plan_stage(&l->plan, rank)].count,
-        .kv_heads =
-            info->kv_heads_cached == info->kv_heads ? place->kv_heads.count : info->kv_heads_cached,
-        .k_dim = info->k_dim,
-        .v_dim = info->v_dim};
+    px_kv_shape shape = px_forward_kv_shape_of(&parts->info, &l->plan, px_comm_rank(l->comm));
     return px_kvpool_block_bytes(shape, l->kv_type);
 }
 

@@ -29,6 +29,18 @@ PX_TEST(no_two_planes_overlap)
     px_kvpool_free(pool);
 }
 
+PX_TEST(latents_take_one_plane)
+{
+    px_kv_shape latent = {.layers = 2, .kv_heads = 1, .k_dim = 576, .v_dim = 512, .v_in_k = true};
+    px_kvpool *pool;
+    PX_CHECK(px_kvpool_block_bytes(latent, PX_F16) == 2 * PX_KV_BLOCK_TOKENS * 576 * 2);
+    PX_CHECK_OK(px_kvpool_create(latent, PX_F16, 3, &pool));
+    const px_kv_layer *layers = px_kvpool_layers(pool);
+    PX_CHECK(!layers[0].v && !layers[1].v);
+    PX_CHECK(layers[1].k == layers[0].k + PX_KV_BLOCK_TOKENS * 576 * 2);
+    px_kvpool_free(pool);
+}
+
 PX_TEST(blocks_move_whole_and_in_order)
 {
     enum { BLOCKS = 3, SLOTS = 2 };
@@ -127,16 +139,17 @@ PX_TEST(parking_places_are_part_of_the_arithmetic)
     wish.tokens = 350 * 16;
     PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
     PX_CHECK(blocks.pool == 350 && blocks.parked == 50); /* what is left: nobody asked for them */
-    wish.park_bytes = 51 * MiB;
+    wish.park_bytes = (int64_t)(51 * MiB);
     px_status status = px_kv_size(&one, 1, &wish, &blocks);
     PX_CHECK(status.code == PX_RESOURCE_EXHAUSTED && strstr(status.text, "parked KV 51.0 MiB"));
     wish.park_in_file = true;
     PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
     PX_CHECK(blocks.pool == 350 && blocks.parked == 51);
-    wish.park_bytes = UINT64_MAX;
+    wish.park_bytes = -1;
     PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
     PX_CHECK(blocks.parked == 0);
-    wish = (px_kv_wish){.context = 8192, .slots = 8, .park_bytes = 200 * MiB}; /* pool left alone */
+    wish = (px_kv_wish){
+        .context = 8192, .slots = 8, .park_bytes = (int64_t)(200 * MiB)}; /* pool left alone */
     PX_CHECK_OK(px_kv_size(&one, 1, &wish, &blocks));
     PX_CHECK(blocks.pool == 200 && blocks.parked == 200);
 }
