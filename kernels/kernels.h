@@ -43,7 +43,10 @@ typedef struct px_pack {
 
 /* --- activations ------------------------------------------------------------------------------ */
 
-/* How a backend wants x for a matmul. Prepared once, shared by all matrices of the same kind. */
+/* How a backend wants x for a matmul. Prepared once, shared by all matrices of the same kind. Rows
+ * of float32 can be cut between any columns, of other kinds between blocks of PX_ACT_BLOCK: bytes
+ * are in proportion to columns, and a part prepared by itself is the same bytes. */
+enum { PX_ACT_BLOCK = 32 };
 typedef enum px_act_kind { PX_ACT_F32, PX_ACT_BF16, PX_ACT_Q8, PX_ACT_KIND_COUNT } px_act_kind;
 
 typedef struct px_act {

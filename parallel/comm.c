@@ -69,6 +69,12 @@ px_status px_comm_all_reduce(px_comm *comm, float *x, size_t count)
     GUARDED(comm, comm->ops->all_reduce(comm, x, count));
 }
 
+px_status px_comm_all_gather(px_comm *comm, const px_comm_columns *columns)
+{
+    PX_ASSERT(columns->ends[comm->size - 1] == columns->row_bytes);
+    GUARDED(comm, comm->ops->all_gather(comm, columns));
+}
+
 px_status px_comm_gather(px_comm *comm, const void *mine, const size_t *bytes, void *all)
 {
     GUARDED(comm, comm->ops->gather(comm, mine, bytes, all));

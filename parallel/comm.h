@@ -38,6 +38,15 @@ void px_comm_set_deadline(px_comm *comm, int64_t deadline_ns);
 
 /* x[0..count) becomes the sum over the ranks, on every rank. */
 px_status px_comm_all_reduce(px_comm *comm, float *x, size_t count) PX_MUST_USE;
+/* A matrix of which each rank holds some columns: rank r those from byte ends[r - 1] (0) of a row
+ * to ends[r]; a rank may hold none. */
+typedef struct px_comm_columns {
+    void *data; /* [rows][row_bytes] */
+    size_t rows, row_bytes;
+    const size_t *ends; /* [size]; the last is row_bytes */
+} px_comm_columns;
+/* All columns reach every rank. Only `data` may differ between the ranks' calls. */
+px_status px_comm_all_gather(px_comm *comm, const px_comm_columns *columns) PX_MUST_USE;
 /* Rank r contributes bytes[r] bytes at `mine`; rank 0 receives them in rank order at `all`. */
 px_status px_comm_gather(
     px_comm *comm, const void *mine, const size_t *bytes, void *all) PX_MUST_USE;

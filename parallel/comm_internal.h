@@ -11,6 +11,7 @@
 
 typedef struct px_comm_ops { /* each as the function of comm.h of the same name */
     px_status (*all_reduce)(px_comm *comm, float *x, size_t count);
+    px_status (*all_gather)(px_comm *comm, const px_comm_columns *columns);
     px_status (*gather)(px_comm *comm, const void *mine, const size_t *bytes, void *all);
     px_status (*send)(px_comm *comm, int to, const void *data, size_t bytes);
     px_status (*recv)(px_comm *comm, int from, void *data, size_t bytes);

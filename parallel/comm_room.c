@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "parallel/columns.h"
 #include "parallel/sum.h"
 
 enum {
@@ -201,6 +202,33 @@ static size_t turn_bytes(size_t bytes, size_t at)
 {
     if (bytes <= at) return 0;
     return bytes - at < PX_ROOM_SLOT_BYTES ? bytes - at : PX_ROOM_SLOT_BYTES;
+}
+
+/* Shows this member's share of the turn, copies the others'. */
+static px_status all_gather_turn(room_comm *c, const px_comm_columns *columns, size_t at)
+{
+    int rank = c->base.rank, size = c->base.size;
+    px_columns_read(
+        columns, rank, at, turn_bytes(px_columns_bytes(columns, rank), at), slot_of(c, rank));
+    post(c);
+    for (int i = 1; i < size; i++) {
+        int m = (rank + i) % size; /* not all at the same member at once */
+        PX_TRY(await_post(c, m, c->posts));
+        px_columns_write(
+            columns, m, at, turn_bytes(px_columns_bytes(columns, m), at), slot_of(c, m));
+    }
+    return px_ok();
+}
+
+static px_status room_all_gather(px_comm *comm, const px_comm_columns *columns)
+{
+    room_comm *c = self_of(comm);
+    size_t longest = px_columns_longest(columns, comm->size);
+    for (size_t at = 0; at < longest; at += PX_ROOM_SLOT_BYTES) {
+        PX_TRY(begin_turn(c));
+        PX_TRY(all_gather_turn(c, columns, at));
+    }
+    return px_ok();
 }
 
 static px_status collect_turn(room_comm *c, const size_t *bytes, size_t at, unsigned char *all)
@@ -485,6 +513,7 @@ static void room_free(px_comm *comm)
 
 static const px_comm_ops room_ops = {
     .all_reduce = room_all_reduce,
+    .all_gather = room_all_gather,
     .gather = room_gather,
     .send = room_send,
     .recv = room_recv,

@@ -1,9 +1,9 @@
 /* plan.c - cutting a model's shape over tensor-parallel places and pipeline stages.
  *
- * Every layer has two meeting points, the sum after the attention and the sum after the MLP, so a
- * layer takes max(attention of a place) + max(MLP of a place). Each part is therefore evened out by
- * itself: a place that got less attention waits at the first sum, and a larger share of the MLP
- * would only make the others wait at the second.
+ * Places meet after the attention, after its output projection, and twice in the MLP alike, so a
+ * layer takes max(attention of a place) + max(MLP of a place), with the two projections between.
+ * Each part is therefore evened out by itself: a place that got less attention waits at the first
+ * meeting, and a larger share of the MLP would only make the others wait at a later one.
  */
 #include "parallel/plan.h"
 
@@ -174,7 +174,7 @@ static void cut_attention(
 
 /* --- places ------------------------------------------------------------------------------- */
 
-enum { VOCABULARY_ROWS = 16 }; /* rows of the output matrix that go together: kernels' tiles */
+enum { TILE_ROWS = 16 }; /* rows of a matrix that go together: kernels' tiles */
 
 /* Each place gets a block of the MLP, however slow it is, as long as there are enough. */
 static uint32_t least_blocks(uint32_t width, const px_plan_shape *shape, uint32_t tp)
@@ -182,18 +182,27 @@ static uint32_t least_blocks(uint32_t width, const px_plan_shape *shape, uint32_
     return width / shape->ffn_block >= tp ? 1 : 0;
 }
 
+/* Tiles where there are enough, for every place takes part in what is added to the residual stream.
+ */
+static uint32_t hidden_unit(const px_plan_shape *shape, uint32_t tp)
+{
+    return shape->hidden / TILE_ROWS >= tp ? TILE_ROWS : 1;
+}
+
 static void cut_places(const px_plan_shape *shape, const double *weights, px_plan *plan)
 {
-    px_range heads[PX_PLAN_TP_MAX], ffn[PX_PLAN_TP_MAX], expert[PX_PLAN_TP_MAX],
-        shared[PX_PLAN_TP_MAX], vocabulary[PX_PLAN_TP_MAX];
+    px_range hidden[PX_PLAN_TP_MAX], heads[PX_PLAN_TP_MAX], ffn[PX_PLAN_TP_MAX],
+        expert[PX_PLAN_TP_MAX], shared[PX_PLAN_TP_MAX], vocabulary[PX_PLAN_TP_MAX];
     uint32_t tp = plan->tp, block = shape->ffn_block;
+    cut(shape->hidden, hidden_unit(shape, tp), 1, weights, tp, hidden);
     cut_attention(shape, weights, tp, heads);
     cut(shape->ffn, block, least_blocks(shape->ffn, shape, tp), weights, tp, ffn);
     cut(shape->ffn_expert, block, least_blocks(shape->ffn_expert, shape, tp), weights, tp, expert);
     cut(shape->ffn_shared, block, least_blocks(shape->ffn_shared, shape, tp), weights, tp, shared);
-    cut(shape->vocabulary, VOCABULARY_ROWS, 0, weights, tp, vocabulary);
+    cut(shape->vocabulary, TILE_ROWS, 0, weights, tp, vocabulary);
     for (uint32_t i = 0; i < tp; i++)
-        plan->places[i] = (px_plan_place){.heads = heads[i],
+        plan->places[i] = (px_plan_place){.hidden = hidden[i],
+            .heads = heads[i],
             .kv_heads = kv_heads_of(heads[i], shape->heads / shape->kv_heads),
             .ffn = ffn[i],
             .ffn_expert = expert[i],
@@ -278,6 +287,10 @@ static px_status check_degrees(const px_plan_shape *shape, uint32_t tp, uint32_t
     if (pp < 1 || pp > PX_PLAN_PP_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "the pipeline-parallel degree must be 1 to %d, not %u",
             PX_PLAN_PP_MAX, pp);
+    if (tp > shape->hidden)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "cannot cut rows of %u elements over %u ranks; use --tp %u or less", shape->hidden, tp,
+            shape->hidden);
     if (pp > shape->layers)
         return px_fail(PX_INVALID_ARGUMENT,
             "cannot cut %u layers into %u pipeline stages; use --pp %u or less", shape->layers, pp,

@@ -1,13 +1,13 @@
 /* plan.h - how a model's shape is cut over ranks: pure functions, no memory, no I/O.
  *
  * World = pp stages x tp ranks; rank r is in stage r / tp at place r % tp.
- * Attention is cut by query heads, the MLP in quantisation blocks, the vocabulary in blocks of
- * rows. A KV group (a KV head with the query heads that read it) stays whole, unless to cut it
- * makes the slowest place faster: then both places hold its KV head, each makes it anew, and their
- * KV ranges overlap in it. A place may get none of one of them, where there are too few to help.
- * Each follows the ranks' weights as evenly as it can, for itself: plan.c says why. Layers are cut
- * over the stages by their work, the output matrix counted with the last stage, so that the slowest
- * stage is as fast as it can be.
+ * Attention is cut by query heads, the MLP in blocks of activations, the vocabulary and
+ * the matrices that add to the residual stream in blocks of rows. A KV group (a KV head with the
+ * query heads that read it) stays whole, unless to cut it makes the slowest place faster: then both
+ * places hold its KV head, each makes it anew, and their KV ranges overlap in it. A place may get
+ * none of one of them, where there are too few to help. Each follows the ranks' weights as evenly
+ * as it can, for itself: plan.c says why. Layers are cut over the stages by their work, the output
+ * matrix counted with the last stage, so that the slowest stage is as fast as it can be.
  */
 #ifndef PX_PARALLEL_PLAN_H
 #define PX_PARALLEL_PLAN_H
@@ -26,17 +26,18 @@ typedef struct px_plan_shape { /* what the cut depends on; filled from a model's
     uint32_t layers;
     uint32_t hidden, heads, kv_heads, head_dim_k, head_dim_v;
     uint32_t ffn;        /* width of the MLP (dense layers) */
-    uint32_t ffn_block;  /* columns come in blocks of this many: the lcm of the block sizes */
-    uint32_t attn_block; /* the same for the output projection's input (heads * head_dim_v); 0: 1 */
+    uint32_t ffn_block;  /* elements come in blocks of this many: those of prepared activations */
+    uint32_t attn_block; /* the same for what attention gives (heads * head_dim_v); 0: 1 */
     uint32_t vocabulary;
     uint32_t experts, experts_used, ffn_expert, ffn_shared; /* 0: none */
     uint32_t dense_layers_first; /* of a mixture: how many first layers are dense */
 } px_plan_shape;
 
 typedef struct px_plan_place { /* one tensor-parallel place */
+    px_range hidden;           /* rows of the matrices that add to the residual stream */
     px_range heads;            /* query heads */
     px_range kv_heads;         /* those that `heads` read; neighbours may share one */
-    px_range ffn;              /* columns of gate and up, rows of down's input */
+    px_range ffn;              /* rows of gate and up */
     px_range ffn_expert, ffn_shared;
     px_range vocabulary;
 } px_plan_place;

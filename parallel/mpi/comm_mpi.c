@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/memory.h"
+#include "parallel/columns.h"
 #include "parallel/comm_room.h"
 #include "parallel/mpi/mpi_link.h"
 #include "parallel/sum.h"
@@ -152,6 +153,37 @@ static px_status mpi_all_reduce(px_comm *comm, float *x, size_t count)
 }
 
 /* --- the other collectives ---------------------------------------------------------------- */
+
+/* Each member's share of a round goes to all, by way of everyone's scratch. */
+static px_status all_gather_round(mpi_comm *c, const px_comm_columns *columns, size_t at)
+{
+    enum { ROUND_BYTES = ROUND_FLOATS * sizeof(float) };
+    size_t bytes[PX_COMM_RANKS_MAX];
+    for (int m = 0; m < c->base.size; m++) {
+        size_t all = px_columns_bytes(columns, m);
+        bytes[m] = all <= at ? 0 : all - at < ROUND_BYTES ? all - at : ROUND_BYTES;
+    }
+    int rank = c->base.rank;
+    px_columns_read(columns, rank, at, bytes[rank], scratch_of(c, rank));
+    for (int m = 0; m < c->base.size; m++) {
+        if (m == rank) continue;
+        if (bytes[m]) PX_TRY(start_recv(c, m, scratch_of(c, m), bytes[m]));
+        if (bytes[rank]) PX_TRY(start_send(c, m, scratch_of(c, rank), bytes[rank]));
+    }
+    PX_TRY(finish(c));
+    for (int m = 0; m < c->base.size; m++)
+        if (m != rank) px_columns_write(columns, m, at, bytes[m], scratch_of(c, m));
+    return px_ok();
+}
+
+static px_status mpi_all_gather(px_comm *comm, const px_comm_columns *columns)
+{
+    mpi_comm *c = self_of(comm);
+    size_t longest = px_columns_longest(columns, comm->size);
+    for (size_t at = 0; at < longest; at += ROUND_FLOATS * sizeof(float))
+        PX_TRY(all_gather_round(c, columns, at));
+    return px_ok();
+}
 
 static px_status mpi_gather(px_comm *comm, const void *mine, const size_t *bytes, void *all)
 {
@@ -448,6 +480,7 @@ static px_status mpi_split(px_comm *comm, int colour, int key, px_comm **out)
 
 static const px_comm_ops mpi_ops = {
     .all_reduce = mpi_all_reduce,
+    .all_gather = mpi_all_gather,
     .gather = mpi_gather,
     .send = mpi_send,
     .recv = mpi_recv,

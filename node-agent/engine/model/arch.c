@@ -21,7 +21,7 @@ const px_role_traits *px_role_of(px_role role)
         [PX_ROLE_Q] = {"query projection", PX_AXIS_Q, PX_AXIS_HIDDEN},
         [PX_ROLE_K] = {"key projection", PX_AXIS_K, PX_AXIS_HIDDEN},
         [PX_ROLE_V] = {"value projection", PX_AXIS_V, PX_AXIS_HIDDEN},
-        [PX_ROLE_O] = {"attention output", PX_AXIS_HIDDEN, PX_AXIS_ATTENTION},
+        [PX_ROLE_O] = {"attention output", PX_AXIS_HIDDEN_OUT, PX_AXIS_ATTENTION},
         [PX_ROLE_Q_DOWN] = {"query latent", PX_AXIS_LATENT_Q, PX_AXIS_HIDDEN},
         [PX_ROLE_Q_DOWN_NORM] = {"query latent norm", PX_AXIS_LATENT_Q, PX_AXIS_ONE},
         [PX_ROLE_Q_UP] = {"queries of the latent", PX_AXIS_Q, PX_AXIS_LATENT_Q},
@@ -34,7 +34,7 @@ const px_role_traits *px_role_of(px_role role)
         [PX_ROLE_Q_BIAS] = {"query bias", PX_AXIS_Q, PX_AXIS_ONE},
         [PX_ROLE_K_BIAS] = {"key bias", PX_AXIS_K, PX_AXIS_ONE},
         [PX_ROLE_V_BIAS] = {"value bias", PX_AXIS_V, PX_AXIS_ONE},
-        [PX_ROLE_O_BIAS] = {"attention output bias", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_O_BIAS] = {"attention output bias", PX_AXIS_HIDDEN_OUT, PX_AXIS_ONE},
         [PX_ROLE_Q_NORM] = {"query norm", PX_AXIS_HEAD_K, PX_AXIS_ONE},
         [PX_ROLE_K_NORM] = {"key norm", PX_AXIS_HEAD_K, PX_AXIS_ONE},
         [PX_ROLE_SINKS] = {"attention sinks", PX_AXIS_HEADS, PX_AXIS_ONE},
@@ -42,27 +42,27 @@ const px_role_traits *px_role_of(px_role role)
         [PX_ROLE_FFN_NORM] = {"MLP norm", PX_AXIS_HIDDEN, PX_AXIS_ONE},
         [PX_ROLE_GATE] = {"MLP gate", PX_AXIS_FFN, PX_AXIS_HIDDEN},
         [PX_ROLE_UP] = {"MLP up", PX_AXIS_FFN, PX_AXIS_HIDDEN},
-        [PX_ROLE_DOWN] = {"MLP down", PX_AXIS_HIDDEN, PX_AXIS_FFN},
+        [PX_ROLE_DOWN] = {"MLP down", PX_AXIS_HIDDEN_OUT, PX_AXIS_FFN},
         [PX_ROLE_GATE_BIAS] = {"MLP gate bias", PX_AXIS_FFN, PX_AXIS_ONE},
         [PX_ROLE_UP_BIAS] = {"MLP up bias", PX_AXIS_FFN, PX_AXIS_ONE},
-        [PX_ROLE_DOWN_BIAS] = {"MLP down bias", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_DOWN_BIAS] = {"MLP down bias", PX_AXIS_HIDDEN_OUT, PX_AXIS_ONE},
         [PX_ROLE_FFN_POST_NORM] = {"norm after MLP", PX_AXIS_HIDDEN, PX_AXIS_ONE},
         [PX_ROLE_ROUTER] = {"router", PX_AXIS_EXPERTS, PX_AXIS_HIDDEN},
         [PX_ROLE_ROUTER_BIAS] = {"router bias", PX_AXIS_EXPERTS, PX_AXIS_ONE},
         [PX_ROLE_CHOICE_BIAS] = {"bias of the choice of experts", PX_AXIS_EXPERTS, PX_AXIS_ONE},
         [PX_ROLE_SHARED_GATE] = {"shared expert's gate", PX_AXIS_FFN_SHARED, PX_AXIS_HIDDEN},
         [PX_ROLE_SHARED_UP] = {"shared expert's up", PX_AXIS_FFN_SHARED, PX_AXIS_HIDDEN},
-        [PX_ROLE_SHARED_DOWN] = {"shared expert's down", PX_AXIS_HIDDEN, PX_AXIS_FFN_SHARED},
+        [PX_ROLE_SHARED_DOWN] = {"shared expert's down", PX_AXIS_HIDDEN_OUT, PX_AXIS_FFN_SHARED},
         [PX_ROLE_SHARED_GATE_BIAS] = {"shared gate bias", PX_AXIS_FFN_SHARED, PX_AXIS_ONE},
         [PX_ROLE_SHARED_UP_BIAS] = {"shared up bias", PX_AXIS_FFN_SHARED, PX_AXIS_ONE},
-        [PX_ROLE_SHARED_DOWN_BIAS] = {"shared down bias", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_SHARED_DOWN_BIAS] = {"shared down bias", PX_AXIS_HIDDEN_OUT, PX_AXIS_ONE},
         [PX_ROLE_SHARED_WEIGHT] = {"shared expert's weight", PX_AXIS_ONE, PX_AXIS_HIDDEN},
         [PX_ROLE_EXPERT_GATE] = {"expert gate", PX_AXIS_FFN_EXPERT, PX_AXIS_HIDDEN},
         [PX_ROLE_EXPERT_UP] = {"expert up", PX_AXIS_FFN_EXPERT, PX_AXIS_HIDDEN},
-        [PX_ROLE_EXPERT_DOWN] = {"expert down", PX_AXIS_HIDDEN, PX_AXIS_FFN_EXPERT},
+        [PX_ROLE_EXPERT_DOWN] = {"expert down", PX_AXIS_HIDDEN_OUT, PX_AXIS_FFN_EXPERT},
         [PX_ROLE_EXPERT_GATE_BIAS] = {"expert gate bias", PX_AXIS_FFN_EXPERT, PX_AXIS_ONE},
         [PX_ROLE_EXPERT_UP_BIAS] = {"expert up bias", PX_AXIS_FFN_EXPERT, PX_AXIS_ONE},
-        [PX_ROLE_EXPERT_DOWN_BIAS] = {"expert down bias", PX_AXIS_HIDDEN, PX_AXIS_ONE},
+        [PX_ROLE_EXPERT_DOWN_BIAS] = {"expert down bias", PX_AXIS_HIDDEN_OUT, PX_AXIS_ONE},
     };
     return &traits[role];
 }
@@ -71,7 +71,8 @@ uint32_t px_axis_size(const px_arch *arch, px_axis axis)
 {
     switch (axis) {
     case PX_AXIS_ONE: return 1;
-    case PX_AXIS_HIDDEN: return arch->hidden;
+    case PX_AXIS_HIDDEN:
+    case PX_AXIS_HIDDEN_OUT: return arch->hidden;
     case PX_AXIS_VOCABULARY: return arch->vocabulary;
     case PX_AXIS_HEADS: return arch->heads;
     case PX_AXIS_Q: return arch->heads * arch->head_k;
@@ -102,6 +103,7 @@ static px_range scaled(px_range range, uint32_t by)
 px_range px_axis_range(const px_arch *arch, const px_plan_place *place, px_axis axis)
 {
     switch (axis) {
+    case PX_AXIS_HIDDEN_OUT: return place->hidden;
     case PX_AXIS_VOCABULARY: return place->vocabulary;
     case PX_AXIS_HEADS: return place->heads;
     case PX_AXIS_Q: return scaled(place->heads, arch->head_k);

@@ -29,10 +29,12 @@ enum {
     PX_ARCH_EXPERTS_USED_MAX = 32,
 };
 
-/* What a weight's rows or columns count. The axis alone says how ranks cut it. */
+/* What a weight's rows or columns count. The axis alone says how ranks cut a weight's rows; columns
+ * are whole on every rank, so that each output is one sum, the same for any number of ranks. */
 typedef enum px_axis {
     PX_AXIS_ONE,
     PX_AXIS_HIDDEN,
+    PX_AXIS_HIDDEN_OUT, /* the same, where it is added to the residual stream: cut */
     PX_AXIS_VOCABULARY, /* cut in rows */
     PX_AXIS_HEADS,      /* cut by heads, like the next five */
     PX_AXIS_Q,          /* heads * head_k */
@@ -48,7 +50,7 @@ typedef enum px_axis {
     PX_AXIS_EXPERTS,    /* whole on every rank */
     PX_AXIS_FFN_EXPERT, /* cut like FFN, each expert */
     PX_AXIS_FFN_SHARED,
-    PX_AXIS_FFN, /* cut in quantisation blocks */
+    PX_AXIS_FFN, /* cut in blocks of activations */
     PX_AXIS_COUNT
 } px_axis;
 

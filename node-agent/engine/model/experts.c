@@ -160,53 +160,67 @@ static void project_in(const px_lane *by_slot, const px_expert *experts)
     }
 }
 
+static unsigned kinds_of_down(const px_lane *by_slot, const px_expert *experts)
+{
+    unsigned kinds = 0;
+    for (uint32_t e = 0; e < by_slot->f->model->arch.experts.count; e++)
+        if (slots_of(&by_slot->f->routing, e).count)
+            kinds |= px_lane_kinds(by_slot, &experts[e].down);
+    return kinds;
+}
+
 static void gate_slots(const px_lane *by_slot, const px_expert *experts)
 {
     const px_routing *r = &by_slot->f->routing;
     uint32_t width = px_model_width(by_slot->f->model, PX_AXIS_FFN_EXPERT);
-    unsigned kinds = 0;
     px_lane_gate(by_slot, (px_gating){.gate = r->gate,
                               .up = r->up,
                               .y = r->desk.mlp,
                               .width = width,
                               .range = by_slot->mine});
-    for (uint32_t e = 0; e < by_slot->f->model->arch.experts.count; e++)
-        if (slots_of(r, e).count) kinds |= px_lane_kinds(by_slot, &experts[e].down);
-    px_lane_prepare(by_slot,
-        (px_input){.x = r->desk.mlp, .cols = width, .range = by_slot->mine, .kinds = kinds});
+    px_lane_prepare_part(by_slot,
+        (px_input){.x = r->desk.mlp,
+            .cols = width,
+            .range = by_slot->mine,
+            .kinds = kinds_of_down(by_slot, experts)},
+        PX_AXIS_FFN_EXPERT);
 }
 
 /* Results take the place of the inputs, which nobody reads any more. */
 static void project_out(const px_lane *by_slot, const px_expert *experts)
 {
-    const px_routing *r = &by_slot->f->routing;
-    bool adds_bias = px_lane_adds_bias(by_slot, PX_AXIS_FFN_EXPERT);
+    const px_forward *f = by_slot->f;
+    const px_routing *r = &f->routing;
+    size_t hidden = f->model->arch.hidden, begin = px_model_place(f->model)->hidden.begin;
     for (uint32_t e = 0; e < by_slot->f->model->arch.experts.count; e++) {
         px_range slots = slots_of(r, e);
-        px_lane_project(
-            by_slot, (px_product){.w = &experts[e].down,
-                         .x = r->desk.mlp,
-                         .bias = adds_bias ? experts[e].down_bias : NULL,
-                         .y = r->desk.normed + (size_t)slots.begin * by_slot->f->model->arch.hidden,
-                         .rows = slots.count,
-                         .first = slots.begin});
+        px_lane_project(by_slot, (px_product){.w = &experts[e].down,
+                                     .x = px_lane_met(by_slot, r->desk.mlp),
+                                     .bias = experts[e].down_bias,
+                                     .y = r->desk.normed + slots.begin * hidden + begin,
+                                     .y_stride = hidden,
+                                     .rows = slots.count,
+                                     .first = slots.begin});
     }
 }
 
-/* delta (+)= the weighed results of each of this worker's rows, in the order of their choice. */
+/* delta (+)= the weighed results of each of this worker's rows, in the order of their choice; of
+ * the columns that this place makes. */
 static void combine(const px_lane *lane, bool onto_shared)
 {
     const px_forward *f = lane->f;
     const px_routing *r = &f->routing;
     uint32_t hidden = f->model->arch.hidden, used = f->model->arch.experts.used;
+    px_range cols = px_model_place(f->model)->hidden;
     for (size_t row = lane->mine.begin; row < lane->mine.begin + (size_t)lane->mine.count; row++) {
-        float *y = f->delta + row * hidden;
-        if (!onto_shared) memset(y, 0, hidden * sizeof *y);
+        float *y = f->delta + row * hidden + cols.begin;
+        if (!onto_shared) memset(y, 0, cols.count * sizeof *y);
         for (uint32_t n = 0; n < used; n++) {
-            px_add op = {.x = r->desk.normed + (size_t)r->slot[row * used + n] * hidden,
+            size_t slot = r->slot[row * used + n];
+            px_add op = {.x = r->desk.normed + slot * hidden + cols.begin,
                 .y = y,
                 .rows = 1,
-                .cols = hidden,
+                .cols = cols.count,
                 .x_stride = hidden,
                 .y_stride = hidden,
                 .scale = r->weight[row * used + n]};
@@ -249,10 +263,12 @@ static void gate_shared(const px_lane *lane, const px_weights *w)
         float weight = 1 / (1 + expf(-r->shared_weight[row]));
         for (uint32_t c = 0; c < width; c++) lane->desk->mlp[row * width + c] *= weight;
     }
-    px_lane_prepare(lane, (px_input){.x = lane->desk->mlp,
-                              .cols = width,
-                              .range = rows,
-                              .kinds = px_lane_kinds(lane, &w->matrix[PX_ROLE_SHARED_DOWN])});
+    px_lane_prepare_part(lane,
+        (px_input){.x = lane->desk->mlp,
+            .cols = width,
+            .range = rows,
+            .kinds = px_lane_kinds(lane, &w->matrix[PX_ROLE_SHARED_DOWN])},
+        PX_AXIS_FFN_SHARED);
 }
 
 /* --- the layer ---------------------------------------------------------------------------- */
@@ -300,8 +316,6 @@ bool px_layer_experts(const px_lane *lane, uint32_t layer)
     px_forward *f = lane->f;
     const px_weights *w = &f->model->layers[layer];
     const px_matrix *shared_down = &w->matrix[PX_ROLE_SHARED_DOWN];
-    const float *shared_bias = w->vector[PX_ROLE_SHARED_DOWN_BIAS];
-    bool has_experts = px_model_width(f->model, PX_AXIS_FFN_EXPERT) != 0;
     px_lane by_slot = lane_of_slots(lane);
 
     score_rows(lane, w);
@@ -313,17 +327,18 @@ bool px_layer_experts(const px_lane *lane, uint32_t layer)
     px_lane_barrier(lane);
     gate_slots(&by_slot, w->experts);
     gate_shared(lane, w);
-    px_lane_barrier(lane);
+    if (!px_lane_meet(&by_slot, kinds_of_down(&by_slot, w->experts), PX_AXIS_FFN_EXPERT) ||
+        !px_lane_meet(lane, px_lane_kinds(lane, shared_down), PX_AXIS_FFN_SHARED))
+        return false;
     project_out(&by_slot, w->experts);
-    if (shared_bias && !px_lane_adds_bias(lane, PX_AXIS_FFN_SHARED)) shared_bias = NULL;
     px_lane_project(lane, (px_product){.w = shared_down,
-                              .x = lane->desk->mlp,
-                              .bias = shared_bias,
-                              .y = f->delta,
+                              .x = px_lane_met(lane, lane->desk->mlp),
+                              .bias = w->vector[PX_ROLE_SHARED_DOWN_BIAS],
+                              .y = f->delta + px_model_place(f->model)->hidden.begin,
+                              .y_stride = f->model->arch.hidden,
                               .rows = lane->rows});
     px_lane_barrier(lane);
-    if (has_experts) combine(lane, shared_down->rows != 0);
+    combine(lane, shared_down->rows != 0);
     px_lane_barrier(lane);
-    return px_lane_add_delta(
-        lane, has_experts || shared_down->rows, w->vector[PX_ROLE_FFN_POST_NORM]);
+    return px_lane_add_delta(lane, w->vector[PX_ROLE_FFN_POST_NORM]);
 }

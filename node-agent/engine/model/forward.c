@@ -117,7 +117,7 @@ static void step_worker(void *arg, uint32_t worker, uint32_t workers)
 {
     px_forward *f = arg;
     uint32_t rows = f->batch->rows;
-    bool alone = rows <= PX_LANE_ALONE_ROWS_MAX && workers > 1;
+    bool alone = rows <= PX_LANE_ALONE_ROWS_MAX && workers > 1 && !f->places;
     px_lane lane = {.f = f,
         .worker = worker,
         .workers = workers,
@@ -214,14 +214,15 @@ static float *carve_floats(carver *c, size_t rows, size_t cols)
     return carve(c, rows * cols, sizeof(float));
 }
 
-/* The widest input that a matrix of this rank reads. */
+/* The widest input that a matrix reads. */
 static uint32_t widest_input(const px_model *model)
 {
     uint32_t widest = model->arch.hidden;
     const px_axis axes[] = {
         PX_AXIS_ATTENTION, PX_AXIS_LATENT_Q, PX_AXIS_FFN, PX_AXIS_FFN_EXPERT, PX_AXIS_FFN_SHARED};
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
-        if (px_model_width(model, axes[i]) > widest) widest = px_model_width(model, axes[i]);
+        if (px_axis_size(&model->arch, axes[i]) > widest)
+            widest = px_axis_size(&model->arch, axes[i]);
     return widest;
 }
 
@@ -239,7 +240,9 @@ static void carve_desk(px_forward *f, carver *c, size_t rows, float *mlp, px_des
     const px_model *model = f->model;
     out->normed = carve_floats(c, rows, model->arch.hidden);
     out->mlp = mlp ? mlp : carve_floats(c, rows, widest_mlp(model));
-    for (px_act_kind kind = PX_ACT_F32 + 1; kind < PX_ACT_KIND_COUNT; kind++)
+    /* Float32 is prepared only to meet that of other places. */
+    for (px_act_kind kind = f->places ? PX_ACT_F32 : PX_ACT_F32 + 1; kind < PX_ACT_KIND_COUNT;
+         kind++)
         if (f->act_kinds >> kind & 1)
             out->act[kind] = carve(c, rows, f->kernels->act_row_bytes(kind, widest_input(model)));
 }

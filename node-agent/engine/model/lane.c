@@ -70,6 +70,68 @@ void px_lane_prepare(const px_lane *lane, px_input input)
     }
 }
 
+void px_lane_prepare_part(const px_lane *lane, px_input input, px_axis axis)
+{
+    const px_forward *f = lane->f;
+    if (!f->places) {
+        px_lane_prepare(lane, input);
+        return;
+    }
+    if (!input.range.count || !input.cols) return;
+    uint32_t all = px_axis_size(&f->model->arch, axis);
+    uint32_t begin = px_axis_range(&f->model->arch, px_model_place(f->model), axis).begin;
+    for (px_act_kind kind = 0; kind < PX_ACT_KIND_COUNT; kind++) {
+        if (!(input.kinds >> kind & 1)) continue;
+        size_t row_bytes = f->kernels->act_row_bytes(kind, all);
+        px_act to = {.kind = kind,
+            .rows = input.range.count,
+            .cols = input.cols,
+            .row_bytes = row_bytes,
+            .data = lane->desk->act[kind] + input.range.begin * row_bytes +
+                    f->kernels->act_row_bytes(kind, begin)};
+        px_prepare op = {.x = input.x + (size_t)input.range.begin * input.cols,
+            .x_stride = input.cols,
+            .to = &to};
+        f->kernels->prepare(&op, whole);
+    }
+}
+
+/* The places' columns of the prepared rows come together, in each of `kinds`. */
+static px_status gather_inputs(const px_lane *lane, unsigned kinds, px_axis axis)
+{
+    px_forward *f = lane->f;
+    const px_arch *arch = &f->model->arch;
+    for (px_act_kind kind = 0; kind < PX_ACT_KIND_COUNT; kind++) {
+        if (!(kinds >> kind & 1)) continue;
+        size_t ends[PX_PLAN_TP_MAX];
+        for (uint32_t p = 0; p < f->model->plan.tp; p++) {
+            px_range part = px_axis_range(arch, &f->model->plan.places[p], axis);
+            ends[p] = f->kernels->act_row_bytes(kind, part.begin + part.count);
+        }
+        px_comm_columns columns = {.data = lane->desk->act[kind],
+            .rows = lane->rows,
+            .row_bytes = f->kernels->act_row_bytes(kind, px_axis_size(arch, axis)),
+            .ends = ends};
+        PX_TRY(px_comm_all_gather(f->places, &columns));
+    }
+    return px_ok();
+}
+
+bool px_lane_meet(const px_lane *lane, unsigned kinds, px_axis axis)
+{
+    px_forward *f = lane->f;
+    px_lane_chain_done(lane);
+    if (!f->places) return true;
+    if (lane->worker == 0) f->status = gather_inputs(lane, kinds, axis);
+    px_lane_barrier(lane);
+    return px_is_ok(f->status);
+}
+
+const float *px_lane_met(const px_lane *lane, const float *own)
+{
+    return lane->f->places ? (const float *)(const void *)lane->desk->act[PX_ACT_F32] : own;
+}
+
 void px_lane_project(const px_lane *lane, px_product product)
 {
     const px_matrix *w = product.w;
@@ -81,7 +143,7 @@ void px_lane_project(const px_lane *lane, px_product product)
         .x = &x,
         .bias = product.bias,
         .y = product.y,
-        .y_stride = w->rows,
+        .y_stride = product.y_stride ? product.y_stride : w->rows,
         .accumulate = product.accumulate};
     kernels->matmul(&op, (px_part){.index = lane->worker, .count = lane->workers});
 }
@@ -104,33 +166,33 @@ void px_lane_gate(const px_lane *lane, px_gating gating)
     lane->f->kernels->glu(&op, whole);
 }
 
-bool px_lane_adds_bias(const px_lane *lane, px_axis axis)
-{
-    const px_model *model = lane->f->model;
-    uint32_t place = 0;
-    while (!px_axis_range(&model->arch, &model->plan.places[place], axis).count) place++;
-    return place == px_plan_place_of(&model->plan, model->rank);
-}
-
-/* delta becomes the sum over the places; a place that holds no part adds zeros. */
-static bool sum_delta(const px_lane *lane, bool has_part)
+/* The places' columns of delta come together. */
+static bool gather_delta(const px_lane *lane)
 {
     px_forward *f = lane->f;
-    size_t count = (size_t)lane->rows * f->model->arch.hidden;
     if (!f->places) return true;
     if (lane->worker == 0) {
-        if (!has_part) memset(f->delta, 0, count * sizeof *f->delta);
-        f->status = px_comm_all_reduce(f->places, f->delta, count);
+        const px_arch *arch = &f->model->arch;
+        size_t ends[PX_PLAN_TP_MAX];
+        for (uint32_t p = 0; p < f->model->plan.tp; p++) {
+            px_range part = f->model->plan.places[p].hidden;
+            ends[p] = (part.begin + part.count) * sizeof *f->delta;
+        }
+        px_comm_columns columns = {.data = f->delta,
+            .rows = lane->rows,
+            .row_bytes = arch->hidden * sizeof *f->delta,
+            .ends = ends};
+        f->status = px_comm_all_gather(f->places, &columns);
     }
     px_lane_barrier(lane);
     return px_is_ok(f->status);
 }
 
-bool px_lane_add_delta(const px_lane *lane, bool has_part, const float *post_norm)
+bool px_lane_add_delta(const px_lane *lane, const float *post_norm)
 {
     px_forward *f = lane->f;
     uint32_t hidden = f->model->arch.hidden;
-    if (!sum_delta(lane, has_part)) return false;
+    if (!gather_delta(lane)) return false;
     if (post_norm)
         px_lane_norm(lane,
             (px_norm){.weight = post_norm, .x = f->delta, .y = f->delta, .range = lane->mine});
@@ -150,15 +212,14 @@ bool px_lane_add_delta(const px_lane *lane, bool has_part, const float *post_nor
     return true;
 }
 
-bool px_lane_add_product(
-    const px_lane *lane, px_product product, px_axis axis, const float *post_norm)
+bool px_lane_add_product(const px_lane *lane, px_product product, const float *post_norm)
 {
     px_forward *f = lane->f;
-    bool direct = !f->places && !post_norm, has_part = product.w->rows != 0;
-    product.y = direct ? f->x : f->delta;
+    bool direct = !f->places && !post_norm;
+    product.y = direct ? f->x : f->delta + px_model_place(f->model)->hidden.begin;
+    product.y_stride = f->model->arch.hidden;
     product.accumulate = direct;
-    if (product.bias && !px_lane_adds_bias(lane, axis)) product.bias = NULL;
     px_lane_project(lane, product);
     px_lane_barrier(lane);
-    return direct || px_lane_add_delta(lane, has_part, post_norm);
+    return direct || px_lane_add_delta(lane, post_norm);
 }

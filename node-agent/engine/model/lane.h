@@ -117,10 +117,22 @@ typedef struct px_input {
 } px_input;
 void px_lane_prepare(const px_lane *lane, px_input input);
 
+/* What products read that add to the residual stream is cut over the places by columns of `axis`;
+ * the products themselves are cut by rows, like all others. So every output is one sum over all
+ * columns, and has the same bits for any number of places: nothing is added up between ranks, which
+ * only bring together what each has made. Here `x` has the columns of this place. */
+void px_lane_prepare_part(const px_lane *lane, px_input input, px_axis axis);
+/* Ends the chain: of what places prepared in `kinds`, each has all columns at its desk. False: a
+ * peer failed, see f->status. */
+bool px_lane_meet(const px_lane *lane, unsigned kinds, px_axis axis);
+/* The float32 rows that a product reads after that, where `own` is what was prepared. */
+const float *px_lane_met(const px_lane *lane, const float *own);
+
 typedef struct px_product { /* y = x W^T + bias (+ y), x prepared at the desk */
     const px_matrix *w;     /* nothing happens when it has no rows */
     const float *x, *bias;
-    float *y; /* [rows, w->rows] */
+    float *y;        /* [rows, w->rows] */
+    size_t y_stride; /* 0: w->rows */
     uint32_t rows;
     uint32_t first; /* of the rows prepared at the desk; x is that of row 0, y of row `first` */
     bool accumulate;
@@ -136,16 +148,11 @@ typedef struct px_gating {
 } px_gating;
 void px_lane_gate(const px_lane *lane, px_gating gating);
 
-/* Is this the place that adds the bias of a product whose columns are cut along `axis`? The
- * places' shares are summed, so the first that has one does. */
-bool px_lane_adds_bias(const px_lane *lane, px_axis axis);
-/* x += f->delta, summed over the places, normed by post_norm (NULL: not). `has_part`: this place
- * wrote delta. A barrier stands before; false: a peer failed, see f->status. */
-bool px_lane_add_delta(const px_lane *lane, bool has_part, const float *post_norm);
-/* x += the product, in the same way. product.y and accumulate are set here; `axis` is that of w's
- * columns. */
-bool px_lane_add_product(
-    const px_lane *lane, px_product product, px_axis axis, const float *post_norm);
+/* x += f->delta, of which each place made its columns (px_plan_place.hidden), normed by post_norm
+ * (NULL: not). A barrier stands before; false: a peer failed, see f->status. */
+bool px_lane_add_delta(const px_lane *lane, const float *post_norm);
+/* x += the product, in the same way. product's y and accumulate are set here. */
+bool px_lane_add_product(const px_lane *lane, px_product product, const float *post_norm);
 
 /* Fills f->query and the cache from f->x through the latents; ends with a barrier. */
 void px_layer_latent_qkv(const px_lane *lane, uint32_t layer);

@@ -148,16 +148,20 @@ bool px_layer_attention(const px_lane *lane, uint32_t layer)
         attend(lane, layer);
         px_lane_barrier(lane);
         if (is_latent) px_layer_latent_values(lane, layer);
-        px_lane_prepare(lane, (px_input){.x = f->attended,
-                                  .cols = o->cols,
-                                  .range = lane->chain,
-                                  .kinds = px_lane_kinds(lane, o)});
-        px_lane_chain_done(lane);
+        px_lane_prepare_part(lane,
+            (px_input){.x = f->attended,
+                .cols = px_model_width(f->model, PX_AXIS_ATTENTION),
+                .range = lane->chain,
+                .kinds = px_lane_kinds(lane, o)},
+            PX_AXIS_ATTENTION);
     }
+    if (!px_lane_meet(lane, px_lane_kinds(lane, o), PX_AXIS_ATTENTION)) return false;
     return px_lane_add_product(lane,
-        (px_product){
-            .w = o, .x = f->attended, .bias = w->vector[PX_ROLE_O_BIAS], .rows = lane->rows},
-        PX_AXIS_ATTENTION, w->vector[PX_ROLE_ATTN_POST_NORM]);
+        (px_product){.w = o,
+            .x = px_lane_met(lane, f->attended),
+            .bias = w->vector[PX_ROLE_O_BIAS],
+            .rows = lane->rows},
+        w->vector[PX_ROLE_ATTN_POST_NORM]);
 }
 
 /* --- MLP --- */
@@ -195,14 +199,18 @@ bool px_layer_mlp(const px_lane *lane, uint32_t layer)
                                .y = lane->desk->mlp,
                                .width = gate->rows,
                                .range = lane->chain});
-        px_lane_prepare(lane, (px_input){.x = lane->desk->mlp,
-                                  .cols = down->cols,
-                                  .range = lane->chain,
-                                  .kinds = px_lane_kinds(lane, down)});
-        px_lane_chain_done(lane);
+        px_lane_prepare_part(lane,
+            (px_input){.x = lane->desk->mlp,
+                .cols = gate->rows,
+                .range = lane->chain,
+                .kinds = px_lane_kinds(lane, down)},
+            PX_AXIS_FFN);
     }
+    if (!px_lane_meet(lane, px_lane_kinds(lane, down), PX_AXIS_FFN)) return false;
     return px_lane_add_product(lane,
-        (px_product){
-            .w = down, .x = lane->desk->mlp, .bias = w->vector[PX_ROLE_DOWN_BIAS], .rows = rows},
-        PX_AXIS_FFN, w->vector[PX_ROLE_FFN_POST_NORM]);
+        (px_product){.w = down,
+            .x = px_lane_met(lane, lane->desk->mlp),
+            .bias = w->vector[PX_ROLE_DOWN_BIAS],
+            .rows = rows},
+        w->vector[PX_ROLE_FFN_POST_NORM]);
 }

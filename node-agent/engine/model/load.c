@@ -16,25 +16,15 @@ enum { ALIGN_BYTES = 64 };
 
 /* --- description --- */
 
-static uint32_t lcm(uint32_t a, uint32_t b)
-{
-    uint32_t x = a, y = b;
-    while (y) {
-        uint32_t rest = x % y;
-        x = y;
-        y = rest;
-    }
-    return a / x * b;
-}
-
-/* Makes *block a multiple of the block size of this weight's columns. */
+/* Quantised and BF16 weights may read activations of another kind than float32, in blocks that
+ * places do not cut. */
 static px_status widen_block(
     const px_arch *arch, const px_model_file *file, px_weight_id id, uint32_t *block)
 {
     px_weight_view view;
     if (!px_arch_has(arch, id.role, id.layer)) return px_ok();
     PX_TRY(px_arch_find(arch, file, id, &view));
-    *block = lcm(*block, px_dtype_of(view.dtype)->block_elements);
+    if (px_dtype_of(view.dtype)->block_elements > 1 || view.dtype == PX_BF16) *block = PX_ACT_BLOCK;
     return px_ok();
 }
 
@@ -149,32 +139,14 @@ typedef struct loader {
     uint64_t file_bytes, done_bytes;
 } loader;
 
-/* The rows and columns of `view` that the rank's place holds. */
-static px_status cut(const px_model *model, px_role role, px_weight_view *view)
+/* The rows of `view` that the rank's place holds. */
+static void cut(const px_model *model, px_role role, px_weight_view *view)
 {
-    const px_role_traits *traits = px_role_of(role);
-    px_range rows = px_axis_range(&model->arch, px_model_place(model), traits->rows);
-    px_range cols = px_axis_range(&model->arch, px_model_place(model), traits->cols);
-    const px_dtype_traits *dtype = px_dtype_of(view->dtype);
-    if (cols.begin % dtype->block_elements || cols.count % dtype->block_elements)
-        return px_fail(PX_INVALID_ARGUMENT,
-            "tensor '%s' (%s) cannot be cut at column %u inside a %s block of %u",
-            view->tensor->name, traits->what, cols.begin, dtype->name, dtype->block_elements);
-    size_t first_col = px_dtype_bytes(view->dtype, cols.begin);
-    if (view->col_bytes) first_col = cols.begin * view->col_bytes;
-    if (view->coded.coding) {
-        view->coded.first_row += rows.begin * view->coded.row_step;
-        view->coded.first_col += cols.begin;
-        first_col = 0; /* `data` counts whole rows, to know what was read */
-    }
-    if (view->scales) { /* a block's 16 bytes of codes, its exponent elsewhere */
-        view->scales += rows.begin * view->scale_row_bytes + cols.begin / 32;
-        first_col = cols.begin / 32 * 16;
-    }
-    view->data += rows.begin * view->row_bytes + first_col;
+    px_range rows = px_axis_range(&model->arch, px_model_place(model), px_role_of(role)->rows);
+    if (view->coded.coding) view->coded.first_row += rows.begin * view->coded.row_step;
+    if (view->scales) view->scales += rows.begin * view->scale_row_bytes;
+    view->data += rows.begin * view->row_bytes;
     view->rows = rows.count;
-    view->cols = cols.count;
-    return px_ok();
 }
 
 static bool is_vector(px_role role)
@@ -212,7 +184,7 @@ static px_status add_item(loader *l, px_weight_id id, uint32_t member, px_weight
     set_destination(to, id, member, it);
     if (role == PX_ROLE_OUTPUT && l->model->arch.tied) id.role = PX_ROLE_EMBED;
     PX_TRY(px_arch_find(&l->model->arch, l->file, id, &it->from));
-    if (role != PX_ROLE_EMBED) PX_TRY(cut(l->model, role, &it->from));
+    if (role != PX_ROLE_EMBED) cut(l->model, role, &it->from);
     if (!it->from.rows || !it->from.cols) return px_ok();
 
     if (is_vector(role))

@@ -72,6 +72,31 @@ static unsigned char pattern(int rank, size_t i)
     return (unsigned char)(i * 7 + (size_t)rank * 31 + i / 251);
 }
 
+/* Columns of every width, none and more than a turn holds included. */
+static const char *all_gather_brings_columns_together(px_comm *comm)
+{
+    static const size_t widths[][4] = {
+        {1, 2, 3, 5}, {64, 0, 192, 7}, {2304, 2304, 64, 0}, {300000, 5, 262145, 1}};
+    static const size_t rows[] = {1, 3, 97, 2};
+    int rank = px_comm_rank(comm), size = px_comm_size(comm);
+    for (size_t turn = 0; turn < 4; turn++) {
+        size_t ends[64], row_bytes = 0;
+        for (int r = 0; r < size; r++) ends[r] = row_bytes += widths[turn][r % 4];
+        unsigned char *data = calloc(rows[turn], row_bytes);
+        px_comm_columns columns = {
+            .data = data, .rows = rows[turn], .row_bytes = row_bytes, .ends = ends};
+        for (size_t row = 0; row < rows[turn]; row++)
+            for (size_t i = rank ? ends[rank - 1] : 0; i < ends[rank]; i++)
+                data[row * row_bytes + i] = pattern((int)row, i);
+        REQUIRE_OK(px_comm_all_gather(comm, &columns));
+        for (size_t row = 0; row < rows[turn]; row++)
+            for (size_t i = 0; i < row_bytes; i++)
+                REQUIRE(data[row * row_bytes + i] == pattern((int)row, i));
+        free(data);
+    }
+    return NULL;
+}
+
 static const char *gather_is_ragged(px_comm *comm)
 {
     int rank = px_comm_rank(comm), size = px_comm_size(comm);
@@ -189,6 +214,7 @@ static const struct {
     comm_case run;
 } comm_cases[] = {
     {"all_reduce_adds_in_rank_order", all_reduce_adds_in_rank_order},
+    {"all_gather_brings_columns_together", all_gather_brings_columns_together},
     {"gather_is_ragged", gather_is_ragged},
     {"send_and_recv_keep_order", send_and_recv_keep_order},
     {"broadcast_reaches_all", broadcast_reaches_all},

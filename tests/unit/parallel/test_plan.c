@@ -32,7 +32,7 @@ static px_plan_shape random_shape(void)
 {
     static const uint32_t blocks[] = {1, 32, 64, 256};
     px_plan_shape shape = {.layers = random_between(1, 100),
-        .hidden = 16 * random_between(1, 500),
+        .hidden = 16 * random_between(4, 500),
         .kv_heads = random_between(1, 40),
         .head_dim_k = 8 * random_between(1, 32),
         .head_dim_v = 8 * random_between(1, 32),
@@ -54,6 +54,10 @@ static px_plan_shape random_shape(void)
 /* --- each element once -------------------------------------------------------------------- */
 
 typedef px_range (*range_of)(const px_plan_place *place);
+static px_range hidden_of(const px_plan_place *p)
+{
+    return p->hidden;
+}
 static px_range heads_of(const px_plan_place *p)
 {
     return p->heads;
@@ -113,6 +117,7 @@ static void check_kv_heads(const px_plan_shape *shape, const px_plan_place *plac
 
 static void check_places(const px_plan_shape *shape, const px_plan *plan)
 {
+    check_cover(plan, hidden_of, shape->hidden, shape->hidden / 16 >= plan->tp ? 16 : 1);
     check_cover(plan, heads_of, shape->heads, head_unit(shape));
     check_cover(plan, ffn_of, shape->ffn, shape->ffn_block);
     check_cover(plan, expert_of, shape->ffn_expert, shape->ffn_block);
@@ -120,7 +125,7 @@ static void check_places(const px_plan_shape *shape, const px_plan *plan)
     check_cover(plan, vocabulary_of, shape->vocabulary, 16);
     for (uint32_t i = 0; i < plan->tp; i++) {
         check_kv_heads(shape, &plan->places[i]);
-        PX_CHECK(plan->places[i].ffn.count > 0);
+        PX_CHECK(plan->places[i].ffn.count > 0 && plan->places[i].hidden.count > 0);
     }
 }
 

@@ -1,0 +1,18 @@
+/* columns.h - some columns of a matrix as a stream of bytes, row after row, as ranks exchange them.
+ */
+#ifndef PX_PARALLEL_COLUMNS_H
+#define PX_PARALLEL_COLUMNS_H
+
+#include "parallel/comm.h"
+
+/* Bytes that a rank contributes to an all-gather. */
+size_t px_columns_bytes(const px_comm_columns *columns, int rank);
+/* The most that one of the ranks contributes. */
+size_t px_columns_longest(const px_comm_columns *columns, int ranks);
+/* Bytes [at, at + bytes) of a rank's stream, out of the matrix and into it. */
+void px_columns_read(
+    const px_comm_columns *columns, int rank, size_t at, size_t bytes, void *out_stream);
+void px_columns_write(
+    const px_comm_columns *columns, int rank, size_t at, size_t bytes, const void *stream);
+
+#endif
