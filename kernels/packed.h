@@ -121,8 +121,9 @@ typedef void (*px_tile_fn)(const px_tile *op);
 
 typedef struct px_tile_set {
     uint32_t rows;   /* most rows of x in a tile */
-    uint32_t groups; /* most groups, and those of a single row of x; any less is 1 */
-    uint32_t groups_of_one;
+    uint32_t groups; /* groups of a tile; where fewer are left, 1 */
+    uint32_t few;    /* up to so many rows of x tiles have `groups_of_few` instead: there weights */
+    uint32_t groups_of_few; /* must come fast, in one stream, or chains of sums hide each other */
     px_tile_fn (*find)(px_packing packing, uint32_t groups, uint32_t rows);
 } px_tile_set;
 

@@ -21,7 +21,8 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     const px_tile_set *set = choose(tiles, packing, x->kind);
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
     assert(op->span % px_dtype_of(w->dtype)->block_elements == 0 && op->span % 2 == 0);
-    uint32_t rows_most = set->rows, groups_most = x->rows == 1 ? set->groups_of_one : set->groups;
+    uint32_t rows_most = set->rows,
+             groups_most = x->rows <= set->few ? set->groups_of_few : set->groups;
     uint32_t slice = X_SLICE_BYTES / (uint32_t)x->row_bytes / rows_most * rows_most;
     if (slice == 0) slice = rows_most;
 

@@ -15,9 +15,9 @@ void px_avx2_pack(const px_pack *op, px_part part)
 void px_avx2_matmul(const px_matmul *op, px_part part)
 {
     static const px_tiles tiles = {.lanes = PX_AVX2_LANES,
-        .q8 = {PX_AVX2_Q8_ROWS, 1, 1, px_avx2_q8_tile},
-        .floats = {PX_AVX2_FLOAT_ROWS, 2, 4, px_avx2_float_tile},
-        .scaled = {PX_AVX2_SCALED_ROWS, 1, 4, px_avx2_scaled_tile}};
+        .q8 = {PX_AVX2_Q8_ROWS, 1, 0, 1, px_avx2_q8_tile},
+        .floats = {PX_AVX2_FLOAT_ROWS, 2, 1, 4, px_avx2_float_tile},
+        .scaled = {PX_AVX2_SCALED_ROWS, 1, 1, 4, px_avx2_scaled_tile}};
     px_packed_matmul(op, &tiles, part);
 }
 

@@ -2,8 +2,8 @@
  *
  *   kernels_bench [--kernels NAME] [--threads N] [--cols N] [--rows N] [--only TEXT]
  *
- * Matmul is shown as Gop/s (a multiply-add is two) for 512 rows of x and for 8, and as GB/s of
- * packed weights for one row, with weights larger than the caches. The peaks are measured by loops
+ * Matmul is shown as Gop/s (a multiply-add is two) for 2 to 512 rows of x, and as GB/s of packed
+ * weights for one row, with weights larger than the caches. The peaks are measured by loops
  * of independent instructions. Every figure is the best of several short runs.
  */
 #include <immintrin.h>
@@ -136,6 +136,8 @@ PEAK(int8_avx2, "avx2", __m256i, _mm256_setzero_si256(),
     _mm256_add_epi32(acc[k], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), b)))
 PEAK(int8_avx512, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(),
     _mm512_dpbusd_epi32(acc[k], a, b))
+PEAK(bf16_avx512, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(),
+    _mm512_dpbf16_ps(acc[k], (__m512bh)a, (__m512bh)b))
 
 static void machine(void)
 {
@@ -149,6 +151,9 @@ static void machine(void)
     if (px_kernels_avx512()) {
         printf(", fma avx512 %.0f Gop/s, vnni %.0f Gop/s", 16 * steps / measure(fma_avx512, NULL),
             64 * steps / measure(int8_avx512, NULL));
+    }
+    if (px_kernels_avx512_bf16()) {
+        printf(", bf16 %.0f Gop/s", 32 * steps / measure(bf16_avx512, NULL));
     }
     printf("\n");
 }
@@ -203,8 +208,8 @@ static void bench_matmul(px_dtype dtype, uint32_t rows, uint32_t cols)
     double bytes = (double)(packed_bytes ? packed_bytes : row_bytes * rows) * 1e-9;
     px_matmul op = {.w = &w, .x = &act, .y = y, .y_stride = rows};
     printf("%-8s %6.2f bits", px_dtype_of(dtype)->name, bytes * 8e9 / rows / cols);
-    static const uint32_t batches[] = {1, 8, 32, BATCH};
-    for (int i = 0; i < 4; i++) {
+    static const uint32_t batches[] = {1, 2, 4, 8, 32, BATCH};
+    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
         act.rows = batches[i];
         double seconds = measure(matmul, &op);
         if (i == 0) printf("  1 row %5.1f GB/s %6.1f Gop/s", bytes / seconds, ops / seconds);
