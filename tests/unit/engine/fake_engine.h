@@ -19,6 +19,7 @@ enum { FAKE_BYTES = 256, FAKE_EOS = 256, FAKE_WIDE = 257, FAKE_VOCABULARY = 258 
 typedef struct fake_model {
     uint32_t slots, rows, blocks, context, queue_max; /* of the engine */
     uint32_t park_slots;
+    uint64_t queue_tokens_max;
     px_pace_options pace; /* batch_size 0: rows, without a latency */
     const char *script; /* the answer, whatever the prompt ('$' is the end token); NULL: by hash */
     int64_t step_ns, row_ns; /* how long a step takes, and each of its rows */
@@ -163,7 +164,8 @@ static void fake_wake(void *bell)
 static px_engine *fake_open(fake_model *model, px_doorbell *bell)
 {
     px_engine *engine = NULL;
-    px_engine_options options = {.on_wake = fake_wake, .arg = bell};
+    px_engine_options options = {
+        .on_wake = fake_wake, .arg = bell, .queue_tokens_max = model->queue_tokens_max};
     fake_now = model;
     PX_CHECK_OK(px_engine_open_with(fake_parts, &options, NULL, &engine));
     return engine;

@@ -206,11 +206,138 @@ PX_TEST(a_full_queue_refuses_and_recovers)
     fake_answer answers[5] = {0};
     for (int i = 0; i < 5; i++) PX_CHECK_OK(px_engine_submit(engine, &request, &answers[i].id));
     uint64_t id;
-    PX_CHECK(px_engine_submit(engine, &request, &id).code == PX_RESOURCE_EXHAUSTED);
+    px_status full = px_engine_submit(engine, &request, &id);
+    PX_CHECK(full.code == PX_RESOURCE_EXHAUSTED && full.retry_ms > 0);
     PX_CHECK(fake_collect(engine, &bell, answers, 5));
     for (int i = 0; i < 5; i++) check_greedy(&answers[i], "queue", 20);
     fake_answer again = ask(engine, &request);
     check_greedy(&again, "queue", 20);
+    px_engine_close(engine);
+}
+
+PX_TEST(prompts_that_wait_are_bounded_in_tokens_too)
+{
+    fake_model model = roomy();
+    model.slots = 1;
+    model.step_ns = PX_MS;
+    model.queue_tokens_max = 40;
+    px_engine *engine = fake_open(&model, &bell);
+    char text[61];
+    memset(text, 'x', 60);
+    text[60] = '\0';
+    fake_answer answers[3] = {0};
+    px_request request = prompt_of(text); /* too long for the queue, but nothing waits */
+    PX_CHECK_OK(px_engine_submit(engine, &request, &answers[0].id));
+    while (!stats_of(engine).running) px_sleep_ns(PX_MS / 10);
+    request = prompt_of("twenty characters...");
+    PX_CHECK_OK(px_engine_submit(engine, &request, &answers[1].id));
+    PX_CHECK_OK(px_engine_submit(engine, &request, &answers[2].id));
+    uint64_t id;
+    request = prompt_of("!");
+    px_status full = px_engine_submit(engine, &request, &id);
+    PX_CHECK(full.code == PX_RESOURCE_EXHAUSTED && full.retry_ms > 0);
+    PX_CHECK(strstr(full.text, "40 tokens wait") != NULL);
+    PX_CHECK(fake_collect(engine, &bell, answers, 3));
+    fake_answer again = ask(engine, &request);
+    check_greedy(&again, "!", 20);
+    px_engine_close(engine);
+}
+
+PX_TEST(a_deadline_that_cannot_be_met_is_refused_before_anything_is_computed)
+{
+    fake_model model = roomy();
+    model.step_ns = 10 * PX_MS;
+    model.slots = 2;
+    model.rows = 32;
+    px_engine *engine = fake_open(&model, &bell);
+    static char text[201];
+    memset(text, 'x', 200);
+    px_request request = prompt_of(text);
+    request.max_tokens = 2;
+    fake_answer first = ask(engine, &request), answers[6] = {0}; /* teaches what a row takes */
+    PX_CHECK_OK(first.done.status);
+    for (int i = 0; i < 5; i++) { /* a second of prompts, no two alike */
+        text[0] = (char)('a' + i);
+        PX_CHECK_OK(px_engine_submit(engine, &request, &answers[i].id));
+    }
+    text[0] = 'z';
+    request.deadline_ns = px_now_ns() + 100 * PX_MS;
+    PX_CHECK_OK(px_engine_submit(engine, &request, &answers[5].id));
+    PX_CHECK(fake_collect(engine, &bell, answers, 6));
+    const px_event *done = &answers[5].done;
+    PX_CHECK(done->status.code == PX_RESOURCE_EXHAUSTED && done->status.retry_ms > 0);
+    PX_CHECK(answers[5].count == 0 && done->total_ns < 100 * PX_MS);
+    PX_CHECK(stats_of(engine).refused == 1);
+    for (int i = 0; i < 5; i++) PX_CHECK_OK(answers[i].done.status);
+    px_engine_close(engine);
+}
+
+PX_TEST(prefixes_are_found_within_a_tenant_and_a_salt_only)
+{
+    fake_model model = roomy();
+    px_engine *engine = fake_open(&model, &bell);
+    static const struct {
+        const char *tenant, *salt;
+        uint32_t cached; /* of 47 tokens, the last of which is always computed */
+    } steps[] = {{"", "", 0}, {"", "", 46}, {"red", "", 0}, {"red", "", 46}, {"", "red", 0},
+        {"re", "d", 0}, {"", "", 46}};
+    const char *text = "forty-seven characters that begin the same way.";
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        px_request request = prompt_of(text);
+        request.tenant = (px_slice){steps[i].tenant, strlen(steps[i].tenant)};
+        request.cache_salt = (px_slice){steps[i].salt, strlen(steps[i].salt)};
+        fake_answer answer = ask(engine, &request);
+        PX_CHECK(answer.done.prompt_tokens == 47);
+        PX_CHECK(answer.done.cached_tokens == steps[i].cached);
+        check_greedy(&answer, text, 20);
+    }
+    px_engine_stats stats = stats_of(engine);
+    PX_CHECK(stats.prefix_queries == 7 * 47 && stats.prefix_hits == 3 * 46);
+    px_request request = prompt_of("x");
+    uint64_t id;
+    request.priority = PX_PRIORITY_MAX + 1;
+    PX_CHECK(px_engine_submit(engine, &request, &id).code == PX_INVALID_ARGUMENT);
+    request.priority = 0;
+    request.tenant_weight = -1;
+    PX_CHECK(px_engine_submit(engine, &request, &id).code == PX_INVALID_ARGUMENT);
+    px_engine_close(engine);
+}
+
+static long resident_kib(void)
+{
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file || fscanf(file, "%*d %ld", &pages) != 1) pages = 0;
+    if (file) fclose(file);
+    return pages * 4;
+}
+
+/* A million of them is engine_bench's. */
+PX_TEST(many_requests_leave_memory_as_it_was)
+{
+    enum { AT_ONCE = 16, ROUNDS = 1500 };
+    fake_model model = roomy();
+    model.park_slots = 64;
+    px_engine *engine = fake_open(&model, &bell);
+    long warm_kib = 0;
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        static fake_answer answers[AT_ONCE];
+        memset(answers, 0, sizeof answers);
+        for (uint32_t i = 0; i < AT_ONCE; i++) {
+            char text[32];
+            snprintf(text, sizeof text, "%u of round %u", i, round);
+            px_request request = prompt_of(text);
+            request.max_tokens = 2;
+            PX_CHECK_OK(px_engine_submit(engine, &request, &answers[i].id));
+        }
+        PX_REQUIRE(fake_collect(engine, &bell, answers, AT_ONCE));
+        if (round == ROUNDS / 3) warm_kib = resident_kib();
+    }
+    long grown_kib = resident_kib() - warm_kib;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* those keep what is freed */
+    PX_CHECK(grown_kib < 1024);
+#endif
+    PX_CHECK(stats_of(engine).kv_blocks == 256 && grown_kib < 1 << 20);
     px_engine_close(engine);
 }
 
@@ -222,6 +349,7 @@ PX_TEST(random_company_changes_no_answer)
     static char prompts[REQUESTS][64];
     fake_model model = roomy();
     model.blocks = 20; /* two or three fit: preemption all the time */
+    model.park_slots = 30;
     model.context = 160;
     model.queue_max = REQUESTS;
     px_engine *engine = fake_open(&model, &bell);
