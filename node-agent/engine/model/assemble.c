@@ -3,14 +3,8 @@
 
 #include <string.h>
 
-void px_weight_assemble(const px_weight_view *from, uint32_t row, void *out)
+static void assemble_row(const px_weight_view *from, uint32_t row, unsigned char *to)
 {
-    PX_ASSERT(!from->is_turned_blocks);
-    unsigned char *to = out;
-    if (from->coded.coding) {
-        px_coded_assemble(&from->coded, from->dtype, row, from->cols, to);
-        return;
-    }
     const unsigned char *data = from->data + row * from->row_bytes;
     if (!px_weight_is_scattered(from)) {
         memcpy(to, data, px_dtype_bytes(from->dtype, from->cols));
@@ -35,6 +29,19 @@ void px_weight_assemble(const px_weight_view *from, uint32_t row, void *out)
     }
 }
 
+void px_weight_assemble(const px_weight_view *from, px_range rows, void *out)
+{
+    PX_ASSERT(!from->is_turned_blocks);
+    if (from->coded.coding) {
+        px_coded_part part = {.first_row = rows.begin, .rows = rows.count, .cols = from->cols};
+        px_coded_assemble(&from->coded, from->dtype, part, out);
+        return;
+    }
+    size_t row_bytes = px_dtype_bytes(from->dtype, from->cols);
+    for (uint32_t i = 0; i < rows.count; i++)
+        assemble_row(from, rows.begin + i, (unsigned char *)out + i * row_bytes);
+}
+
 void px_weight_turn(const px_weight_view *view, uint32_t begin, uint32_t end, float *out)
 {
     enum { PIECE = 256 }; /* elements: whole blocks of every type */
@@ -47,7 +54,8 @@ void px_weight_turn(const px_weight_view *view, uint32_t begin, uint32_t end, fl
             px_coded part = view->coded;
             part.first_col += r;
             if (part.coding)
-                px_coded_assemble(&part, PX_F32, (uint32_t)c, count, (unsigned char *)piece);
+                px_coded_assemble(
+                    &part, PX_F32, (px_coded_part){(uint32_t)c, 1, count}, (unsigned char *)piece);
             else
                 px_dtype_to_f32(dtype, line + px_dtype_bytes(dtype, r), piece, count);
             for (uint32_t i = 0; i < count; i++) out[(size_t)(r + i) * view->cols + c] = piece[i];

@@ -6,7 +6,7 @@
 
 #include "base/json.h"
 
-enum { NAME_MAX_BYTES = 160, BLOCK = 32, WORD_BITS = 32 };
+enum { NAME_MAX_BYTES = 160, BLOCK = 32, WORD_BITS = 32, ROWS_AT_ONCE = 16 };
 
 /* --- what config.json says --- */
 
@@ -438,21 +438,30 @@ static float number_at(const px_coded *c, uint32_t row, uint32_t col)
     return (float)((int)code_at(c, row, col) - (int)zero_at(c, row, group_at(c, col)));
 }
 
-static void put_four_bits(const px_coded *c, uint32_t row, uint32_t col, unsigned char *to)
+/* 32 columns of a row as four bits each, in order; `col` begins a block. */
+static void put_nibbles(const px_coded *c, uint32_t row, uint32_t col, unsigned char *to)
 {
-    to[0] = (unsigned char)zero_at(c, row, group_at(c, col));
-    if (c->bits == 4 && c->coding != PX_CODING_AWQ) { /* a word holds eight columns in our order */
+    if (c->coding == PX_CODING_AWQ) {
+        const unsigned char *words = c->codes + ((size_t)col * c->code_words + row / 8) * 4;
+        uint32_t shift = awq_shift(row);
+        for (size_t i = 0; i < BLOCK; i += 2) {
+            uint32_t even = word_at(words, i * c->code_words) >> shift & 15;
+            uint32_t odd = word_at(words, (i + 1) * c->code_words) >> shift & 15;
+            to[i / 2] = (unsigned char)(even | odd << 4);
+        }
+        return;
+    }
+    if (c->bits == 4) { /* a word holds eight columns in our order */
         bool gptq = c->coding == PX_CODING_GPTQ;
         const unsigned char *words = c->codes + (gptq ? row : (size_t)row * c->code_words) * 4;
-        for (uint32_t i = 0; i < BLOCK / 8; i++) {
-            uint32_t word = word_at(words, (col / 8 + i) * (gptq ? (size_t)c->code_words : 1));
-            memcpy(to + 1 + (size_t)i * 4, &word, sizeof word);
+        for (size_t i = 0; i < BLOCK / 8; i++) {
+            uint32_t word = word_at(words, (col / 8 + i) * (gptq ? c->code_words : 1));
+            memcpy(to + i * 4, &word, sizeof word);
         }
         return;
     }
     for (uint32_t i = 0; i < BLOCK; i += 2)
-        to[1 + i / 2] =
-            (unsigned char)(code_at(c, row, col + i) | code_at(c, row, col + i + 1) << 4);
+        to[i / 2] = (unsigned char)(code_at(c, row, col + i) | code_at(c, row, col + i + 1) << 4);
 }
 
 static void put_halves(const px_coded *c, uint32_t row, uint32_t col, unsigned char *to)
@@ -460,6 +469,33 @@ static void put_halves(const px_coded *c, uint32_t row, uint32_t col, unsigned c
     for (uint32_t i = 0; i < BLOCK; i++) {
         uint16_t half = px_f32_to_f16(number_at(c, row, col + i));
         memcpy(to + (size_t)i * 2, &half, sizeof half);
+    }
+}
+
+/* What a row's blocks of one group have in common. */
+typedef struct group_head {
+    uint32_t group;
+    float scale;
+    unsigned char zero;
+} group_head;
+
+static void put_block(const px_coded *c, px_dtype dtype, uint32_t row, uint32_t col,
+    group_head *head, unsigned char *to)
+{
+    uint32_t group = group_at(c, col);
+    if (group != head->group) {
+        *head = (group_head){.group = group, .scale = scale_at(c, row, group)};
+        if (dtype == PX_SCALED_U4) head->zero = (unsigned char)zero_at(c, row, group);
+    }
+    memcpy(to, &head->scale, sizeof head->scale);
+    to += sizeof head->scale;
+    switch (dtype) {
+    case PX_SCALED_U4:
+        *to = head->zero;
+        put_nibbles(c, row, col, to + 1);
+        break;
+    case PX_SCALED_F8: memcpy(to, c->codes + (size_t)row * c->code_words + col, BLOCK); break;
+    default: put_halves(c, row, col, to);
     }
 }
 
@@ -472,25 +508,30 @@ static void put_values(const px_coded *c, uint32_t row, uint32_t cols, unsigned 
     }
 }
 
-void px_coded_assemble(
-    const px_coded *c, px_dtype dtype, uint32_t row, uint32_t cols, unsigned char *to)
+/* Words of GPTQ and AWQ hold several columns or rows, and the next word of a row is far away: some
+ * rows go together, so that a line of the cache is read once for them. */
+static void put_rows(const px_coded *c, px_dtype dtype, uint32_t first, uint32_t rows,
+    uint32_t cols, unsigned char *to)
 {
-    row = c->first_row + row * c->row_step;
-    if (dtype == PX_F32) {
-        put_values(c, row, cols, to);
-        return;
-    }
-    for (uint32_t col = c->first_col; col < c->first_col + cols; col += BLOCK) {
-        float scale = scale_at(c, row, group_at(c, col));
-        memcpy(to, &scale, sizeof scale);
-        unsigned char *codes = to + sizeof scale;
-        switch (dtype) {
-        case PX_SCALED_U4: put_four_bits(c, row, col, codes); break;
-        case PX_SCALED_F8:
-            memcpy(codes, c->codes + (size_t)row * c->code_words + col, BLOCK);
-            break;
-        default: put_halves(c, row, col, codes);
+    size_t row_bytes = px_dtype_bytes(dtype, cols), block_bytes = px_dtype_of(dtype)->block_bytes;
+    group_head heads[ROWS_AT_ONCE];
+    for (uint32_t r = 0; r < rows; r++) heads[r].group = UINT32_MAX;
+    for (uint32_t i = 0; i < cols; i += BLOCK) {
+        for (uint32_t r = 0; r < rows; r++) {
+            put_block(c, dtype, c->first_row + (first + r) * c->row_step, c->first_col + i,
+                &heads[r], to + r * row_bytes + i / BLOCK * block_bytes);
         }
-        to += px_dtype_of(dtype)->block_bytes;
+    }
+}
+
+void px_coded_assemble(const px_coded *c, px_dtype dtype, px_coded_part part, unsigned char *to)
+{
+    size_t row_bytes = px_dtype_bytes(dtype, part.cols);
+    for (uint32_t r = 0; r < part.rows; r += ROWS_AT_ONCE, to += ROWS_AT_ONCE * row_bytes) {
+        uint32_t rows = part.rows - r < ROWS_AT_ONCE ? part.rows - r : ROWS_AT_ONCE;
+        if (dtype != PX_F32) put_rows(c, dtype, part.first_row + r, rows, part.cols, to);
+        for (uint32_t i = 0; i < rows && dtype == PX_F32; i++)
+            put_values(c, c->first_row + (part.first_row + r + i) * c->row_step, part.cols,
+                to + i * row_bytes);
     }
 }

@@ -77,8 +77,11 @@ px_status px_coded_find(const px_model_file *file, const px_coded_settings *sett
     const px_tensor *tensor, const px_coded_place *place, px_coded *out,
     px_dtype *out_dtype) PX_MUST_USE;
 
-/* Row `row` of the view, `cols` wide, as `dtype` has it. */
+typedef struct px_coded_part { /* of the view: rows, and columns from its first on */
+    uint32_t first_row, rows, cols;
+} px_coded_part;
+/* These rows as `dtype` has them, one after the other. */
 void px_coded_assemble(
-    const px_coded *coded, px_dtype dtype, uint32_t row, uint32_t cols, unsigned char *to);
+    const px_coded *coded, px_dtype dtype, px_coded_part part, unsigned char *to);
 
 #endif

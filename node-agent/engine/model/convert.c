@@ -128,7 +128,7 @@ static void read_copied(const chunk *c, unsigned char *to)
     for (uint32_t i = 0; i < c->rows; i++) {
         uint32_t row;
         const px_piece *piece = piece_of(c->planned, c->first + i, &row);
-        px_weight_assemble(&piece->from, row, to + i * bytes);
+        px_weight_assemble(&piece->from, (px_range){row, 1}, to + i * bytes);
     }
 }
 
@@ -139,7 +139,7 @@ static void read_values(const chunk *c, bench *b)
         uint32_t row;
         const px_piece *piece = piece_of(c->planned, c->first + i, &row);
         float *values = b->values + (size_t)i * cols;
-        px_weight_assemble(&piece->from, row, b->row);
+        px_weight_assemble(&piece->from, (px_range){row, 1}, b->row);
         px_dtype_to_f32(piece->from.dtype, b->row, values, cols);
         for (uint32_t k = 0; piece->offset != 0 && k < cols; k++) values[k] += piece->offset;
     }

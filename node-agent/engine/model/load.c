@@ -137,6 +137,8 @@ typedef struct loader {
     size_t count;
     size_t packed_bytes;
     uint64_t file_bytes, done_bytes;
+    void *staged;
+    size_t staged_bytes;
 } loader;
 
 /* The rows of `view` that the rank's place holds. */
@@ -290,14 +292,27 @@ static void assemble_part(void *arg, uint32_t worker, uint32_t count)
         return;
     }
     px_part_range(part, job->op.rows, 1, &begin, &end);
-    for (uint32_t i = begin; i < end; i++)
-        px_weight_assemble(job->scattered, i, job->assembled + i * row_bytes);
+    px_weight_assemble(
+        job->scattered, (px_range){begin, end - begin}, job->assembled + begin * row_bytes);
 }
 
 static void pack_part(void *arg, uint32_t worker, uint32_t count)
 {
     const pack_job *job = arg;
     job->kernels->pack(&job->op, (px_part){.index = worker, .count = count});
+}
+
+/* Room for a weight between being put together and being packed: one for all, as new memory costs
+ * more than what is done in it. */
+static px_status stage(loader *l, size_t bytes)
+{
+    if (bytes <= l->staged_bytes) return px_ok();
+    px_big_free(l->staged, l->staged_bytes);
+    l->staged = NULL;
+    l->staged_bytes = 0;
+    PX_TRY(px_big_alloc(bytes, "a weight being loaded", &l->staged));
+    l->staged_bytes = bytes;
+    return px_ok();
 }
 
 static px_status pack_matrix(loader *l, const item *it, void *to)
@@ -314,20 +329,16 @@ static px_status pack_matrix(loader *l, const item *it, void *to)
             .out = it->matrix},
         .scattered = from,
         .assembled = to};
-    void *staged = NULL;
-    size_t staged_bytes = 0;
     if (px_weight_is_scattered(from)) {
         job.op.from_row_bytes = px_dtype_bytes(from->dtype, from->cols);
         if (kernels->pack_bytes(from->dtype, from->rows, from->cols)) {
-            staged_bytes = from->rows * job.op.from_row_bytes;
-            PX_TRY(px_big_alloc(staged_bytes, "a weight being loaded", &staged));
-            job.assembled = staged;
+            PX_TRY(stage(l, from->rows * job.op.from_row_bytes));
+            job.assembled = l->staged;
         }
         job.op.from = job.assembled;
         px_team_run(l->options->team, assemble_part, &job);
     }
     px_team_run(l->options->team, pack_part, &job);
-    px_big_free(staged, staged_bytes);
     return px_ok();
 }
 
@@ -397,6 +408,7 @@ px_status px_model_load(px_model_file *file, const px_model_options *options, px
     model->rank = options->rank;
     loader l = {.options = options, .file = file, .model = model};
     px_status status = load(&l);
+    px_big_free(l.staged, l.staged_bytes);
     free(l.items);
     if (!px_is_ok(status)) {
         px_model_free(model);
