@@ -144,18 +144,22 @@ static const pre_kind pre_kinds[] = {
             "\\p{N}"}},
     {.names = {"afmoe"}, /* digits in groups of three from the right */
         .patterns = {"\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))",
-            "[一-鿿㐀-䶿豈-\\x{faff}぀-ゟ゠-ヿ･-ﾟ⼀-\\x{2fdf}เ-\\x{e7f}\\x{e80}-\\x{eff}"
+            "[一-鿿㐀-䶿豈-\\x{faff}぀-ゟ゠-ヿ･-ﾟ⼀-\\x{2fdf}เ-\\x{e7f}\\x{e80}-"
+            "\\x{"
+            "eff}"
             "ក-"
             "\\x{"
             "17ff}"
             "က-႟ꩠ-ꩿꧠ-\\x{a9ff}가-\\x{d7af}ᄀ-ᇿ]+",
             DEEPSEEK3_WORDS}},
     {.names = {"youtu"},
-        .patterns = {"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-"
-                     "ゟ゠-"
-                     "ヿ]"
-                     "+",
-            O200K_LIKE(CONTRACTIONS "?", "\\p{N}")},
+        .patterns =
+            {"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-"
+             "龥぀-"
+             "ゟ゠-"
+             "ヿ]"
+             "+",
+                O200K_LIKE(CONTRACTIONS "?", "\\p{N}")},
         .ignore_merges = true},
     {.names = {"chameleon"},
         .patterns = {"<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
