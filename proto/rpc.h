@@ -94,8 +94,8 @@ const char *px_rpc_call_metadata(px_rpc_call *call, const char *key); /* lower c
  * (the message was not queued); the caller pauses until on_writable or finishes the call. A single
  * message may be larger than the bound. FAILED_PRECONDITION: finished; CANCELLED: gone. */
 px_status px_rpc_call_send(px_rpc_call *call, const ProtobufCMessage *message) PX_MUST_USE;
-/* Ends the call after what is queued; the first status counts, its retry_ms goes into trailers. A unary call sends its answer first
- * with px_rpc_call_send. */
+/* Ends the call after what is queued; the first status counts, its retry_ms goes into trailers. A
+ * unary call sends its answer first with px_rpc_call_send. */
 void px_rpc_call_finish(px_rpc_call *call, px_status status);
 /* Ends the call at once: what is queued is dropped, the client sees `status` (not OK), on_closed
  * follows with cancelled true. For peers that do not read. */

@@ -15,7 +15,7 @@ enum {
     PROMPT_ROWS_MIN = 16, /* of prompts in a step, however many generate */
     WAIT_SHARE = 4,       /* of a favoured prompt's own time, a step of others may take one part, */
     FIXED_COSTS = 2,      /* but at least as much as this many steps cost without any row */
-    PAUSE_STEPS = 2       /* of the longest kind, that others may have to pause for a favoured one */
+    PAUSE_STEPS = 2 /* of the longest kind, that others may have to pause for a favoured one */
 };
 static const int64_t pause_unbounded_ns = 200 * PX_MS; /* where no latency is asked for */
 
