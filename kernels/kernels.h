@@ -8,7 +8,8 @@
  *          the output and nothing else. Between an op that writes and one that reads stands the
  *          caller's barrier. Kernels never create threads, never allocate, never fail: they assert.
  * Promise: a row of the output depends on that row of the input alone, never on how many rows
- *          stand beside it or how the work is cut into parts, bit for bit.
+ *          stand beside it or how the work is cut into parts, bit for bit. An element of a product
+ *          does not depend on which other rows of W are there: ranks may share them out.
  * Shapes:  [rows, cols] row-major, float32 unless said. `rows` are tokens of the step's batch.
  */
 #ifndef PX_KERNELS_KERNELS_H
@@ -62,24 +63,13 @@ typedef struct px_prepare { /* x -> act */
     const px_act *to;       /* PX_ACT_F32 may have data == x (then nothing is done) */
 } px_prepare;
 
-/* y = x W^T (+ bias) (+ y). Products with the same number of w.rows are cut alike: a part writes
- * the same columns of y in all of them.
- *
- * Where W is cut by columns over ranks, the shares must add up to the same bits wherever the cuts
- * are. So the columns are summed in spans: a span's sum is rounded to float32, and spans are added
- * in double, where sums of floats are as good as exact (another order gives another float only if
- * an error of 2^-53 of the sum crosses the middle between two floats). W cut between spans leaves
- * the shares as doubles in `wide`; added up and rounded once they are what the whole W gives. */
-typedef struct px_matmul {
-    const px_matrix *w; /* [w.rows, w.cols] */
-    const px_act *x;    /* [rows, w.cols], kind = act_kind(w->dtype) */
-    const float *bias;  /* [w.rows] or NULL */
-    float *y;           /* [x.rows, w.rows] */
-    size_t y_stride;    /* in elements, of y or wide */
-    bool accumulate;    /* add to y or wide instead of setting it */
-    uint32_t span; /* columns of a span, whole blocks and even; the last may be short. 0: all */
-    double *wide;  /* not NULL: takes the result, unrounded, instead of y */
-    const uint32_t *wide_rows; /* [x.rows]: the row of wide that each adds to; NULL: its own */
+typedef struct px_matmul { /* y = x W^T (+ bias) (+ y) */
+    const px_matrix *w;    /* [w.rows, w.cols] */
+    const px_act *x;       /* [rows, w.cols], kind = act_kind(w->dtype) */
+    const float *bias;     /* [w.rows] or NULL */
+    float *y;              /* [x.rows, w.rows] */
+    size_t y_stride;       /* in floats */
+    bool accumulate;       /* add to y instead of setting it */
 } px_matmul;
 
 /* --- the rest of a layer ---------------------------------------------------------------------- */

@@ -99,23 +99,17 @@ typedef struct px_q8_block {
 
 /* --- products --------------------------------------------------------------------------------- */
 
-/* One or more weight groups by some rows of x, written to y or wide as px_matmul says. */
+/* One or more weight groups by some rows of x, written to y as px_matmul says. */
 typedef struct px_tile {
     const uint8_t *w, *x;      /* the first group; the first row of x */
     size_t w_stride, x_stride; /* bytes between groups; between rows of x */
-    uint32_t cols, span;       /* span: 1 or more, may pass cols */
+    uint32_t cols;
     uint32_t w_rows; /* rows of the matrix from the first group on; the last group may lack some */
     float *y;        /* of the first group's first row, for the first row of x */
-    size_t y_stride; /* in elements */
+    size_t y_stride; /* in floats */
     const float *bias; /* [w_rows] or NULL */
     bool accumulate;
-    double *wide;              /* NULL, or instead of y; with wide_rows it begins at their row 0 */
-    const uint32_t *wide_rows; /* NULL, or which row of wide each row of x adds to */
 } px_tile;
-
-typedef struct px_cols { /* [begin, end) */
-    uint32_t begin, end;
-} px_cols;
 
 typedef void (*px_tile_fn)(const px_tile *op);
 

@@ -20,7 +20,6 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     px_packing packing = (px_packing)w->layout;
     const px_tile_set *set = choose(tiles, packing, x->kind);
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
-    assert(op->span % px_dtype_of(w->dtype)->block_elements == 0 && op->span % 2 == 0);
     uint32_t rows_most = set->rows,
              groups_most = x->rows <= set->few ? set->groups_of_few : set->groups;
     uint32_t slice = X_SLICE_BYTES / (uint32_t)x->row_bytes / rows_most * rows_most;
@@ -29,7 +28,6 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     px_tile tile = {.w_stride = px_packed_group_bytes(packing, tiles->lanes, w->cols),
         .x_stride = x->row_bytes,
         .cols = w->cols,
-        .span = op->span ? op->span : w->cols,
         .y_stride = op->y_stride,
         .accumulate = op->accumulate};
     uint32_t begin, end, groups, rows;
@@ -45,13 +43,7 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
             for (uint32_t row = slice_begin; row < slice_end; row += rows) {
                 rows = slice_end - row < rows_most ? slice_end - row : rows_most;
                 tile.x = (const uint8_t *)x->data + row * x->row_bytes;
-                tile.y = op->wide ? NULL : op->y + row * op->y_stride + first;
-                if (op->wide_rows) {
-                    tile.wide = op->wide + first;
-                    tile.wide_rows = op->wide_rows + row;
-                } else if (op->wide) {
-                    tile.wide = op->wide + row * op->y_stride + first;
-                }
+                tile.y = op->y + row * op->y_stride + first;
                 set->find(packing, groups, rows)(&tile);
             }
         }

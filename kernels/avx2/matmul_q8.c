@@ -100,8 +100,8 @@ PX_INLINE void dot_s8(const int rows, const uint8_t *bytes, const uint8_t *x, si
     }
 }
 
-PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
-    const px_tile *op, px_cols cols, __m256 out[GROUPS][ROWS])
+PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, __m256 out[GROUPS][ROWS])
 {
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
@@ -110,13 +110,13 @@ PX_INLINE void sum_span(const px_packing packing, const int groups, const int ro
     const bool k_min = packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_K_MIN;
     const size_t x_stride = op->x_stride;
     const __m256i ones = _mm256_set1_epi16(1);
-    const uint8_t *w = op->w + px_packed_group_bytes(packing, L, cols.begin);
+    const uint8_t *w = op->w;
     __m256 *acc = out[0];
     __m256 d = _mm256_setzero_ps(), dmin = d;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_ps();
 
-    for (uint32_t block = cols.begin / 32; block < cols.end / 32; block++) {
+    for (uint32_t block = 0; block < op->cols / 32; block++) {
         const uint8_t *x = op->x + block * sizeof(px_q8_block);
         __m256 scale, sum_w, min = dmin, min_high = dmin;
         __m256i factor = ones, factor_high = ones, sums[ROWS];

@@ -114,8 +114,8 @@ PX_INLINE void dot_block(const px_packing packing, const int groups, const int r
 }
 
 /* sums[group][row] = w . x over some blocks. */
-PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
-    const px_tile *op, px_cols cols, __m256 acc[GROUPS][ROWS])
+PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, __m256 acc[GROUPS][ROWS])
 {
     const size_t unit_bytes = px_packed_group_bytes(packing, L, BLOCK);
 #pragma GCC unroll 4
@@ -123,7 +123,7 @@ PX_INLINE void sum_span(const px_packing packing, const int groups, const int ro
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) acc[g][r] = _mm256_setzero_ps();
     }
-    for (size_t block = cols.begin / BLOCK; block < cols.end / BLOCK; block++) {
+    for (size_t block = 0; block < op->cols / BLOCK; block++) {
         const uint8_t *codes[GROUPS];
         block_head head[GROUPS];
         __m256 sums[GROUPS][ROWS];

@@ -158,41 +158,4 @@ PX_INLINE float px_vec_largest(px_vec v)
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
 
-/* --- as many doubles -------------------------------------------------------------------------- */
-
-typedef struct px_wide {
-    __m256d low, high; /* lanes 0-3, 4-7 */
-} px_wide;
-
-PX_INLINE px_wide px_wide_zero(void)
-{
-    return (px_wide){_mm256_setzero_pd(), _mm256_setzero_pd()};
-}
-
-PX_INLINE px_wide px_wide_add(px_wide sum, px_vec v)
-{
-    sum.low = _mm256_add_pd(sum.low, _mm256_cvtps_pd(_mm256_castps256_ps128(v)));
-    sum.high = _mm256_add_pd(sum.high, _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
-    return sum;
-}
-
-PX_INLINE px_vec px_wide_round(px_wide sum)
-{
-    return _mm256_set_m128(_mm256_cvtpd_ps(sum.high), _mm256_cvtpd_ps(sum.low));
-}
-
-/* to[0 .. count) = sum, or += */
-PX_INLINE void px_wide_store_some(double *to, uint32_t count, bool accumulate, px_wide sum)
-{
-    __m256i mask = px_vec_first(count);
-    __m256i low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(mask));
-    __m256i high = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(mask, 1));
-    if (accumulate) {
-        sum.low = _mm256_add_pd(sum.low, _mm256_maskload_pd(to, low));
-        sum.high = _mm256_add_pd(sum.high, _mm256_maskload_pd(to + 4, high));
-    }
-    _mm256_maskstore_pd(to, low, sum.low);
-    _mm256_maskstore_pd(to + 4, high, sum.high);
-}
-
 #endif

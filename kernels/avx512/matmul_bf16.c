@@ -11,18 +11,18 @@
 
 enum { GROUPS = 4, ROWS = PX_AVX512_BF16_ROWS };
 
-PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
-    const px_tile *op, px_cols cols, px_vec sums[GROUPS][ROWS])
+PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, px_vec sums[GROUPS][ROWS])
 {
     const size_t w_stride = op->w_stride, x_stride = op->x_stride;
-    const uint8_t *w = op->w + px_packed_group_bytes(packing, PX_VEC_LANES, cols.begin);
-    const uint8_t *x = op->x + cols.begin * sizeof(uint16_t);
+    const uint8_t *w = op->w;
+    const uint8_t *x = op->x;
 #pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) sums[g][r] = px_vec_all(0);
     }
-    for (uint32_t c = cols.begin; c < cols.end; c += 2) {
+    for (uint32_t c = 0; c < op->cols; c += 2) {
         __m512bh weights[GROUPS];
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) {

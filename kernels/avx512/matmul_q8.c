@@ -161,8 +161,8 @@ PX_INLINE __m512 add_scaled(__m512 acc, __m512i sum, __m512 scale, __m512 x_scal
     return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), x_scale), scale, acc);
 }
 
-PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
-    const px_tile *op, px_cols cols, __m512 acc[GROUPS][ROWS])
+PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, __m512 acc[GROUPS][ROWS])
 {
     const bool u4 =
         packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
@@ -170,17 +170,16 @@ PX_INLINE void sum_span(const px_packing packing, const int groups, const int ro
     const bool has_min =
         packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_MIN;
     const size_t x_stride = op->x_stride;
-    const uint8_t *x = op->x + cols.begin / 32 * sizeof(px_q8_block), *w[GROUPS];
+    const uint8_t *x = op->x, *w[GROUPS];
     __m512 d[GROUPS], dmin[GROUPS];
 #pragma GCC unroll 2
     for (int g = 0; g < groups; g++) {
-        w[g] = op->w + g * op->w_stride + px_packed_group_bytes(packing, L, cols.begin);
+        w[g] = op->w + g * op->w_stride;
         d[g] = dmin[g] = _mm512_setzero_ps();
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) acc[g][r] = _mm512_setzero_ps();
     }
-    for (uint32_t block = cols.begin / 32; block < cols.end / 32;
-         block++, x += sizeof(px_q8_block)) {
+    for (uint32_t block = 0; block < op->cols / 32; block++, x += sizeof(px_q8_block)) {
         __m512i sums[GROUPS][ROWS];
         block_head head[GROUPS];
 #pragma GCC unroll 2

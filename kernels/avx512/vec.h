@@ -139,40 +139,4 @@ PX_INLINE float px_vec_largest(px_vec v)
     return _mm512_reduce_max_ps(v);
 }
 
-/* --- as many doubles -------------------------------------------------------------------------- */
-
-typedef struct px_wide {
-    __m512d low, high; /* lanes 0-7, 8-15 */
-} px_wide;
-
-PX_INLINE px_wide px_wide_zero(void)
-{
-    return (px_wide){_mm512_setzero_pd(), _mm512_setzero_pd()};
-}
-
-PX_INLINE px_wide px_wide_add(px_wide sum, px_vec v)
-{
-    sum.low = _mm512_add_pd(sum.low, _mm512_cvtps_pd(_mm512_castps512_ps256(v)));
-    sum.high = _mm512_add_pd(sum.high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)));
-    return sum;
-}
-
-PX_INLINE px_vec px_wide_round(px_wide sum)
-{
-    __m512 low = _mm512_castps256_ps512(_mm512_cvtpd_ps(sum.low));
-    return _mm512_insertf32x8(low, _mm512_cvtpd_ps(sum.high), 1);
-}
-
-PX_INLINE void px_wide_store_some(double *to, uint32_t count, bool accumulate, px_wide sum)
-{
-    __mmask16 mask = px_vec_first(count);
-    __mmask8 low = (__mmask8)mask, high = (__mmask8)(mask >> 8);
-    if (accumulate) {
-        sum.low = _mm512_add_pd(sum.low, _mm512_maskz_loadu_pd(low, to));
-        sum.high = _mm512_add_pd(sum.high, _mm512_maskz_loadu_pd(high, to + 8));
-    }
-    _mm512_mask_storeu_pd(to, low, sum.low);
-    _mm512_mask_storeu_pd(to + 8, high, sum.high);
-}
-
 #endif

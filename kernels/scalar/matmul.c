@@ -1,8 +1,8 @@
 /* matmul.c - products with weights as they lie in the file, dequantised piece by piece.
  *
  * A piece of a weight row is dequantised once for all rows of a tile of x. Each output is one
- * double sum over ascending columns of a span, whatever stands beside it; the tile only runs
- * several sums at a time.
+ * double sum over ascending columns, whatever stands beside it; the tile only runs several sums at
+ * a time.
  */
 #include "kernels/scalar/scalar.h"
 
@@ -82,65 +82,30 @@ static void add_products(
     }
 }
 
-/* sums[i] = output o of x row (first + i) over the columns [begin, end) */
-static void sum_span(
-    const px_matmul *op, uint32_t o, uint32_t begin, uint32_t end, uint32_t first, double *sums)
-{
-    const px_matrix *w = op->w;
-    const px_dtype_traits *traits = px_dtype_of(w->dtype);
-    const unsigned char *row = (const unsigned char *)w->data + o * w->row_bytes;
-    memset(sums, 0, TILE_ROWS * sizeof *sums);
-    for (uint32_t col = begin; col < end; col += PIECE_COLS) {
-        float piece[PIECE_COLS];
-        uint32_t cols = end - col < PIECE_COLS ? end - col : PIECE_COLS;
-        px_dtype_to_f32(w->dtype, row + (size_t)col / traits->block_elements * traits->block_bytes,
-            piece, cols);
-        add_products(op, piece, col, cols, first, sums);
-    }
-}
-
-/* The same over all columns, span by span. */
-static void sum_spans(const px_matmul *op, uint32_t o, uint32_t first, double *sums)
-{
-    uint32_t cols = op->w->cols;
-    if (!op->span) {
-        sum_span(op, o, 0, cols, first, sums);
-        return;
-    }
-    memset(sums, 0, TILE_ROWS * sizeof *sums);
-    for (uint32_t begin = 0; begin < cols; begin += op->span) {
-        double span[TILE_ROWS];
-        sum_span(op, o, begin, cols - begin < op->span ? cols : begin + op->span, first, span);
-        for (uint32_t i = 0; i < TILE_ROWS; i++) sums[i] += (double)(float)span[i];
-    }
-}
-
-static void put(const px_matmul *op, uint32_t o, uint32_t row, double sum)
-{
-    if (op->bias) sum += (double)op->bias[o];
-    if (op->wide) {
-        double *wide = op->wide + (op->wide_rows ? op->wide_rows[row] : row) * op->y_stride + o;
-        *wide = op->accumulate ? *wide + sum : sum;
-        return;
-    }
-    float *y = op->y + row * op->y_stride + o;
-    *y = op->accumulate ? (float)((double)(float)sum + (double)*y) : (float)sum;
-}
-
 void px_scalar_matmul(const px_matmul *op, px_part part)
 {
     const px_matrix *w = op->w;
+    const px_dtype_traits *traits = px_dtype_of(w->dtype);
     assert(w->layout == 0 && op->x->kind == PX_ACT_F32 && op->x->cols == w->cols);
-    assert(op->span % px_dtype_of(w->dtype)->block_elements == 0);
     uint32_t begin, end;
     px_part_range(part, w->rows, 1, &begin, &end);
 
     for (uint32_t o = begin; o < end; o++) {
+        const unsigned char *row = (const unsigned char *)w->data + o * w->row_bytes;
         for (uint32_t first = 0; first < op->x->rows; first += TILE_ROWS) {
-            double sums[TILE_ROWS];
-            sum_spans(op, o, first, sums);
-            for (uint32_t i = 0; i < TILE_ROWS && first + i < op->x->rows; i++)
-                put(op, o, first + i, sums[i]);
+            double sums[TILE_ROWS] = {0};
+            for (uint32_t col = 0; col < w->cols; col += PIECE_COLS) {
+                float piece[PIECE_COLS];
+                uint32_t cols = w->cols - col < PIECE_COLS ? w->cols - col : PIECE_COLS;
+                px_dtype_to_f32(w->dtype,
+                    row + (size_t)col / traits->block_elements * traits->block_bytes, piece, cols);
+                add_products(op, piece, col, cols, first, sums);
+            }
+            for (uint32_t i = 0; i < TILE_ROWS && first + i < op->x->rows; i++) {
+                float *y = op->y + (first + i) * op->y_stride + o;
+                double sum = sums[i] + (op->bias ? (double)op->bias[o] : 0.0);
+                *y = (float)(op->accumulate ? sum + (double)*y : sum);
+            }
         }
     }
 }

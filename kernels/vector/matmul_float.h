@@ -22,30 +22,30 @@ PX_INLINE void add_column(const int groups, const int rows, const px_vec *weight
     }
 }
 
-PX_INLINE void sum_span(const px_packing packing, const int groups, const int rows,
-    const px_tile *op, px_cols cols, px_vec sums[GROUPS][ROWS])
+PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, px_vec sums[GROUPS][ROWS])
 {
     const size_t w_stride = op->w_stride, x_stride = op->x_stride;
-    const uint8_t *w = op->w + px_packed_group_bytes(packing, PX_VEC_LANES, cols.begin);
-    const uint8_t *x = op->x + cols.begin * sizeof(float);
+    const uint8_t *w = op->w;
+    const uint8_t *x = op->x;
     px_vec weights[GROUPS];
 #pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) sums[g][r] = px_vec_all(0);
     }
-    for (uint32_t c = cols.begin; c < cols.end && packing == PX_PACKING_BF16; c += 2) {
+    for (uint32_t c = 0; c < op->cols && packing == PX_PACKING_BF16; c += 2) {
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) weights[g] = px_vec_load_bf16_even(w + g * w_stride);
         add_column(groups, rows, weights, x, x_stride, sums);
-        if (c + 1 == cols.end) break; /* the other half of the pair is no column */
+        if (c + 1 == op->cols) break; /* the other half of the pair is no column */
         __asm__("" : "+r"(w)); /* load again: kept, the pairs would take registers of the sums */
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) weights[g] = px_vec_load_bf16_odd(w + g * w_stride);
         add_column(groups, rows, weights, x + sizeof(float), x_stride, sums);
         w += 4 * PX_VEC_LANES, x += 2 * sizeof(float);
     }
-    for (uint32_t c = cols.begin; c < cols.end && packing != PX_PACKING_BF16; c++) {
+    for (uint32_t c = 0; c < op->cols && packing != PX_PACKING_BF16; c++) {
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) {
             const uint8_t *at = w + g * w_stride;

@@ -1,7 +1,7 @@
-/* tile.h - what is around the inner loop of every tile: spans of columns, and where results go. A
+/* tile.h - what is around the inner loop of every tile: where results go. A
  * body: stands after a vec.h, GROUPS and ROWS (the most of both that a tile of the file has) and
  *
- *   sum_span(packing, groups, rows, op, cols, sums)   sums[group][row] = w . x over some columns
+ *   sum_columns(packing, groups, rows, op, sums)   sums[group][row] = w . x
  *
  * Internal. */
 #ifndef PX_KERNELS_VECTOR_TILE_H
@@ -9,13 +9,7 @@
 
 #include <assert.h>
 
-/* The columns of a tile are in one span and go to floats: nothing is added in double. */
-PX_INLINE bool is_plain(const px_tile *op)
-{
-    return op->cols <= op->span && !op->wide;
-}
-
-/* A plain tile's results for one group and one row of x. */
+/* Results for one group and one row of x. */
 PX_INLINE void put(const px_tile *op, int group, int row, px_vec value)
 {
     uint32_t first = (uint32_t)group * PX_VEC_LANES, left = op->w_rows - first;
@@ -25,49 +19,14 @@ PX_INLINE void put(const px_tile *op, int group, int row, px_vec value)
     px_vec_store_some(y, left, value);
 }
 
-/* The same of a sum of spans. */
-PX_INLINE void put_wide(const px_tile *op, int group, int row, px_wide sum)
-{
-    uint32_t first = (uint32_t)group * PX_VEC_LANES, left = op->w_rows - first;
-    if (op->bias) sum = px_wide_add(sum, px_vec_load_some(op->bias + first, left));
-    if (op->wide) {
-        size_t to = op->wide_rows ? op->wide_rows[row] : (size_t)row;
-        px_wide_store_some(op->wide + to * op->y_stride + first, left, op->accumulate, sum);
-        return;
-    }
-    float *y = op->y + (size_t)row * op->y_stride + first;
-    px_vec value = px_wide_round(sum);
-    if (op->accumulate) value = px_vec_add(value, px_vec_load_some(y, left));
-    px_vec_store_some(y, left, value);
-}
-
 PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
 {
-    const bool plain = is_plain(op);
     px_vec sums[GROUPS][ROWS];
-    px_wide wide[GROUPS][ROWS];
-    for (int g = 0; g < groups && !plain; g++) {
-        for (int r = 0; r < rows; r++) wide[g][r] = px_wide_zero();
-    }
-    uint32_t begin = 0;
-    do {
-        uint32_t end = op->cols - begin < op->span ? op->cols : begin + op->span;
-        sum_span(packing, groups, rows, op, (px_cols){begin, end}, sums);
-        for (int g = 0; g < groups && !plain; g++) {
-            for (int r = 0; r < rows; r++) wide[g][r] = px_wide_add(wide[g][r], sums[g][r]);
-        }
-        begin = end;
-    } while (begin < op->cols);
+    sum_columns(packing, groups, rows, op, sums);
 #pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            if (plain) {
-                put(op, g, r, sums[g][r]);
-            } else {
-                put_wide(op, g, r, wide[g][r]);
-            }
-        }
+        for (int r = 0; r < rows; r++) put(op, g, r, sums[g][r]);
     }
 }
 

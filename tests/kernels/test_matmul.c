@@ -276,121 +276,69 @@ PX_TEST(a_row_does_not_depend_on_its_batch_or_the_parts)
     free(x);
 }
 
-/* --- cut by columns --- */
+/* --- shared out over ranks --- */
 
-enum { CUT_ROWS = 45, CUT_X_ROWS = 13, CUT_SPANS = 5 };
+enum { RANKS_ROWS = 53, RANKS_X_ROWS = 13, RANKS_COLS = 1024 };
 
-typedef struct cut_product { /* [CUT_X_ROWS, cols] by [CUT_ROWS, cols], columns in spans */
-    const px_kernels *kernels;
-    file_matrix m;
-    const float *x, *bias;
-    uint32_t span;
-    const uint32_t *wide_rows;
-} cut_product;
-
-/* The product's share of columns [begin, end), as floats or as doubles. */
-static void multiply_share(
-    const cut_product *p, uint32_t begin, uint32_t end, float *y, double *wide)
+/* x prepared in two parts, as ranks do that each made some columns of it. */
+static px_act prepare_in_parts(const px_kernels *kernels, px_act_kind kind, const float *x)
 {
-    const px_kernels *kernels = p->kernels;
-    const px_dtype_traits *traits = px_dtype_of(p->m.dtype);
-    file_matrix share = p->m;
-    share.first += (size_t)begin / traits->block_elements * traits->block_bytes;
-    share.cols = end - begin;
+    px_act act = {.kind = kind, .rows = RANKS_X_ROWS, .cols = RANKS_COLS};
+    act.row_bytes = kernels->act_row_bytes(kind, RANKS_COLS);
+    act.data = aligned_bytes(act.row_bytes * RANKS_X_ROWS);
+    const uint32_t ends[] = {0, PX_ACT_BLOCK * 5, RANKS_COLS};
+    for (int i = 0; i < 2; i++) {
+        px_act part = act;
+        part.cols = ends[i + 1] - ends[i];
+        part.data = (unsigned char *)act.data + kernels->act_row_bytes(kind, ends[i]);
+        kernels->prepare(
+            &(px_prepare){x + ends[i], RANKS_COLS, &part}, (px_part){.index = 0, .count = 1});
+    }
+    return act;
+}
+
+/* The rows of W from `begin` to `end`, packed by themselves, by x: into their columns of y. */
+static void multiply_rows(const px_kernels *kernels, const file_matrix *m, const px_act *x,
+    uint32_t begin, uint32_t end, float *y)
+{
+    file_matrix share = *m;
+    share.first += begin * m->row_bytes;
+    share.rows = end - begin;
     px_matrix w = pack_weights(kernels, &share, 2);
-    px_act act = {.kind = kernels->act_kind(w.dtype), .rows = CUT_X_ROWS, .cols = share.cols};
-    act.row_bytes = kernels->act_row_bytes(act.kind, share.cols);
-    act.data = aligned_bytes(act.row_bytes * CUT_X_ROWS);
-    kernels->prepare(&(px_prepare){p->x + begin, p->m.cols, &act}, (px_part){.count = 1});
-    px_matmul op = {.w = &w,
-        .x = &act,
-        .bias = begin == 0 ? p->bias : NULL,
-        .y = y,
-        .y_stride = CUT_ROWS,
-        .span = p->span,
-        .wide = wide,
-        .wide_rows = p->wide_rows,
-        .accumulate = p->wide_rows != NULL};
+    px_matmul op = {.w = &w, .x = x, .y = y + begin, .y_stride = m->rows};
     IN_PARTS(kernels->matmul, &op, 3);
-    free(act.data);
     free_weights(kernels, &share, w);
 }
 
-static void check_cut(const cut_product *p, uint32_t first_cut, uint32_t second_cut)
-{
-    const uint32_t cuts[] = {0, first_cut, second_cut, p->m.cols};
-    float whole[CUT_X_ROWS * CUT_ROWS];
-    double sum[CUT_X_ROWS * CUT_ROWS] = {0}, share[CUT_X_ROWS * CUT_ROWS];
-    multiply_share(p, 0, p->m.cols, whole, NULL);
-    for (int i = 0; i < 3; i++) {
-        if (cuts[i] == cuts[i + 1]) continue;
-        multiply_share(p, cuts[i], cuts[i + 1], NULL, share);
-        for (size_t j = 0; j < sizeof sum / sizeof *sum; j++) sum[j] += share[j];
-    }
-    for (size_t j = 0; j < sizeof sum / sizeof *sum; j++) PX_CHECK((float)sum[j] == whole[j]);
-}
-
-/* x of magnitudes far apart, so that another order of adding gives other bits. */
-static cut_product make_cut_product(const px_kernels *kernels, px_dtype dtype)
-{
-    uint32_t block = px_dtype_of(dtype)->block_elements, span = block == 1 ? 18 : block * 2;
-    uint32_t cols = span * (CUT_SPANS - 1) + (block == 1 ? 7 : block);
-    float *x = random_floats((size_t)CUT_X_ROWS * cols, 77);
-    for (size_t i = 0; i < (size_t)CUT_X_ROWS * cols; i++) x[i] *= exp2f((float)(i / 32 * 5 % 11));
-    check_varies(x, (size_t)CUT_X_ROWS * cols);
-    return (cut_product){.kernels = kernels,
-        .m = make_weights(dtype, CUT_ROWS, cols),
-        .x = x,
-        .bias = random_floats(CUT_ROWS, 78),
-        .span = span};
-}
-
-static void free_cut_product(cut_product *p)
-{
-    free(p->m.memory);
-    free((void *)p->x);
-    free((void *)p->bias);
-}
-
-PX_TEST(shares_of_columns_add_up_to_the_same_bits_wherever_they_are_cut)
+PX_TEST(ranks_that_share_out_the_rows_of_a_matrix_make_the_same_bits)
 {
     const px_kernels *all[BACKENDS];
     int count = backends(all);
+    float *x = random_floats((size_t)RANKS_X_ROWS * RANKS_COLS, 77);
+    check_varies(x, (size_t)RANKS_X_ROWS * RANKS_COLS);
     for (int b = 0; b < count; b++) {
         for (int d = 0; d < DTYPES; d++) {
-            cut_product p = make_cut_product(all[b], dtypes[d]);
-            for (uint32_t first = 0; first < CUT_SPANS; first++) {
-                for (uint32_t second = first; second < CUT_SPANS; second++) {
-                    check_cut(&p, first * p.span, second * p.span);
+            file_matrix m = make_weights(dtypes[d], RANKS_ROWS, RANKS_COLS);
+            px_matrix w = pack_weights(all[b], &m, 1);
+            float *whole =
+                multiply(all[b], &w, (product){.x = x, .x_rows = RANKS_X_ROWS, .parts = 1});
+            px_act act = prepare_in_parts(all[b], all[b]->act_kind(dtypes[d]), x);
+            for (uint32_t cut = 1; cut < RANKS_ROWS; cut += 1 + cut / 8) {
+                float y[RANKS_X_ROWS * RANKS_ROWS];
+                multiply_rows(all[b], &m, &act, 0, cut, y);
+                multiply_rows(all[b], &m, &act, cut, RANKS_ROWS, y);
+                for (size_t r = 0; r < RANKS_X_ROWS; r++) {
+                    PX_CHECK(memcmp(y + r * RANKS_ROWS, whole + r * (RANKS_ROWS + 1),
+                                 RANKS_ROWS * sizeof *y) == 0);
                 }
             }
-            free_cut_product(&p);
+            free(act.data);
+            free(whole);
+            free_weights(all[b], &m, w);
+            free(m.memory);
         }
     }
-}
-
-/* As a mixture does: some rows of x add to the same row, after what is there. */
-PX_TEST(rows_may_add_to_other_rows)
-{
-    static const uint32_t rows[CUT_X_ROWS] = {3, 1, 2, 0, 4, 4, 7, 5, 6, 3, 12, 11, 0};
-    const px_kernels *all[BACKENDS];
-    int count = backends(all);
-    for (int b = 0; b < count; b++) {
-        for (int d = 0; d < DTYPES; d++) {
-            cut_product p = make_cut_product(all[b], dtypes[d]);
-            double each[CUT_X_ROWS * CUT_ROWS], wide[CUT_X_ROWS * CUT_ROWS],
-                want[CUT_X_ROWS * CUT_ROWS];
-            for (size_t j = 0; j < CUT_X_ROWS * CUT_ROWS; j++) wide[j] = want[j] = (double)(j % 5);
-            multiply_share(&p, 0, p.m.cols, NULL, each);
-            p.wide_rows = rows;
-            multiply_share(&p, 0, p.m.cols, NULL, wide);
-            for (size_t j = 0; j < CUT_X_ROWS * CUT_ROWS; j++) {
-                want[rows[j / CUT_ROWS] * CUT_ROWS + j % CUT_ROWS] += each[j];
-            }
-            PX_CHECK(memcmp(wide, want, sizeof want) == 0);
-            free_cut_product(&p);
-        }
-    }
+    free(x);
 }
 
 PX_TEST(rows_of_zeros_and_huge_values_stay_what_they_are)
