@@ -3,11 +3,14 @@
 
 usage: against_transformers.py --bin NODE_AGENT [--seeds 0:200] [--only SUBSTRING] [--keep FOLDER]
                                [--quick]
+       against_transformers.py --make FOLDER
 
 Needs torch and transformers; exits 77 (skipped) without them. A seed and an architecture name make
 one model: sizes, flags, RoPE rules, number types, spellings of the config and file layouts are
 drawn at random, so that `--only qwen3 --seeds 17:18 --keep DIR` shows a failure again. Each model
-is scored with the scalar kernels (tight), with the default ones, and over ranks.
+is scored with the scalar kernels (tight), with the default ones, and over ranks. --make writes one
+revealing model of each architecture with its reference logits, as tests/golden/data/models has
+them.
 """
 import argparse
 import copy
@@ -345,9 +348,10 @@ def reference(model, ids):
 
 # --- the files --------------------------------------------------------------------------------
 
-def saved_tensors(model, folder, dtype):
-    """Names and tensors as transformers saves them."""
-    copy.deepcopy(model).to(dtype).save_pretrained(folder)  # to() rounds RoPE's frequencies too
+def saved_tensors(model, folder, dtype, r):
+    """Names and tensors as transformers saves them: mostly as published, or as it holds them."""
+    copied = copy.deepcopy(model).to(dtype)  # to() rounds RoPE's frequencies too
+    copied.save_pretrained(folder, save_original_format=r.random() < 0.7)
     tensors = {}
     for file in sorted(os.listdir(folder)):
         if file.endswith('.safetensors'):
@@ -391,7 +395,7 @@ def write_config(folder, name, settings, r):
 
 def write(folder, name, model, settings, dtype, r):
     os.makedirs(folder)
-    tensors = saved_tensors(model, folder, dtype)
+    tensors = saved_tensors(model, folder, dtype, r)
     for file in os.listdir(folder):
         if file != 'config.json':
             os.remove(f'{folder}/{file}')
@@ -453,12 +457,17 @@ def worst(got, wanted, is_mixture, loose):
     return float(difference.max()) / max(1.0, float(wanted.std()))
 
 
-def check(args, name, seed):
-    r = random.Random(f'{name} {seed}')
+def draw(name, seed, r):
+    """Settings, number type and the model."""
     settings = MODELS[name][1](r)
     dtype = r.choice([torch.float32, torch.float32, torch.bfloat16, torch.float16])
+    return settings, dtype, build(name, dict(settings), seed, dtype)
+
+
+def check(args, name, seed):
+    r = random.Random(f'{name} {seed}')
     try:
-        model = build(name, dict(settings), seed, dtype)
+        settings, dtype, model = draw(name, seed, r)
     except (ValueError, RuntimeError, TypeError, KeyError) as refused:
         return f'transformers: {str(refused)[:90]}', None
     folder = f'{args.keep}/{name}.{seed}' if args.keep else f'{args.work}/model'
@@ -485,6 +494,30 @@ def check(args, name, seed):
     return None, None
 
 
+# One of each that shows the architecture's oddities: windows, groups, biases, odd heads, scaling.
+REVEALING = {'llama': 1606, 'mistral': 461, 'mixtral': 2297, 'qwen2': 714, 'qwen2_moe': 561,
+             'qwen3': 291, 'qwen3_moe': 268, 'gemma': 1327, 'gemma2': 1564, 'gemma3_text': 76,
+             'phi3': 1377, 'glm': 78, 'glm4': 136, 'glm4_moe': 1861, 'deepseek_v2': 176,
+             'deepseek_v3': 2048, 'gpt_oss': 210}
+
+
+def make(folder):
+    for name, seed in REVEALING.items():
+        r = random.Random(f'{name} {seed}')
+        settings, dtype, model = draw(name, seed, r)
+        path = f'{folder}/{name}'
+        shutil.rmtree(path, ignore_errors=True)
+        write(path, name, model, settings, dtype, r)
+        ids = max(prompts(r, settings), key=len)[:32]
+        if 'dynamic' in str(settings.get('rope_scaling')):
+            ids = (ids * 3)[:settings['max_position_embeddings'] + 8]
+        with open(f'{path}.golden.json', 'w', encoding='utf-8') as f:
+            json.dump({'vocabulary': settings['vocab_size'], 'ids': ids}, f)
+        with open(f'{path}.golden.f32', 'wb') as f:
+            f.write(reference(model, ids).numpy().tobytes())
+        print(path)
+
+
 def defaults():
     """What transformers assumes for keys that a config leaves out."""
     result = {}
@@ -496,7 +529,8 @@ def defaults():
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument('--bin', required=True)
+    parser.add_argument('--bin')
+    parser.add_argument('--make')
     parser.add_argument('--seeds', default='0:20')
     parser.add_argument('--only', default='')
     parser.add_argument('--keep')
@@ -505,6 +539,11 @@ def main():
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     DEFAULTS.update(defaults())
+    if args.make:
+        make(args.make)
+        return
+    if not args.bin:
+        parser.error('--bin is missing')
     first, last = map(int, args.seeds.split(':'))
     failed = passed = refused = 0
     with tempfile.TemporaryDirectory() as args.work:

@@ -4,8 +4,9 @@
 usage: check_models.py --bin NODE_AGENT [--kernels NAME] [--only SUBSTRING] [--extra '--tp 2']
                        [--kinds 'tiny gguf']
 
-Always: tests/golden/data/models, which make_models.py and make_coded.py made. And the large reference set, in
-$PX_GOLDEN or ../shared/golden beside the repository, through its own check.py, where it exists.
+Always: tests/golden/data/models, which make_models.py, make_coded.py and against_transformers.py
+--make made. And the large reference set, in $PX_GOLDEN or ../shared/golden beside the repository,
+through its own check.py, where it exists.
 """
 import argparse
 import array
