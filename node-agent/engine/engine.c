@@ -15,11 +15,26 @@ const char *px_finish_name(px_finish finish)
     return names[finish];
 }
 
+static void ring_bell(void *arg)
+{
+    px_doorbell_ring(&((px_engine *)arg)->bell);
+}
+
+static px_status make_forms(px_engine *engine)
+{
+    px_forms_options options = {.tokenizer = engine->parts.text.tokenizer,
+        .waiting_max = engine->parts.limits.slots + engine->parts.queue_max,
+        .on_ready = ring_bell,
+        .arg = engine};
+    return px_forms_create(&options, &engine->forms);
+}
+
 static void *rank_zero(void *arg)
 {
     px_engine *engine = arg;
     px_status status = engine->make(&engine->options, engine->parts.comm, &engine->parts);
     if (px_is_ok(status)) status = px_engine_side_create(engine);
+    if (px_is_ok(status)) status = make_forms(engine);
     engine->open_status = status;
     atomic_store(&engine->is_open, true);
     px_doorbell_ring(&engine->opened);
@@ -45,6 +60,7 @@ static px_status open_rank_zero(px_engine *engine)
 
 static void free_engine(px_engine *engine)
 {
+    px_forms_free(engine->forms); /* before the sequences that wait for it */
     px_engine_side_free(engine);
     px_caller_side_free(engine);
     px_ring_done(&engine->inbox);

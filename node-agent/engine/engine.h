@@ -19,7 +19,10 @@
 #include <jansson.h>
 
 #include "base/memory.h"
+#include "engine/grammar/kind.h"
 #include "engine/model/model.h"
+#include "engine/sample/adjust.h"
+#include "engine/sample/logprob.h"
 #include "parallel/comm.h"
 
 typedef struct px_engine px_engine;
@@ -67,7 +70,20 @@ typedef struct px_sampling {
     uint64_t seed;
 } px_sampling;
 
-enum { PX_STOPS_MAX = 16, PX_STOP_BYTES_MAX = 256 };
+enum { PX_STOPS_MAX = 16, PX_STOP_BYTES_MAX = 256, PX_STOP_TOKENS_MAX = 64 };
+
+typedef struct px_bounds { /* on what an answer may say; all lists borrowed. See adjust.h */
+    float repetition_penalty, presence_penalty, frequency_penalty; /* 0: off */
+    const px_token_bias *biases;
+    uint32_t bias_count;
+    px_token_list allowed;     /* none: all */
+    const px_slice *bad_words; /* texts that must not come */
+    uint32_t bad_word_count;
+    uint32_t min_tokens; /* no end before */
+    bool has_form;       /* the answer keeps to a grammar: form_kind and form */
+    px_grammar_kind form_kind;
+    px_slice form;
+} px_bounds;
 
 typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for the call */
     const uint32_t *tokens;
@@ -75,7 +91,14 @@ typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for
     px_slice prompt;
     const json_t *messages, *tools, *template_kwargs;
     px_sampling sampling;
+    px_bounds bounds;
     uint32_t max_tokens; /* 0: up to the context */
+    /* An answer's first tokens, that were given out already: it goes on behind them as if it had
+     * never stopped. They count as its tokens; no events are sent for them. */
+    px_token_list resumed;
+    bool wants_logprobs; /* of each token; with the `top_logprobs` likeliest beside it */
+    uint32_t top_logprobs;
+    px_token_list stop_tokens; /* end the answer, as its model's own end-of-text tokens do */
     px_slice stops[PX_STOPS_MAX];
     uint32_t stop_count;
     bool ignore_eos;
@@ -114,6 +137,8 @@ typedef struct px_event {
      * text comes as further TOKEN events without a token. */
     bool has_token;
     uint32_t token;
+    bool has_logprobs; /* asked for, and with a token */
+    px_logprobs logprobs;
     uint32_t text_length;
     char text[PX_EVENT_TEXT_MAX];
     /* DONE */

@@ -5,8 +5,8 @@
  *                         <-------------------
  *                          outbox: px_output
  *
- * Included by engine.c (opening and closing), intake.c (the caller's side), serve.c (the engine
- * thread), output.c (from tokens to events).
+ * Included by engine.c (opening and closing), prepare.c and intake.c (the caller's side), serve.c
+ * (the engine thread), output.c (from tokens to events).
  */
 #ifndef PX_ENGINE_IMPL_H
 #define PX_ENGINE_IMPL_H
@@ -16,6 +16,7 @@
 
 #include "base/ring.h"
 #include "engine/doorbell.h"
+#include "engine/forms.h"
 #include "engine/parts.h"
 #include "engine/salt.h"
 #include "engine/sampler.h"
@@ -24,7 +25,8 @@
 typedef struct px_output { /* an event on its way; the rest of a DONE stands in the sequence */
     uint32_t slot;         /* in px_caller_side.live */
     uint32_t token;
-    uint8_t kind, has_token, text_length;
+    uint8_t kind, has_token, has_logprobs, text_length;
+    px_logprobs logprobs;
     char text[PX_EVENT_TEXT_MAX];
 } px_output;
 
@@ -46,6 +48,7 @@ typedef struct px_engine_side {
     size_t logits_bytes;
     px_sampler **samplers;    /* [team] */
     int64_t *picks;           /* [slots] sampled ids; -1: none could be */
+    px_logprobs *logprobs;    /* [slots] of those that asked */
     px_buf decoded, released; /* text of one token: before and after the stop strings */
     int64_t now_ns;           /* of this turn; after the forward, of its end */
     uint64_t cancels_seen;
@@ -72,6 +75,7 @@ struct px_engine {
     px_caller_side caller;
     px_engine_side side;
 
+    px_forms *forms;       /* rank 0 */
     px_ring inbox;         /* px_seq * */
     px_ring outbox;        /* px_output */
     px_doorbell bell;      /* rung for the engine thread */
@@ -92,12 +96,24 @@ void px_engine_serve(px_engine *engine);
 void px_engine_break(px_engine *engine, px_status cause);
 
 /* output.c: engine thread. */
-/* The sequence got its next token. It may end by it. */
-void px_output_token(px_engine *engine, px_seq *seq, int64_t picked);
+/* The sequence got its next token (-1: none could be picked), and what its form forces behind it.
+ * It may end by any of them. `logprobs`: NULL unless it asked. */
+void px_output_token(px_engine *engine, px_seq *seq, int64_t picked, const px_logprobs *logprobs);
+/* Before its first step: its guide and text stand where the tokens it is resumed with lead. False:
+ * it has ended. */
+bool px_output_begin(px_engine *engine, px_seq *seq);
 /* Ends it, wherever it is: gives its blocks back, sends DONE. */
 void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status status);
 /* The events so far are worth waking the caller for. */
 void px_output_flush(px_engine *engine);
+
+/* prepare.c: caller's thread. */
+px_status px_engine_check_request(const px_engine *engine, const px_request *request) PX_MUST_USE;
+px_status px_engine_make_seq(
+    px_engine *engine, const px_request *request, px_seq **out) PX_MUST_USE;
+/* Appends to `ids`; ids_max 0: no bound. */
+px_status px_engine_encode(
+    px_engine *engine, px_slice text, bool add_special, size_t ids_max, px_ids *ids) PX_MUST_USE;
 
 /* intake.c: caller's thread. */
 void px_caller_side_create(px_engine *engine, uint32_t capacity);

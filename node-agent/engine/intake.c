@@ -9,7 +9,7 @@
 
 #include "engine/engine_impl.h"
 
-enum { RENDERED_BYTES_MAX = 64 << 20, RETRY_MS_MIN = 50, RETRY_SECONDS_MAX = 600 };
+enum { RETRY_MS_MIN = 50, RETRY_SECONDS_MAX = 600 };
 
 void px_caller_side_create(px_engine *engine, uint32_t capacity)
 {
@@ -30,126 +30,6 @@ void px_caller_side_free(px_engine *engine)
     for (uint32_t i = 0; i < side->capacity; i++) px_seq_free(side->live[i]);
     free(side->live);
     free(side->free_slots);
-}
-
-static px_status encode(
-    px_engine *engine, px_slice text, bool add_special, size_t ids_max, px_ids *ids)
-{
-    px_encode_options options = {
-        .add_special = add_special, .parse_special = true, .ids_max = ids_max};
-    px_status status =
-        px_tokenizer_encode(engine->parts.text.tokenizer, text.data, text.length, &options, ids);
-    if (status.code == PX_RESOURCE_EXHAUSTED && ids_max)
-        return px_fail(PX_INVALID_ARGUMENT, "the prompt is longer than the context of %u tokens",
-            engine->parts.info.context);
-    return status;
-}
-
-static px_status render(px_engine *engine, const px_request *request, px_buf *out)
-{
-    const px_text *text = &engine->parts.text;
-    if (!text->chat)
-        return px_fail(PX_FAILED_PRECONDITION,
-            "the model '%s' has no chat template: send a plain prompt", engine->parts.info.name);
-    px_chat_input input = {.messages = request->messages,
-        .tools = request->tools,
-        .special_tokens = text->special_tokens,
-        .kwargs = request->template_kwargs,
-        .add_generation_prompt = true};
-    return px_text_render(text, &input, out);
-}
-
-static px_status encode_messages(px_engine *engine, const px_request *request, px_ids *ids)
-{
-    px_buf text;
-    px_buf_init(&text, RENDERED_BYTES_MAX);
-    px_status status = render(engine, request, &text);
-    if (px_is_ok(status))
-        status = encode(engine, (px_slice){px_buf_text(&text), text.length}, false,
-            engine->parts.info.context, ids);
-    px_buf_done(&text);
-    return status;
-}
-
-static px_status copy_tokens(px_engine *engine, const px_request *request, px_ids *ids)
-{
-    const px_model_info *info = &engine->parts.info;
-    if (request->token_count >= info->context)
-        return px_fail(PX_INVALID_ARGUMENT,
-            "the prompt has %zu tokens; the context holds %u, the answer included",
-            request->token_count, info->context);
-    for (size_t i = 0; i < request->token_count; i++)
-        if (request->tokens[i] >= info->vocabulary)
-            return px_fail(PX_INVALID_ARGUMENT,
-                "token %u at place %zu is not below %u, the "
-                "vocabulary's size",
-                request->tokens[i], i, info->vocabulary);
-    ids->data = px_alloc_array(request->token_count, sizeof *ids->data);
-    memcpy(ids->data, request->tokens, request->token_count * sizeof *ids->data);
-    ids->count = request->token_count;
-    return px_ok();
-}
-
-static px_status prompt_ids(px_engine *engine, const px_request *request, px_ids *ids)
-{
-    const px_model_info *info = &engine->parts.info;
-    if (request->tokens)
-        PX_TRY(copy_tokens(engine, request, ids));
-    else if (request->messages)
-        PX_TRY(encode_messages(engine, request, ids));
-    else
-        PX_TRY(encode(engine, request->prompt, engine->parts.text.add_special, info->context, ids));
-    if (ids->count == 0) return px_fail(PX_INVALID_ARGUMENT, "the prompt is empty");
-    if (ids->count >= info->context)
-        return px_fail(PX_INVALID_ARGUMENT,
-            "the prompt has %zu tokens; the context holds %u, the answer included", ids->count,
-            info->context);
-    return px_ok();
-}
-
-/* Whose it is, and whom it shares prefixes with. */
-static void set_salt(const px_engine *engine, const px_request *request, px_seq *seq)
-{
-    px_siphash_key key = engine->caller.key;
-    seq->tenant_id = px_siphash(key, request->tenant.data, request->tenant.length);
-    seq->text.salt = px_salt_of(key, request->tenant, request->cache_salt);
-    /* Where rotations depend on the prompt's length, only equal lengths have equal KV. */
-    uint32_t varies_from = engine->parts.info.rotation_varies_from;
-    if (varies_from && seq->prompt_count > varies_from)
-        seq->text.salt.word[1] ^= (uint64_t)seq->prompt_count << 32;
-}
-
-static px_status make_seq(px_engine *engine, const px_request *request, px_seq **out)
-{
-    px_ids ids = {0};
-    px_status status = prompt_ids(engine, request, &ids);
-    if (px_is_ok(status)) {
-        uint32_t context = engine->parts.info.context, count = (uint32_t)ids.count;
-        bool bounded = request->max_tokens && request->max_tokens < context - count;
-        uint32_t tokens_max = bounded ? count + request->max_tokens : context;
-        status = px_seq_create(&ids, tokens_max, request, engine->parts.text.tokenizer, out);
-        if (px_is_ok(status)) set_salt(engine, request, *out);
-    }
-    free(ids.data);
-    return status;
-}
-
-static px_status check_request(const px_request *request)
-{
-    PX_TRY(px_sampling_check(&request->sampling));
-    if (request->priority < -PX_PRIORITY_MAX || request->priority > PX_PRIORITY_MAX)
-        return px_fail(PX_INVALID_ARGUMENT, "priority must be from %d (soonest) to %d, not %d",
-            -PX_PRIORITY_MAX, PX_PRIORITY_MAX, request->priority);
-    if (request->tenant.length > PX_TENANT_BYTES_MAX ||
-        request->cache_salt.length > PX_CACHE_SALT_BYTES_MAX)
-        return px_fail(PX_INVALID_ARGUMENT,
-            "a tenant's name has at most %d bytes, a cache salt %d; these have %zu and %zu",
-            PX_TENANT_BYTES_MAX, PX_CACHE_SALT_BYTES_MAX, request->tenant.length,
-            request->cache_salt.length);
-    if (!(request->tenant_weight >= 0 && request->tenant_weight <= PX_WEIGHT_MAX))
-        return px_fail(PX_INVALID_ARGUMENT, "a tenant's weight must be from 0 to %d, not %g",
-            PX_WEIGHT_MAX, request->tenant_weight);
-    return px_ok();
 }
 
 /* When a place will be free: requests end, tokens are computed at a known pace. */
@@ -189,10 +69,10 @@ px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_
     px_caller_side *side = &engine->caller;
     int64_t now_ns = px_now_ns();
     PX_TRY(px_engine_health(engine));
-    PX_TRY(check_request(request));
+    PX_TRY(px_engine_check_request(engine, request));
     PX_TRY(check_queue(engine, 0)); /* before work is put into the text */
     px_seq *seq;
-    PX_TRY(make_seq(engine, request, &seq));
+    PX_TRY(px_engine_make_seq(engine, request, &seq));
     px_status status = check_queue(engine, seq->prompt_count);
     if (!px_is_ok(status)) {
         px_seq_free(seq);
@@ -204,9 +84,13 @@ px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_
     side->queued_tokens += seq->prompt_count;
     side->live[slot] = seq;
     *out_id = seq->id;
-    bool pushed = px_ring_push(&engine->inbox, &seq);
-    PX_ASSERT(pushed); /* the inbox has room for all that can live at once */
-    px_doorbell_ring(&engine->bell);
+    if (seq->has_form) { /* it comes to the engine when its grammar is compiled */
+        px_forms_submit(engine->forms, seq);
+    } else {
+        bool pushed = px_ring_push(&engine->inbox, &seq);
+        PX_ASSERT(pushed); /* the inbox has room for all that can live at once */
+        px_doorbell_ring(&engine->bell);
+    }
     return px_ok();
 }
 
@@ -235,6 +119,7 @@ static void take_done(px_engine *engine, uint32_t slot, px_event *out)
     out->total_ns = seq->ended_ns - submitted_ns;
     side->live[slot] = NULL;
     side->free_slots[side->free_count++] = slot;
+    px_forms_release(engine->forms, seq->form);
     px_seq_free(seq);
 }
 
@@ -251,7 +136,9 @@ bool px_engine_poll(px_engine *engine, px_event *out)
         .kind = (px_event_kind)output.kind,
         .has_token = output.has_token,
         .token = output.token,
+        .has_logprobs = output.has_logprobs,
         .text_length = output.text_length};
+    if (output.has_logprobs) out->logprobs = output.logprobs;
     memcpy(out->text, output.text, output.text_length);
     if (out->kind == PX_EVENT_DONE) take_done(engine, output.slot, out);
     return true;
@@ -261,7 +148,7 @@ px_status px_engine_tokenize(
     px_engine *engine, px_slice text, bool add_special, uint32_t **out_ids, size_t *out_count)
 {
     px_ids ids = {0};
-    px_status status = encode(engine, text, add_special, 0, &ids);
+    px_status status = px_engine_encode(engine, text, add_special, 0, &ids);
     if (!px_is_ok(status)) {
         free(ids.data);
         return status;

@@ -3,7 +3,7 @@
 
 #include "engine/engine_impl.h"
 
-enum { STALL_LIMIT_SECONDS = 10 };
+enum { STALL_LIMIT_SECONDS = 10, FORCED_BYTES_MAX = 256 };
 
 /* Waits for room: nothing is ever dropped. A caller that takes nothing for long has hung, and so
  * the whole rank is called broken; the wait itself ends with room or with closing. */
@@ -47,12 +47,18 @@ static size_t piece_length(const char *text, size_t length)
     return cut;
 }
 
-/* One event with the token (unless -1) and as many more as the text needs. */
-static void send_text(px_engine *engine, const px_seq *seq, int64_t token, const px_buf *text)
+typedef struct picked { /* a token, and what was asked to be told about it */
+    uint32_t token;
+    const px_logprobs *logprobs; /* NULL: nothing */
+} picked;
+
+/* One event with the token and as many more as the text needs. */
+static void send_text(px_engine *engine, const px_seq *seq, picked one, const px_buf *text)
 {
-    px_output output = {.slot = slot_of(engine, seq), .kind = PX_EVENT_TOKEN};
-    output.has_token = token >= 0;
-    output.token = token >= 0 ? (uint32_t)token : 0;
+    px_output output = {.slot = slot_of(engine, seq), .kind = PX_EVENT_TOKEN, .token = one.token};
+    output.has_token = 1;
+    output.has_logprobs = one.logprobs != NULL;
+    if (one.logprobs) output.logprobs = *one.logprobs;
     const char *at = px_buf_text(text);
     size_t left = text->length;
     while (left || output.has_token) {
@@ -60,7 +66,7 @@ static void send_text(px_engine *engine, const px_seq *seq, int64_t token, const
         output.text_length = (uint8_t)length;
         memcpy(output.text, at, length);
         push(engine, &output);
-        output.has_token = 0;
+        output.has_token = output.has_logprobs = 0;
         at += length;
         left -= length;
     }
@@ -69,17 +75,17 @@ static void send_text(px_engine *engine, const px_seq *seq, int64_t token, const
 void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status status)
 {
     px_scheduler_remove(engine->side.scheduler, seq, engine->side.now_ns);
+    px_guide_end(&seq->guide);
     seq->finish = finish;
     seq->status = status;
     seq->ended_ns = engine->side.now_ns;
     push(engine, &(px_output){.slot = slot_of(engine, seq), .kind = PX_EVENT_DONE});
 }
 
-static bool ends_answer(const px_engine *engine, const px_seq *seq, uint32_t token)
+static bool ends_answer(const px_seq *seq, uint32_t token)
 {
-    const px_model_info *info = &engine->parts.info;
-    for (uint32_t i = 0; !seq->ignore_eos && i < info->eos_count; i++)
-        if (info->eos_ids[i] == token) return true;
+    for (uint32_t i = 0; i < seq->ends.count; i++)
+        if (seq->ends.ids[i] == token) return true;
     return false;
 }
 
@@ -108,32 +114,95 @@ static bool release_rest(px_engine_side *side, px_seq *seq)
     return false;
 }
 
-void px_output_token(px_engine *engine, px_seq *seq, int64_t picked)
+/* The answer has one more token; false: it ended by it. */
+static bool take_token(px_engine *engine, px_seq *seq, picked one)
 {
     px_engine_side *side = &engine->side;
-    if (picked < 0) {
-        px_status status =
-            px_fail(PX_INTERNAL, "the model computed no finite logit at position %u", seq->count);
-        px_output_end(engine, seq, PX_FINISH_ERROR, status);
-        return;
-    }
-    uint32_t token = (uint32_t)picked;
+    uint32_t token = one.token;
     seq->tokens[seq->count++] = token;
+    if (seq->adjust) px_adjust_note(seq->adjust, token, true);
     if (!seq->first_token_ns) seq->first_token_ns = side->now_ns;
     atomic_fetch_add_explicit(&engine->counters.output_tokens, 1, memory_order_relaxed);
 
-    bool eos = ends_answer(engine, seq, token), full = seq->count == seq->tokens_max;
+    bool eos = ends_answer(seq, token), full = seq->count == seq->tokens_max;
+    bool keeps = !seq->form || eos || px_guide_accept(&seq->guide, token);
+    bool complete = eos || (seq->form && keeps && px_guide_must_end(&seq->guide));
     /* Vocabularies are padded: a model may say ids that its tokenizer does not know. */
     bool has_text = !eos && token < px_tokenizer_size(engine->parts.text.tokenizer);
     px_buf_reset(&side->decoded);
     px_status status = has_text ? px_detok_push(seq->detok, token, &side->decoded) : px_ok();
+    if (!keeps) status = px_fail(PX_INTERNAL, "token %u does not keep to the answer's form", token);
     bool stopped = release(side, seq);
-    if (!stopped && (eos || full)) stopped = release_rest(side, seq);
-    send_text(engine, seq, token, &side->released);
+    if (!stopped && (complete || full)) stopped = release_rest(side, seq);
+    send_text(engine, seq, one, &side->released);
     if (!px_is_ok(status))
         px_output_end(engine, seq, PX_FINISH_ERROR, status);
-    else if (stopped || eos)
+    else if (stopped || complete)
         px_output_end(engine, seq, PX_FINISH_STOP, px_ok());
     else if (full)
         px_output_end(engine, seq, PX_FINISH_LENGTH, px_ok());
+    else
+        return true;
+    return false;
+}
+
+/* What the form leaves no choice about needs no step of the model each: it joins the text now, and
+ * the next step computes all of it together. The last token is left to the model, as a longer one
+ * may begin there, unless the answer ends with it. */
+static void force_tokens(px_engine *engine, px_seq *seq)
+{
+    char bytes[FORCED_BYTES_MAX];
+    bool ends;
+    const px_vocabulary *vocabulary = px_forms_vocabulary(engine->forms);
+    if (!seq->form || seq->wants_logprobs) return; /* nobody could tell their probabilities */
+    size_t left = px_guide_forced(&seq->guide, bytes, sizeof bytes, &ends);
+    for (const char *at = bytes; left;) {
+        uint32_t token = px_vocabulary_longest(vocabulary, (px_slice){at, left});
+        if (token == UINT32_MAX) return;
+        size_t length = px_vocabulary_bytes(vocabulary, token).length;
+        if (length == left && !ends) return;
+        if (!take_token(engine, seq, (picked){.token = token})) return;
+        at += length;
+        left -= length;
+    }
+}
+
+void px_output_token(px_engine *engine, px_seq *seq, int64_t pick, const px_logprobs *logprobs)
+{
+    if (pick < 0) {
+        px_status why =
+            seq->form ? px_fail(PX_RESOURCE_EXHAUSTED,
+                            "after %u tokens the answer's form allows nothing that can be followed",
+                            seq->count - seq->prompt_count)
+                      : px_fail(PX_INTERNAL, "the model computed no finite logit at position %u",
+                            seq->count);
+        px_output_end(engine, seq, PX_FINISH_ERROR, why);
+    } else if (take_token(engine, seq, (picked){(uint32_t)pick, logprobs})) {
+        force_tokens(engine, seq);
+    }
+}
+
+/* One of the tokens that the answer is resumed with: as when it was said, but nobody is told. */
+static px_status retrace(px_engine *engine, px_seq *seq, uint32_t token)
+{
+    px_engine_side *side = &engine->side;
+    px_buf_reset(&side->decoded);
+    if (token < px_tokenizer_size(engine->parts.text.tokenizer))
+        PX_TRY(px_detok_push(seq->detok, token, &side->decoded));
+    bool ended = ends_answer(seq, token) || release(side, seq);
+    if (seq->form && !ended) ended = !px_guide_accept(&seq->guide, token);
+    if (ended || (seq->form && px_guide_must_end(&seq->guide)))
+        return px_fail(PX_INVALID_ARGUMENT,
+            "the answer that is to be resumed had ended, or did not keep to its form");
+    return px_ok();
+}
+
+bool px_output_begin(px_engine *engine, px_seq *seq)
+{
+    px_status status = px_ok();
+    if (seq->form) px_guide_begin(px_form_grammar(seq->form), &seq->guide);
+    for (uint32_t i = 0; i < seq->resumed && px_is_ok(status); i++)
+        status = retrace(engine, seq, seq->tokens[seq->prompt_count + i]);
+    if (!px_is_ok(status)) px_output_end(engine, seq, PX_FINISH_ERROR, status);
+    return px_is_ok(status);
 }

@@ -6,37 +6,77 @@
 
 #include "base/clock.h"
 
-/* Tokens, blocks, stop strings: the arena's bound for the longest context is never the obstacle. */
-static size_t arena_limit(uint32_t tokens_max)
+/* Tokens, blocks, stop strings, what is changed about logits: the arena's bound for the longest
+ * context is never the obstacle. */
+static size_t arena_limit(const px_seq_options *o)
 {
-    return (size_t)tokens_max * 2 * sizeof(uint32_t) +
-           (size_t)PX_STOPS_MAX * PX_STOP_BYTES_MAX * 8 + 64 * 1024;
+    return (size_t)o->tokens_max * 2 * sizeof(uint32_t) +
+           (size_t)PX_STOPS_MAX * PX_STOP_BYTES_MAX * 8 + px_adjust_bytes(o->adjust) +
+           o->request->bounds.form.length + o->adjust->vocabulary / 8 + 64 * 1024;
 }
 
-px_status px_seq_create(const px_ids *prompt, uint32_t tokens_max, const px_request *request,
-    const px_tokenizer *tokenizer, px_seq **out)
+static void *keep(px_seq *seq, const void *from, size_t bytes)
 {
-    PX_ASSERT(prompt->count > 0 && prompt->count < tokens_max);
+    void *to = px_arena_alloc(&seq->arena, bytes + 1);
+    PX_ASSERT(to);
+    if (bytes) memcpy(to, from, bytes);
+    return to;
+}
+
+static void keep_form(px_seq *seq, const px_seq_options *o)
+{
+    const px_bounds *bounds = &o->request->bounds;
+    seq->has_form = bounds->has_form;
+    if (!seq->has_form) return;
+    seq->form_kind = bounds->form_kind;
+    seq->form_text =
+        (px_slice){keep(seq, bounds->form.data, bounds->form.length), bounds->form.length};
+    seq->mask = px_arena_alloc(&seq->arena, (o->adjust->vocabulary + 31) / 32 * sizeof *seq->mask);
+    PX_ASSERT(seq->mask);
+}
+
+/* The prompt, and what it is resumed with as the answer's first tokens. */
+static void keep_tokens(px_seq *seq, const px_seq_options *o)
+{
+    px_token_list resumed = o->request->resumed;
+    seq->tokens = px_arena_alloc(&seq->arena, (size_t)o->tokens_max * sizeof *seq->tokens);
+    PX_ASSERT(seq->tokens);
+    seq->text.tokens = seq->tokens;
+    memcpy(seq->tokens, o->prompt->data, o->prompt->count * sizeof *o->prompt->data);
+    seq->prompt_count = seq->count = (uint32_t)o->prompt->count;
+    seq->resumed = resumed.count;
+    for (uint32_t i = 0; i < resumed.count; i++) seq->tokens[seq->count++] = resumed.ids[i];
+    for (uint32_t i = 0; seq->adjust && i < seq->count; i++)
+        px_adjust_note(seq->adjust, seq->tokens[i], i >= seq->prompt_count);
+}
+
+px_status px_seq_create(const px_seq_options *o, px_seq **out)
+{
+    const px_request *request = o->request;
+    PX_ASSERT(o->prompt->count > 0);
+    PX_ASSERT(o->prompt->count + request->resumed.count < o->tokens_max);
     px_seq *seq = px_alloc(sizeof *seq);
-    px_arena_init(&seq->arena, arena_limit(tokens_max));
+    px_arena_init(&seq->arena, arena_limit(o));
     px_status status = px_ok();
     PX_TRY_GOTO(
         px_stops_create(request->stops, request->stop_count, &seq->arena, &seq->stops), fail);
-    seq->tokens = px_arena_alloc(&seq->arena, (size_t)tokens_max * sizeof *seq->tokens);
-    uint32_t blocks_max = px_kv_blocks_for(tokens_max);
+    PX_TRY_GOTO(px_adjust_create(o->adjust, &seq->arena, &seq->adjust), fail);
+    uint32_t blocks_max = px_kv_blocks_for(o->tokens_max);
     seq->hold = (px_kv_hold){.tip = PX_KV_NONE, .pinned = PX_KV_NONE};
     seq->hold.blocks = px_arena_alloc(&seq->arena, blocks_max * sizeof *seq->hold.blocks);
-    PX_ASSERT(seq->tokens && seq->hold.blocks);
-    seq->text.tokens = seq->tokens;
-    memcpy(seq->tokens, prompt->data, prompt->count * sizeof *prompt->data);
-    seq->prompt_count = seq->count = (uint32_t)prompt->count;
-    seq->tokens_max = tokens_max;
+    PX_ASSERT(seq->hold.blocks);
+    keep_tokens(seq, o);
+    keep_form(seq, o);
+    seq->ends =
+        (px_token_list){keep(seq, o->ends.ids, o->ends.count * sizeof *o->ends.ids), o->ends.count};
+    seq->tokens_max = o->tokens_max;
     seq->sampling = request->sampling;
-    seq->ignore_eos = request->ignore_eos;
+    seq->wants_logprobs = request->wants_logprobs;
+    seq->top_logprobs = request->top_logprobs;
     seq->deadline_ns = request->deadline_ns;
     seq->tenant_weight = request->tenant_weight;
     seq->priority = request->priority;
-    seq->detok = px_detok_create(tokenizer, true);
+    seq->detok = px_detok_create(o->tokenizer, true);
     atomic_init(&seq->cancelled, false);
     *out = seq;
     return status;

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "engine/engine.h"
+#include "engine/grammar/grammar.h"
 #include "engine/kv/kvcache.h"
 #include "engine/stops.h"
 #include "engine/text/tokenizer.h"
@@ -31,9 +32,20 @@ typedef struct px_seq {
     uint32_t *tokens; /* [tokens_max]: the prompt, then the answer */
     uint32_t prompt_count, count, tokens_max;
     px_sampling sampling;
-    bool ignore_eos;
     px_detok *detok;
     px_stops *stops; /* NULL: none */
+
+    px_token_list ends; /* tokens that end the answer */
+    px_adjust *adjust;  /* NULL: nothing to change about its logits */
+    bool wants_logprobs;
+    uint32_t top_logprobs;
+    uint32_t resumed; /* first tokens of the answer that it came with */
+    bool has_form;
+    px_grammar_kind form_kind;
+    px_slice form_text;
+    struct px_form *form; /* from px_forms on; with it the guide, and a copy of its mask */
+    px_guide guide;
+    uint32_t *mask;
 
     px_seq_state state;
     uint32_t slot;         /* while running */
@@ -58,9 +70,15 @@ typedef struct px_seq {
     px_status status; /* of the DONE event */
 } px_seq;
 
-/* `prompt`, at least one token, is copied; tokens_max is larger than its count. */
-px_status px_seq_create(const px_ids *prompt, uint32_t tokens_max, const px_request *request,
-    const px_tokenizer *tokenizer, px_seq **out) PX_MUST_USE;
+typedef struct px_seq_options { /* all is copied */
+    const px_ids *prompt;       /* at least one token */
+    uint32_t tokens_max;        /* of prompt and answer; larger than what there is already */
+    const px_request *request;
+    const px_adjust_options *adjust;
+    px_token_list ends;
+    const px_tokenizer *tokenizer;
+} px_seq_options;
+px_status px_seq_create(const px_seq_options *options, px_seq **out) PX_MUST_USE;
 void px_seq_free(px_seq *seq); /* NULL is fine */
 
 /* When it is due, as a time that orders it among its tenant's own: its deadline, at most

@@ -6,6 +6,7 @@
  * deadline) and room in the outbox.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/engine_impl.h"
 
@@ -23,6 +24,7 @@ px_status px_engine_side_create(px_engine *engine)
     px_step_init(&side->step, &parts->limits);
     side->message = px_alloc(px_step_message_bytes_max(&parts->limits));
     side->picks = px_alloc_array(slots, sizeof *side->picks);
+    side->logprobs = px_alloc_array(slots, sizeof *side->logprobs);
     px_buf_init(&side->decoded, TOKEN_TEXT_BYTES_MAX);
     px_buf_init(&side->released, TOKEN_TEXT_BYTES_MAX);
     px_buf_reserve(&side->decoded, TOKEN_TEXT_BYTES);
@@ -50,6 +52,7 @@ void px_engine_side_free(px_engine *engine)
     px_step_done(&side->step);
     free(side->message);
     free(side->picks);
+    free(side->logprobs);
     px_buf_done(&side->decoded);
     px_buf_done(&side->released);
     for (uint32_t i = 0; side->samplers && i < px_team_count(engine->parts.team); i++)
@@ -81,20 +84,25 @@ static bool is_too_late(px_engine *engine, px_seq *seq, px_status *out_why)
     return true;
 }
 
+static void take_request(px_engine *engine, px_seq *seq)
+{
+    px_status why = seq->status; /* of compiling its form */
+    bool refused = px_is_ok(why) && is_too_late(engine, seq, &why);
+    px_scheduler_add(engine->side.scheduler, seq, engine->side.now_ns);
+    if (!px_is_ok(why)) {
+        px_output_end(engine, seq, PX_FINISH_ERROR, why);
+        if (refused) atomic_fetch_add_explicit(&engine->counters.refused, 1, memory_order_relaxed);
+    } else if (px_output_begin(engine, seq) && seq->deadline_ns &&
+               seq->deadline_ns < engine->side.next_deadline_ns) {
+        engine->side.next_deadline_ns = seq->deadline_ns;
+    }
+}
+
 static void take_requests(px_engine *engine)
 {
     px_seq *seq;
-    px_status why;
-    while (px_ring_pop(&engine->inbox, &seq)) {
-        bool refused = is_too_late(engine, seq, &why);
-        px_scheduler_add(engine->side.scheduler, seq, engine->side.now_ns);
-        if (refused) {
-            px_output_end(engine, seq, PX_FINISH_ERROR, why);
-            atomic_fetch_add_explicit(&engine->counters.refused, 1, memory_order_relaxed);
-        } else if (seq->deadline_ns && seq->deadline_ns < engine->side.next_deadline_ns) {
-            engine->side.next_deadline_ns = seq->deadline_ns;
-        }
-    }
+    while (px_ring_pop(&engine->inbox, &seq)) take_request(engine, seq);
+    while (px_forms_take(engine->forms, &seq)) take_request(engine, seq);
 }
 
 /* Ends whoever must not see the next step: everybody, if the engine is broken. */
@@ -138,12 +146,58 @@ static px_status send_step(px_engine *engine)
     return px_comm_plan_send(engine->parts.comm, engine->side.message, bytes);
 }
 
+/* Of a grammar's mask; the tokenizer may know fewer tokens than the model, or more. */
+static uint32_t mask_words(const px_engine *engine)
+{
+    uint32_t tokens = px_forms_vocabulary(engine->forms)->size;
+    uint32_t most = engine->parts.info.vocabulary;
+    return ((tokens < most ? tokens : most) + 31) / 32;
+}
+
 /* The sequence of the `index`-th row of logits; sequences without logits have none. */
 static px_seq *next_sampled(const px_engine_side *side, uint32_t *entry)
 {
     while (*entry < side->step.seq_count && !side->step.seqs[*entry].wants_logits) ++*entry;
     if (*entry == side->step.seq_count) return NULL;
     return px_scheduler_at(side->scheduler, side->step.seqs[(*entry)++].slot);
+}
+
+/* Grammars are shared between sequences and for one thread at a time, so what each allows is copied
+ * before the rows are shared out. No mask: nothing is allowed, and nothing will be picked. */
+static void copy_masks(px_engine *engine)
+{
+    uint32_t entry = 0;
+    for (px_seq *seq; (seq = next_sampled(&engine->side, &entry));) {
+        if (!seq->form) continue;
+        const uint32_t *mask = px_guide_mask(&seq->guide);
+        size_t bytes = mask_words(engine) * sizeof *mask;
+        if (mask)
+            memcpy(seq->mask, mask, bytes);
+        else
+            memset(seq->mask, 0, bytes);
+    }
+}
+
+/* The row with what the request changes about it; the row itself if that is nothing. */
+static const float *changed_row(
+    const px_engine *engine, px_sampler *sampler, const px_seq *seq, const float *logits)
+{
+    uint32_t vocabulary = engine->parts.info.vocabulary;
+    if (!seq->adjust && !seq->form) return logits;
+    float *row = px_sampler_row(sampler);
+    memcpy(row, logits, vocabulary * sizeof *row);
+    if (seq->adjust) {
+        px_adjust_text text = {seq->tokens, seq->count, seq->count - seq->prompt_count};
+        px_adjust_apply(seq->adjust, &text, row);
+    }
+    if (seq->form) {
+        px_adjust_mask mask = {.words = seq->mask,
+            .word_count = mask_words(engine),
+            .ends = seq->ends,
+            .may_end = px_guide_may_end(&seq->guide)};
+        px_adjust_apply_mask(&mask, vocabulary, row);
+    }
+    return row;
 }
 
 static void sample_rows(void *arg, uint32_t worker, uint32_t count)
@@ -153,9 +207,15 @@ static void sample_rows(void *arg, uint32_t worker, uint32_t count)
     uint32_t entry = 0, row = 0;
     for (px_seq *seq; (seq = next_sampled(side, &entry)); row++) {
         if (row % count != worker) continue;
-        const float *logits = side->logits + (size_t)row * engine->parts.info.vocabulary;
-        side->picks[row] =
-            px_sampler_pick(side->samplers[worker], &seq->sampling, seq->count, logits);
+        px_sampler *sampler = side->samplers[worker];
+        uint32_t vocabulary = engine->parts.info.vocabulary;
+        const float *logits = side->logits + (size_t)row * vocabulary;
+        const float *changed = changed_row(engine, sampler, seq, logits);
+        int64_t pick = px_sampler_pick(sampler, &seq->sampling, seq->count, changed);
+        side->picks[row] = pick;
+        if (!seq->wants_logprobs || pick < 0) continue;
+        px_logprob_row told = {logits, vocabulary, (uint32_t)pick, seq->top_logprobs};
+        px_logprobs_of(&told, &side->logprobs[row]);
     }
 }
 
@@ -163,6 +223,7 @@ static void sample(px_engine *engine)
 {
     uint32_t rows = 0, entry = 0;
     while (next_sampled(&engine->side, &entry)) rows++;
+    copy_masks(engine);
     if (rows > 1)
         px_team_run(engine->parts.team, sample_rows, engine);
     else
@@ -171,7 +232,8 @@ static void sample(px_engine *engine)
     engine->side.now_ns = px_now_ns();
     entry = rows = 0;
     for (px_seq *seq; (seq = next_sampled(&engine->side, &entry)); rows++)
-        px_output_token(engine, seq, engine->side.picks[rows]);
+        px_output_token(engine, seq, engine->side.picks[rows],
+            seq->wants_logprobs ? &engine->side.logprobs[rows] : NULL);
 }
 
 static void note_start(px_engine *engine)

@@ -17,7 +17,8 @@ static void walk(px_grammar *grammar, const unsigned char *data, size_t size)
     px_guide_begin(grammar, &guide);
     for (size_t i = 0; i < size && i < 64; i++) {
         char forced[32];
-        size_t count = px_guide_forced(&guide, forced, sizeof forced);
+        bool ends;
+        size_t count = px_guide_forced(&guide, forced, sizeof forced, &ends);
         for (size_t k = 0; k < count; k++)
             PX_ASSERT(px_guide_accept(&guide, (unsigned char)forced[k]));
         const uint32_t *mask = px_guide_mask(&guide);

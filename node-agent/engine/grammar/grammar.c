@@ -215,7 +215,7 @@ bool px_guide_must_end(const px_guide *guide)
     return count_next(guide->grammar->automaton, guide->at.config, &byte) == 0;
 }
 
-size_t px_guide_forced(px_guide *guide, char *out, size_t room)
+size_t px_guide_forced(px_guide *guide, char *out, size_t room, bool *out_ends)
 {
     px_automaton *automaton = guide->grammar->automaton;
     tidy(guide->grammar);
@@ -227,5 +227,6 @@ size_t px_guide_forced(px_guide *guide, char *out, size_t room)
         out[length++] = (char)byte;
         config = px_automaton_step(automaton, config, byte);
     }
+    *out_ends = count_next(automaton, config, &byte) == 0;
     return length;
 }

@@ -14,17 +14,8 @@
 #define PX_GRAMMAR_GRAMMAR_H
 
 #include "engine/grammar/automaton.h"
+#include "engine/grammar/kind.h"
 #include "engine/grammar/vocabulary.h"
-
-typedef enum px_grammar_kind {
-    PX_GRAMMAR_REGEX,       /* see regex.h */
-    PX_GRAMMAR_GBNF,        /* see gbnf.h */
-    PX_GRAMMAR_JSON_SCHEMA, /* see json_schema.h */
-    PX_GRAMMAR_JSON_OBJECT, /* any JSON object; the text is not looked at */
-    PX_GRAMMAR_CHOICE,      /* one of a JSON array of strings */
-    PX_GRAMMAR_KIND_COUNT
-} px_grammar_kind;
-const char *px_grammar_kind_name(px_grammar_kind kind); /* "regex", "grammar", "json", ... */
 
 typedef struct px_grammar px_grammar;
 
@@ -53,7 +44,8 @@ bool px_guide_accept(px_guide *guide, uint32_t token);
 bool px_guide_may_end(const px_guide *guide);
 /* And it must: nothing else may come. */
 bool px_guide_must_end(const px_guide *guide);
-/* The bytes that must come next, whatever the model says, up to `room` of them. */
-size_t px_guide_forced(px_guide *guide, char *out, size_t room);
+/* The bytes that must come next, whatever the model says, up to `room` of them; *out_ends: and
+ * nothing may follow them. */
+size_t px_guide_forced(px_guide *guide, char *out, size_t room, bool *out_ends);
 
 #endif

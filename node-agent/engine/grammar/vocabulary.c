@@ -83,3 +83,32 @@ px_slice px_vocabulary_bytes(const px_vocabulary *vocabulary, uint32_t id)
     const px_vocabulary_entry *entry = &vocabulary->entries[place];
     return (px_slice){(const char *)vocabulary->bytes + entry->first, entry->length};
 }
+
+/* The first entry of [low, high) whose byte `at` is not below `byte`; all share the bytes before,
+ * and those that end there come first. */
+static uint32_t first_from(
+    const px_vocabulary *v, uint32_t low, uint32_t high, uint32_t at, int byte)
+{
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const px_vocabulary_entry *entry = &v->entries[middle];
+        if (entry->length <= at || v->bytes[entry->first + at] < byte)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+uint32_t px_vocabulary_longest(const px_vocabulary *vocabulary, px_slice text)
+{
+    uint32_t low = 0, high = vocabulary->count, longest = UINT32_MAX;
+    for (uint32_t at = 0; at < text.length; at++) {
+        int byte = (unsigned char)text.data[at];
+        low = first_from(vocabulary, low, high, at, byte);
+        high = first_from(vocabulary, low, high, at, byte + 1);
+        if (low == high) break;
+        if (vocabulary->entries[low].length == at + 1) longest = vocabulary->entries[low].id;
+    }
+    return longest;
+}

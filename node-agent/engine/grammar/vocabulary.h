@@ -33,6 +33,8 @@ px_status px_vocabulary_make(uint32_t size, void (*bytes_of)(void *arg, uint32_t
     void *arg, px_vocabulary *out) PX_MUST_USE;
 void px_vocabulary_done(px_vocabulary *vocabulary);
 
+/* The id of the longest token that `text` begins with; UINT32_MAX: there is none. */
+uint32_t px_vocabulary_longest(const px_vocabulary *vocabulary, px_slice text);
 /* Of an id below size; empty: it has none. */
 px_slice px_vocabulary_bytes(const px_vocabulary *vocabulary, uint32_t id);
 

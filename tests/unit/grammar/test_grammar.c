@@ -344,23 +344,38 @@ PX_TEST(what_must_come_is_known)
         "\"boolean\"}},\"required\":[\"name\",\"on\"]}");
     px_guide guide;
     char text[64];
+    bool ends;
     px_guide_begin(grammar, &guide);
-    size_t length = px_guide_forced(&guide, text, sizeof text);
+    size_t length = px_guide_forced(&guide, text, sizeof text, &ends);
     PX_CHECK(length == 10 && !memcmp(text, "{\"name\": \"", 10));
-    PX_CHECK(px_guide_forced(&guide, text, 3) == 3);
+    PX_CHECK(px_guide_forced(&guide, text, 3, &ends) == 3);
     for (const char *c = "{\"name\": \"x"; *c; c++) PX_CHECK(px_guide_accept(&guide, (uint8_t)*c));
-    PX_CHECK(px_guide_forced(&guide, text, sizeof text) == 0);
+    PX_CHECK(px_guide_forced(&guide, text, sizeof text, &ends) == 0);
     PX_CHECK(px_guide_accept(&guide, '"'));
-    length = px_guide_forced(&guide, text, sizeof text);
-    PX_CHECK(length == 8 && !memcmp(text, ", \"on\": ", 8));
+    length = px_guide_forced(&guide, text, sizeof text, &ends);
+    PX_CHECK(length == 8 && !memcmp(text, ", \"on\": ", 8) && !ends);
     for (const char *c = ", \"on\": t"; *c; c++) PX_CHECK(px_guide_accept(&guide, (uint8_t)*c));
-    length = px_guide_forced(&guide, text, sizeof text);
-    PX_CHECK(length == 4 && !memcmp(text, "rue}", 4));
+    length = px_guide_forced(&guide, text, sizeof text, &ends);
+    PX_CHECK(length == 4 && !memcmp(text, "rue}", 4) && ends);
     for (const char *c = "rue}"; *c; c++) PX_CHECK(px_guide_accept(&guide, (uint8_t)*c));
     PX_CHECK(px_guide_may_end(&guide) && px_guide_must_end(&guide));
     PX_CHECK(!px_guide_accept(&guide, ' '));
     px_guide_end(&guide);
     px_grammar_free(grammar);
+}
+
+PX_TEST(the_longest_token_of_a_text)
+{
+    static const struct {
+        const char *text;
+        uint32_t id;
+    } cases[] = {{"abcd", 256 + 9}, {"abx", 256 + 8}, {"ax", 'a'}, {"\": \"", 256 + 2},
+        {"[[[", 256 + 15}, {"\xc3\xa9", 256 + 14}, {"\xc3", 0xc3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        px_slice text = {cases[i].text, strlen(cases[i].text)};
+        PX_CHECK(px_vocabulary_longest(vocabulary(), text) == cases[i].id);
+    }
+    PX_CHECK(px_vocabulary_longest(vocabulary(), (px_slice){"", 0}) == UINT32_MAX);
 }
 
 PX_TEST(many_texts_and_tidies_keep_their_places)
