@@ -67,6 +67,7 @@ void px_answer_on_part(void *arg, const ProtobufCMessage *message)
     if (!part->done) return;
     answer->prompt_tokens = part->done->prompt_tokens;
     answer->output_tokens = part->done->output_tokens;
+    answer->cached_tokens = part->done->cached_tokens;
     answer->finish_reason = part->done->finish_reason;
     answer->decode_us = part->done->total_us - part->done->ttft_us;
 }
@@ -96,10 +97,10 @@ void px_answer_end(px_answer *answer)
     px_buf_printf(&line, "{\"ids\":[%s],\"text\":", px_buf_text(&answer->ids));
     px_json_quote(&line, px_buf_text(&answer->text), answer->text.length);
     px_buf_printf(&line,
-        ",\"finish_reason\":\"%s\",\"prompt_tokens\":%u,\"output_tokens\":%u,\"ttft_ms\":%.1f,"
-        "\"tokens_per_s\":%.2f}",
-        finish_word(answer->finish_reason), answer->prompt_tokens, answer->output_tokens,
-        (double)first_ns / PX_MS, rate);
+        ",\"finish_reason\":\"%s\",\"prompt_tokens\":%u,\"cached_tokens\":%u,"
+        "\"output_tokens\":%u,\"ttft_ms\":%.1f,\"tokens_per_s\":%.2f}",
+        finish_word(answer->finish_reason), answer->prompt_tokens, answer->cached_tokens,
+        answer->output_tokens, (double)first_ns / PX_MS, rate);
     puts(px_buf_text(&line));
     fflush(stdout);
     px_buf_done(&line);

@@ -51,6 +51,7 @@ typedef struct px_answer {
     int64_t started_ns, first_ns; /* asked; first token seen here, 0: none */
     uint64_t decode_us;           /* first to last token, at the engine */
     uint32_t prompt_tokens, output_tokens;
+    uint32_t cached_tokens; /* of the prompt, what need not be computed */
     Phalanx__V1__FinishReason finish_reason;
 } px_answer;
 

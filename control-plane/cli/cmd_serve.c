@@ -21,6 +21,11 @@ const px_arg_spec px_cmd_serve_specs[] = {
         .value = "DIR",
         .default_value = "var/control-plane",
         .help = "folder of the private etcd"},
+    {.name = "tenant-weights",
+        .kind = PX_ARG_STR,
+        .value = "A=3,B=1",
+        .help = "shares of tenants (metadata phalanx-tenant) while there is more to do than can "
+                "be done; others weigh 1"},
     {.name = "drain-s",
         .kind = PX_ARG_INT,
         .value = "N",
@@ -68,6 +73,7 @@ static px_status serve(program *p, px_loop *loop, const px_args *args)
         .listen = px_args_str(args, "listen"),
         .etcd = px_args_str(args, "etcd"),
         .data_dir = px_args_str(args, "data"),
+        .tenant_weights = px_args_str(args, "tenant-weights"),
         .drain_ns = px_args_int(args, "drain-s") * PX_SEC,
         .on_end = on_end,
         .arg = p};

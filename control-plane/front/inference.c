@@ -107,6 +107,7 @@ static void route(px_inference *inference, px_rpc_call *call, const char *model,
     px_rpc_call_set_user(call, fc);
     request.deadline_ns = px_rpc_call_deadline_ns(call);
     request.tenant = px_rpc_call_metadata(call, "phalanx-tenant");
+    request.tenant_weight = px_tenants_weight(inference->tenants, request.tenant);
     request.on_part = on_part;
     request.on_tokens = on_tokens;
     request.on_end = on_end;

@@ -9,12 +9,14 @@
 #define PX_CONTROL_INFERENCE_H
 
 #include "control/cluster/deployer.h"
+#include "control/front/tenants.h"
 #include "control/router/router.h"
 #include "proto/rpc.h"
 
 typedef struct px_inference {
     px_router *router;           /* borrowed; set before the server starts */
     const px_deployer *deployer; /* borrowed; NULL: not acting, see refusal */
+    const px_tenants *tenants;   /* borrowed; their weights */
     px_status refusal;           /* the answer to everything while `deployer` is NULL */
 } px_inference;
 

@@ -33,6 +33,7 @@ struct px_control {
     px_router *router;
     px_agents agents;
     px_acting *acting; /* NULL: starting or standing by */
+    px_tenants *tenants;
     px_inference inference;
     px_admin admin;
     px_loop_timer *tick, *later; /* later: the next step of starting or stopping */
@@ -296,7 +297,9 @@ px_status px_control_create(const px_control_options *options, px_control **out)
     control->admin = (px_admin){
         .router = control->router, .agents = &control->agents, .started_ns = px_now_ns()};
     control->tick = px_loop_every(control->loop, TICK_NS, on_tick, control);
-    px_status status = start_server(control, options->listen);
+    px_status status = px_tenants_parse(options->tenant_weights, &control->tenants);
+    control->inference.tenants = control->tenants;
+    if (px_is_ok(status)) status = start_server(control, options->listen);
     if (px_is_ok(status)) status = start_etcd(control, options);
     if (px_is_ok(status))
         *out = control;
@@ -377,5 +380,6 @@ void px_control_free(px_control *control)
     px_etcd_free(control->etcd);
     px_etcd_private_stop(control->private_etcd);
     px_registry_free(control->registry);
+    px_tenants_free(control->tenants);
     free(control);
 }

@@ -13,12 +13,13 @@
 typedef struct px_control px_control;
 
 typedef struct px_control_options {
-    px_loop *loop;        /* borrowed */
-    px_rpc *rpc;          /* borrowed */
-    const char *listen;   /* HOST:PORT */
-    const char *etcd;     /* URLs with commas; NULL: a private one */
-    const char *data_dir; /* of the private one */
-    int64_t drain_ns;     /* how long requests in flight may take once stopping */
+    px_loop *loop;              /* borrowed */
+    px_rpc *rpc;                /* borrowed */
+    const char *listen;         /* HOST:PORT */
+    const char *etcd;           /* URLs with commas; NULL: a private one */
+    const char *data_dir;       /* of the private one */
+    const char *tenant_weights; /* px_tenants_parse(); NULL: all weigh the same */
+    int64_t drain_ns;           /* how long requests in flight may take once stopping */
     /* It cannot start or go on, or it has stopped as asked (OK). Once, and never from within
      * create. */
     void (*on_end)(void *arg, px_status status);

@@ -1,4 +1,5 @@
 /* What the front refuses, and that it names the field. */
+#include "control/front/tenants.h"
 #include "control/front/validate.h"
 
 #include <math.h>
@@ -120,6 +121,21 @@ PX_TEST(tenants_and_order)
     r.priority = 0;
     r.cache_salt = bytes(long_salt);
     PX_CHECK(refuses(px_validate_generate(&r), "'cache_salt' has 257 bytes"));
+}
+
+PX_TEST(tenants_have_weights)
+{
+    px_tenants *tenants;
+    PX_CHECK_OK(px_tenants_parse("blue=3,a=b=0.5", &tenants));
+    PX_CHECK(px_tenants_weight(tenants, "blue") == 3 && px_tenants_weight(tenants, "a=b") == 0.5);
+    PX_CHECK(px_tenants_weight(tenants, "red") == 1 && px_tenants_weight(tenants, NULL) == 1);
+    px_tenants_free(tenants);
+    PX_CHECK_OK(px_tenants_parse(NULL, &tenants));
+    PX_CHECK(px_tenants_weight(tenants, "blue") == 1);
+    px_tenants_free(tenants);
+    static const char *const bad[] = {"blue", "=3", "blue=", "blue=0", "blue=x", "blue=3,red=-1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        PX_CHECK(refuses(px_tenants_parse(bad[i], &tenants), "write NAME=WEIGHT"));
 }
 
 PX_TEST(chats)
