@@ -2,6 +2,7 @@
  *
  *   ppN     one prompt of N tokens: submit to first token
  *   tgN     one sequence from a single token on: N tokens, submit to end
+ *   tgN@C   N tokens after a prompt of C: their rate from first token to end
  *   batchN  N sequences at once, each with a short prompt of its own: the sum of their rates from
  *           first token to end
  *
@@ -33,6 +34,8 @@ const px_arg_spec px_cmd_bench_specs[] = {PX_SESSION_MODEL_SPEC,
         .max = 1 << 20},
     {"gen-tokens", PX_ARG_INT, "N", "128", "tokens to generate; 0: skip the decode test",
         .max = 1 << 20},
+    {"context", PX_ARG_INT, "N", "0", "also decode after a prompt of N tokens; 0: skip it",
+        .max = 1 << 20},
     {"batch", PX_ARG_STR, "N,N", NULL, "also decode with this many sequences at once"},
     {"repeat", PX_ARG_INT, "N", "3", "runs of each test; the median counts", .min = 1,
         .max = REPEAT_MAX},
@@ -45,7 +48,7 @@ static const px_command_doc doc = {.usage = "node-agent bench --model PATH [opti
 
 typedef struct bench_job {
     const px_args *args;
-    uint32_t prompt_tokens, gen_tokens, repeat;
+    uint32_t prompt_tokens, gen_tokens, context, repeat;
     uint32_t batches[SIZES_MAX], batch_count, seqs_max;
     uint32_t *prompt; /* scratch for one prompt */
     px_table *table;  /* NULL with --json */
@@ -215,6 +218,11 @@ static px_status run_tests(void *arg, px_session *session)
         bench_load load = {.seqs = 1, .prompt_tokens = 1, .gen_tokens = job->gen_tokens};
         PX_TRY(measure(job, session, name, &load, decode_rate));
     }
+    if (job->context && job->gen_tokens > 1) {
+        snprintf(name, sizeof name, "tg%u@%u", job->gen_tokens, job->context);
+        bench_load load = {.seqs = 1, .prompt_tokens = job->context, .gen_tokens = job->gen_tokens};
+        PX_TRY(measure(job, session, name, &load, batch_rate));
+    }
     for (uint32_t i = 0; i < job->batch_count; i++) {
         snprintf(name, sizeof name, "batch%u", job->batches[i]);
         bench_load load = {.seqs = job->batches[i],
@@ -257,10 +265,11 @@ static px_status run(const px_args *args)
     bench_job job = {.args = args,
         .prompt_tokens = (uint32_t)px_args_int(args, "prompt-tokens"),
         .gen_tokens = (uint32_t)px_args_int(args, "gen-tokens"),
+        .context = (uint32_t)px_args_int(args, "context"),
         .repeat = (uint32_t)px_args_int(args, "repeat"),
         .seqs_max = 1};
     PX_TRY(parse_batches(&job, px_args_str(args, "batch")));
-    uint64_t longest = at_least(job.prompt_tokens, BATCH_PROMPT_TOKENS);
+    uint64_t longest = at_least(at_least(job.prompt_tokens, job.context), BATCH_PROMPT_TOKENS);
     job.prompt = px_alloc_array(longest, sizeof *job.prompt);
     if (!px_args_flag(args, "json"))
         job.table =
