@@ -196,8 +196,10 @@ static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
     PX_TRY(choose_plan(l, &shape));
     PX_TRY(choose_limits(l, parts));
     PX_TRY(choose_kv_type(l, parts));
+    uint64_t weight_bytes;
+    PX_TRY(px_model_rank_bytes(parts->file, &l->plan, px_comm_rank(l->comm), &weight_bytes));
     *out = (px_memory_report){
-        .weight_bytes = parts->info.weight_bytes / (uint64_t)px_comm_size(l->comm),
+        .weight_bytes = weight_bytes,
         .work_bytes = WORK_BYTES + (uint64_t)l->slots * parts->info.vocabulary * sizeof(float),
         .block_bytes = block_bytes(l, parts),
         .available_bytes = px_memory_available(),
