@@ -6,7 +6,7 @@
 #include "base/status.h"
 
 enum { SIZES_PER_DOUBLING = 4, LEAST_STEPS = 2 };
-static const double learning_rate = 0.2, outlier = 4;
+static const double learning_rate = 0.2, outlier = 4, slack = 1.5;
 
 void px_pace_init(px_pace *pace, const px_pace_options *options)
 {
@@ -24,9 +24,21 @@ static uint32_t size_of(uint32_t rows)
     return size < PX_PACE_SIZES ? size : PX_PACE_SIZES - 1;
 }
 
+/* More rows take longer, but not more than in proportion. What contradicts that was learnt while
+ * something else held a step up, and might keep such steps from ever being tried again. */
+static void correct_others(px_pace *pace, double rows, double ns)
+{
+    for (uint32_t i = 0; i < PX_PACE_SIZES; i++) {
+        px_pace_size *size = &pace->sizes[i];
+        double most = ns * slack * (size->rows > rows ? size->rows / rows : 1);
+        if (size->ns > most) size->ns = most;
+    }
+}
+
 void px_pace_observe(px_pace *pace, uint32_t rows, int64_t ns)
 {
     if (!rows || ns <= 0) return;
+    correct_others(pace, rows, (double)ns);
     px_pace_size *size = &pace->sizes[size_of(rows)];
     if (size->ns == 0) {
         *size = (px_pace_size){.rows = rows, .ns = (double)ns};

@@ -244,6 +244,14 @@ PX_TEST(the_budget_follows_the_backlog)
     PX_CHECK(budget >= 225 && budget <= 235);
     px_pace_observe(&pace, 64, PX_SEC); /* one step that was held up moves little */
     PX_CHECK(px_pace_predict(&pace, 64) < 2 * (2 * PX_MS + 64 * 100000));
+    /* After many such, steps of that size would not be tried again; smaller ones tell better. */
+    for (int i = 0; i < 50; i++) px_pace_observe(&pace, 128, PX_SEC);
+    PX_CHECK(px_pace_predict(&pace, 128) > PX_SEC / 2);
+    px_pace_observe(&pace, 32, 2 * PX_MS + 32 * 100000);
+    PX_CHECK(px_pace_predict(&pace, 128) < 40 * PX_MS);
+    for (int i = 0; i < 50; i++) px_pace_observe(&pace, 4, PX_SEC);
+    px_pace_observe(&pace, 32, 2 * PX_MS + 32 * 100000);
+    PX_CHECK(px_pace_predict(&pace, 4) < 10 * PX_MS && px_pace_predict(&pace, 64) < 40 * PX_MS);
     /* A model that is slower than the bound still batches. */
     px_pace_init(&pace, &pace.options);
     for (uint32_t rows = 1; rows <= 8; rows++) px_pace_observe(&pace, rows, 500 * PX_MS);
