@@ -4,10 +4,66 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/json.h"
 #include "base/term.h"
 
 enum { TEXT_BYTES_MAX = 64 << 20 };
+
+static ProtobufCBinaryData bytes_of(const char *text, size_t length)
+{
+    return (ProtobufCBinaryData){.len = length, .data = (uint8_t *)(uintptr_t)text};
+}
+
+static px_status fill_choice(const px_args *args, int count, px_answer_options *out)
+{
+    if (count > PX_ANSWER_CHOICES_MAX)
+        return px_args_fail("--choice may be given %d times at most", PX_ANSWER_CHOICES_MAX);
+    for (int i = 0; i < count; i++) {
+        const char *text = px_args_str_at(args, "choice", i);
+        out->choices[i] = bytes_of(text, strlen(text));
+    }
+    phalanx__v1__texts__init(&out->choice);
+    out->choice.texts = out->choices;
+    out->choice.n_texts = (size_t)count;
+    out->form.kind_case = PHALANX__V1__FORM__KIND_CHOICE;
+    out->form.choice = &out->choice;
+    return px_ok();
+}
+
+static px_status fill_form(const px_args *args, px_answer_options *out)
+{
+    const char *schema = px_args_str(args, "json-schema"), *grammar = px_args_str(args, "grammar");
+    const char *regex = px_args_str(args, "regex");
+    int choices = px_args_str_count(args, "choice");
+    bool object = px_args_flag(args, "json-object");
+    phalanx__v1__form__init(&out->form);
+    if ((schema != NULL) + (grammar != NULL) + (regex != NULL) + (choices > 0) + object > 1)
+        return px_args_fail(
+            "--json-schema, --json-object, --regex, --grammar and --choice exclude each other");
+    if (choices) return fill_choice(args, choices, out);
+    if (schema || grammar) PX_TRY(px_fs_read(schema ? schema : grammar, &out->form_text));
+    ProtobufCBinaryData text = bytes_of(px_buf_text(&out->form_text), out->form_text.length);
+    if (schema) {
+        out->form.kind_case = PHALANX__V1__FORM__KIND_JSON_SCHEMA;
+        out->form.json_schema = text;
+    } else if (grammar) {
+        out->form.kind_case = PHALANX__V1__FORM__KIND_GRAMMAR;
+        out->form.grammar = text;
+    } else if (regex) {
+        out->form.kind_case = PHALANX__V1__FORM__KIND_REGEX;
+        out->form.regex = bytes_of(regex, strlen(regex));
+    } else if (object) {
+        out->form.kind_case = PHALANX__V1__FORM__KIND_JSON_OBJECT;
+        out->form.json_object = true;
+    }
+    return px_ok();
+}
+
+void px_answer_options_done(px_answer_options *options)
+{
+    px_buf_done(&options->form_text);
+}
 
 px_status px_answer_options_fill(const px_args *args, px_answer_options *out)
 {
@@ -16,6 +72,8 @@ px_status px_answer_options_fill(const px_args *args, px_answer_options *out)
         .timeout_ns = px_args_int(args, "timeout-s") * PX_SEC,
         .priority = (int32_t)px_args_int(args, "priority"),
         .tenant = px_args_str(args, "tenant")};
+    px_buf_init(&out->form_text, TEXT_BYTES_MAX);
+    PX_TRY(fill_form(args, out));
     Phalanx__V1__Sampling *sampling = &out->sampling;
     phalanx__v1__sampling__init(sampling);
     sampling->top_k = (uint32_t)px_args_int(args, "top-k");

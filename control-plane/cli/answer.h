@@ -26,11 +26,21 @@
         .max = 100, .help = "among the tenant's requests; lower is sooner"},                       \
     {.name = "tenant", .kind = PX_ARG_STR, .value = "NAME", .no_env = true,                        \
         .help = "whom the request is counted for"},                                                \
+    {.name = "json-schema", .kind = PX_ARG_STR, .value = "FILE", .no_env = true,                   \
+        .help = "the answer is JSON of this schema"},                                              \
+    {.name = "json-object", .kind = PX_ARG_FLAG, .no_env = true,                                   \
+        .help = "the answer is a JSON object"},                                                    \
+    {.name = "regex", .kind = PX_ARG_STR, .value = "TEXT", .no_env = true,                         \
+        .help = "the answer matches this regular expression"},                                     \
+    {.name = "grammar", .kind = PX_ARG_STR, .value = "FILE", .no_env = true,                       \
+        .help = "the answer keeps to this grammar (GBNF)"},                                        \
+    {.name = "choice", .kind = PX_ARG_STR, .value = "TEXT", .repeatable = true, .no_env = true,    \
+        .help = "the answer is one of these"},                                                     \
     {.name = "timeout-s", .kind = PX_ARG_INT, .value = "N", .default_value = "0", .min = 0,        \
         .max = 86400, .help = "give up after this long; 0: never"}
 // clang-format on
 
-enum { PX_ANSWER_STOPS_MAX = 16 };
+enum { PX_ANSWER_STOPS_MAX = 16, PX_ANSWER_CHOICES_MAX = 64 };
 
 /* The options as messages, which borrow from `args` and from here. */
 typedef struct px_answer_options {
@@ -41,8 +51,14 @@ typedef struct px_answer_options {
     Phalanx__V1__Sampling sampling;
     Phalanx__V1__Stopping stopping;
     ProtobufCBinaryData stops[PX_ANSWER_STOPS_MAX];
+    Phalanx__V1__Form form; /* kind not set: any */
+    px_buf form_text;       /* of a file */
+    Phalanx__V1__Texts choice;
+    ProtobufCBinaryData choices[PX_ANSWER_CHOICES_MAX];
 } px_answer_options;
+/* `out` is not moved while its messages are used. */
 px_status px_answer_options_fill(const px_args *args, px_answer_options *out) PX_MUST_USE;
+void px_answer_options_done(px_answer_options *options); /* also after a failed fill */
 
 typedef struct px_answer {
     bool as_json;                 /* nothing is printed until the end */

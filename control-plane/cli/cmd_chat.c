@@ -70,6 +70,7 @@ static px_status ask(chat *c)
     request.n_messages = c->count;
     request.sampling = &c->options.sampling;
     request.stopping = &c->options.stopping;
+    request.form = &c->options.form;
     request.priority = c->options.priority;
     px_answer answer;
     px_answer_begin(&answer, c->as_json);
@@ -210,6 +211,7 @@ static px_status run(px_client *client, const px_args *args)
         }
     }
     forget_from(c, 0);
+    px_answer_options_done(&c->options);
     free(c);
     return status;
 }

@@ -33,26 +33,26 @@ static px_status read_prompt(const px_args *args, px_buf *prompt)
     return px_ok();
 }
 
-static px_status generate(px_client *client, const px_args *args, const px_buf *prompt)
+static px_status generate(
+    px_client *client, const px_args *args, const px_buf *prompt, px_answer_options *options)
 {
-    px_answer_options options;
-    PX_TRY(px_answer_options_fill(args, &options));
-    options.stopping.ignore_eos = px_args_flag(args, "ignore-eos");
+    options->stopping.ignore_eos = px_args_flag(args, "ignore-eos");
     Phalanx__V1__GenerateRequest request = PHALANX__V1__GENERATE_REQUEST__INIT;
-    request.model = options.model;
+    request.model = options->model;
     request.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT_TEXT;
     request.text = (ProtobufCBinaryData){prompt->length, (uint8_t *)px_buf_text(prompt)};
-    request.sampling = &options.sampling;
-    request.stopping = &options.stopping;
-    request.priority = options.priority;
+    request.sampling = &options->sampling;
+    request.stopping = &options->stopping;
+    request.form = &options->form;
+    request.priority = options->priority;
     px_answer answer;
     px_answer_begin(&answer, px_args_flag(args, "json"));
     px_status status =
         px_client_call(client, &(px_client_request){.path = "/phalanx.v1.Inference/Generate",
                                    .message = &request.base,
                                    .response = &phalanx__v1__generate_response__descriptor,
-                                   .timeout_ns = options.timeout_ns,
-                                   .tenant = options.tenant,
+                                   .timeout_ns = options->timeout_ns,
+                                   .tenant = options->tenant,
                                    .on_message = px_answer_on_part,
                                    .arg = &answer});
     if (px_is_ok(status))
@@ -68,7 +68,12 @@ static px_status run(px_client *client, const px_args *args)
     px_buf prompt;
     px_buf_init(&prompt, PROMPT_BYTES_MAX);
     px_status status = read_prompt(args, &prompt);
-    if (px_is_ok(status)) status = generate(client, args, &prompt);
+    px_answer_options options;
+    if (px_is_ok(status)) {
+        status = px_answer_options_fill(args, &options);
+        if (px_is_ok(status)) status = generate(client, args, &prompt, &options);
+        px_answer_options_done(&options);
+    }
     px_buf_done(&prompt);
     return status;
 }

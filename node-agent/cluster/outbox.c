@@ -2,6 +2,7 @@
 #include "cluster/outbox.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { BATCH_ANSWERS = 128, BATCH_BYTES = 256 * 1024 };
 
@@ -18,6 +19,7 @@ void px_answer_free(px_answer *answer)
     PX_ASSERT(!answer->box);
     px_buf_done(&answer->text);
     px_buf_done(&answer->tokens);
+    px_buf_done(&answer->logprobs);
     free(answer);
 }
 
@@ -62,6 +64,7 @@ px_status px_outbox_open(px_outbox *box, uint64_t id, px_answer **out)
     *answer = (px_answer){.id = id, .box = box, .next = box->first};
     px_buf_init(&answer->text, PX_ANSWER_TEXT_MAX);
     px_buf_init(&answer->tokens, PX_ANSWER_TOKENS_MAX * sizeof(uint32_t));
+    px_buf_init(&answer->logprobs, PX_ANSWER_TOKENS_MAX * sizeof(px_logprobs));
     if (box->first) box->first->prev = answer;
     box->first = answer;
     *out = answer;
@@ -130,6 +133,8 @@ bool px_answer_add(px_answer *answer, const px_event *event)
         return true;
     }
     if (event->has_token) px_buf_append(&answer->tokens, &event->token, sizeof event->token);
+    if (event->has_logprobs)
+        px_buf_append(&answer->logprobs, &event->logprobs, sizeof event->logprobs);
     px_buf_append(&answer->text, event->text, event->text_length);
     if (answer->tokens.overflowed || answer->text.overflowed) {
         px_answer_fail(answer, px_fail(PX_RESOURCE_EXHAUSTED,
@@ -149,6 +154,35 @@ typedef struct batch {
     size_t answers, outputs_count, bytes; /* answers looked at, of them with something to say */
 } batch;
 
+/* One allocation for all that `logprobs` becomes; the caller frees it. */
+static Phalanx__V1__TokenLogprobs **logprob_messages(const px_buf *logprobs, size_t count)
+{
+    typedef struct entry {
+        Phalanx__V1__TokenLogprobs message;
+        Phalanx__V1__TokenLogprob top[PX_TOP_LOGPROBS_MAX], *pointers[PX_TOP_LOGPROBS_MAX];
+    } entry;
+    Phalanx__V1__TokenLogprobs **list = px_alloc(count * (sizeof *list + sizeof(entry)));
+    entry *entries = (entry *)(void *)(list + count);
+    for (size_t i = 0; i < count; i++) {
+        px_logprobs from;
+        entry *to = &entries[i];
+        memcpy(&from, logprobs->data + i * sizeof from, sizeof from);
+        phalanx__v1__token_logprobs__init(&to->message);
+        to->message.logprob = from.picked.logprob;
+        to->message.rank = from.rank;
+        to->message.n_top = from.top_count;
+        to->message.top = to->pointers;
+        for (uint32_t k = 0; k < from.top_count; k++) {
+            phalanx__v1__token_logprob__init(&to->top[k]);
+            to->top[k].token = from.top[k].token;
+            to->top[k].logprob = from.top[k].logprob;
+            to->pointers[k] = &to->top[k];
+        }
+        list[i] = &to->message;
+    }
+    return list;
+}
+
 static void add_output(batch *b, px_answer *answer)
 {
     bool done = answer->ended && px_is_ok(answer->failure);
@@ -162,10 +196,12 @@ static void add_output(batch *b, px_answer *answer)
     part->token_ids = (uint32_t *)(void *)answer->tokens.data;
     part->n_token_ids = answer->tokens.length / sizeof(uint32_t);
     part->done = done ? &answer->done : NULL;
+    part->n_logprobs = answer->logprobs.length / sizeof(px_logprobs);
+    if (part->n_logprobs) part->logprobs = logprob_messages(&answer->logprobs, part->n_logprobs);
     output->id = answer->id;
     output->part = part;
     b->pointers[b->outputs_count++] = output;
-    b->bytes += answer->text.length + answer->tokens.length;
+    b->bytes += answer->text.length + answer->tokens.length + answer->logprobs.length;
 }
 
 /* One message with what the first queued answers have to say. */
@@ -185,7 +221,9 @@ static px_status send_outputs(px_outbox *box, batch *b)
     msg_event event = PHALANX__V1__ENGINE_EVENT__INIT;
     event.kind_case = PHALANX__V1__ENGINE_EVENT__KIND_OUTPUTS;
     event.outputs = &events;
-    return box->send(box->arg, &event);
+    px_status status = box->send(box->arg, &event);
+    for (size_t i = 0; i < b->outputs_count; i++) free(b->parts[i].logprobs);
+    return status;
 }
 
 static px_status send_failure(px_outbox *box, px_answer *answer)
@@ -210,6 +248,7 @@ void px_outbox_flush(px_outbox *box)
             px_answer *answer = box->queued_first;
             px_buf_reset(&answer->text);
             px_buf_reset(&answer->tokens);
+            px_buf_reset(&answer->logprobs);
             if (answer->ended && !px_is_ok(answer->failure) && !px_is_ok(send_failure(box, answer)))
                 return;
             dequeue(box);

@@ -29,6 +29,7 @@ typedef struct px_answer {
 
     px_buf text;           /* not sent yet */
     px_buf tokens;         /* uint32_t, not sent yet */
+    px_buf logprobs;       /* px_logprobs of these, if asked for */
     bool ended, is_queued; /* is_queued: has something to send */
     px_status failure;     /* with `ended`: not OK, or `done` counts */
     Phalanx__V1__Done done;

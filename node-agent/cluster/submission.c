@@ -1,6 +1,7 @@
 /* submission.c - see submission.h. */
 #include "cluster/submission.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -19,6 +20,83 @@ static void take_sampling(const msg_sampling *from, uint64_t fresh_seed, px_samp
     if (from->seed__case == PHALANX__V1__SAMPLING__SEED__SEED) to->seed = from->seed;
     to->top_k = from->top_k;
     to->min_p = from->min_p;
+    to->typical_p = from->typical_p;
+}
+
+static px_slice slice_of(const ProtobufCBinaryData *bytes)
+{
+    return (px_slice){.data = (const char *)bytes->data, .length = bytes->len};
+}
+
+/* A list's length as the engine counts; it judges how many there may be. */
+static uint32_t count_of(size_t count)
+{
+    return count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+}
+
+static void take_bounds(const msg_sampling *from, px_submission *to)
+{
+    px_bounds *bounds = &to->request.bounds;
+    if (!from) return;
+    bounds->repetition_penalty = from->repetition_penalty;
+    bounds->presence_penalty = from->presence_penalty;
+    bounds->frequency_penalty = from->frequency_penalty;
+    bounds->allowed = (px_token_list){from->allowed_token_ids, count_of(from->n_allowed_token_ids)};
+    to->biases = px_alloc_array(from->n_logit_bias + 1, sizeof *to->biases);
+    for (size_t i = 0; i < from->n_logit_bias; i++)
+        to->biases[i] = (px_token_bias){from->logit_bias[i]->token, from->logit_bias[i]->bias};
+    to->bad_words = px_alloc_array(from->n_bad_words + 1, sizeof *to->bad_words);
+    for (size_t i = 0; i < from->n_bad_words; i++) to->bad_words[i] = slice_of(&from->bad_words[i]);
+    bounds->biases = to->biases;
+    bounds->bias_count = count_of(from->n_logit_bias);
+    bounds->bad_words = to->bad_words;
+    bounds->bad_word_count = count_of(from->n_bad_words);
+}
+
+/* The texts as the JSON array that the engine reads choices from. */
+static px_status take_choice(const Phalanx__V1__Texts *from, px_submission *to)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < from->n_texts; i++) {
+        json_t *text = json_stringn((const char *)from->texts[i].data, from->texts[i].len);
+        if (!text) {
+            json_decref(list);
+            return px_fail(PX_INVALID_ARGUMENT, "text %zu of the choice is not valid UTF-8", i + 1);
+        }
+        json_array_append_new(list, text);
+    }
+    to->choice = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    to->request.bounds.form = (px_slice){to->choice, strlen(to->choice)};
+    return px_ok();
+}
+
+static px_status take_form(const Phalanx__V1__Form *from, px_submission *to)
+{
+    px_bounds *bounds = &to->request.bounds;
+    if (!from || from->kind_case == PHALANX__V1__FORM__KIND__NOT_SET) return px_ok();
+    bounds->has_form = true;
+    switch (from->kind_case) {
+    case PHALANX__V1__FORM__KIND_JSON_SCHEMA:
+        bounds->form_kind = PX_GRAMMAR_JSON_SCHEMA;
+        bounds->form = slice_of(&from->json_schema);
+        return px_ok();
+    case PHALANX__V1__FORM__KIND_REGEX:
+        bounds->form_kind = PX_GRAMMAR_REGEX;
+        bounds->form = slice_of(&from->regex);
+        return px_ok();
+    case PHALANX__V1__FORM__KIND_GRAMMAR:
+        bounds->form_kind = PX_GRAMMAR_GBNF;
+        bounds->form = slice_of(&from->grammar);
+        return px_ok();
+    case PHALANX__V1__FORM__KIND_CHOICE:
+        bounds->form_kind = PX_GRAMMAR_CHOICE;
+        return take_choice(from->choice, to);
+    default:
+        bounds->form_kind = PX_GRAMMAR_JSON_OBJECT;
+        bounds->has_form = from->json_object;
+        return px_ok();
+    }
 }
 
 static px_status take_stopping(const msg_stopping *from, px_request *to)
@@ -37,6 +115,8 @@ static px_status take_stopping(const msg_stopping *from, px_request *to)
     to->stop_count = (uint32_t)from->n_stop;
     to->max_tokens = from->max_tokens;
     to->ignore_eos = from->ignore_eos;
+    to->bounds.min_tokens = from->min_tokens;
+    to->stop_tokens = (px_token_list){from->stop_token_ids, count_of(from->n_stop_token_ids)};
     return px_ok();
 }
 
@@ -99,23 +179,30 @@ static px_status take_chat(const Phalanx__V1__ChatRequest *from, px_submission *
     return px_ok();
 }
 
-static px_slice slice_of(const ProtobufCBinaryData *bytes)
-{
-    return (px_slice){.data = (const char *)bytes->data, .length = bytes->len};
-}
-
 static px_status take_work(
     const Phalanx__V1__EngineSubmit *submit, uint64_t fresh_seed, px_submission *out)
 {
     switch (submit->work_case) {
     case PHALANX__V1__ENGINE_SUBMIT__WORK_GENERATE:
         take_sampling(submit->generate->sampling, fresh_seed, &out->request.sampling);
+        take_bounds(submit->generate->sampling, out);
+        out->request.wants_logprobs = submit->generate->logprobs;
+        out->request.top_logprobs = submit->generate->top_logprobs;
+        out->request.resumed = (px_token_list){
+            submit->generate->continue_ids, count_of(submit->generate->n_continue_ids)};
+        PX_TRY(take_form(submit->generate->form, out));
         out->request.priority = submit->generate->priority;
         out->request.cache_salt = slice_of(&submit->generate->cache_salt);
         PX_TRY(take_stopping(submit->generate->stopping, &out->request));
         return take_generate(submit->generate, &out->request);
     case PHALANX__V1__ENGINE_SUBMIT__WORK_CHAT:
         take_sampling(submit->chat->sampling, fresh_seed, &out->request.sampling);
+        take_bounds(submit->chat->sampling, out);
+        out->request.wants_logprobs = submit->chat->logprobs;
+        out->request.top_logprobs = submit->chat->top_logprobs;
+        out->request.resumed =
+            (px_token_list){submit->chat->continue_ids, count_of(submit->chat->n_continue_ids)};
+        PX_TRY(take_form(submit->chat->form, out));
         out->request.priority = submit->chat->priority;
         out->request.cache_salt = slice_of(&submit->chat->cache_salt);
         PX_TRY(take_stopping(submit->chat->stopping, &out->request));
@@ -146,5 +233,8 @@ void px_submission_done(px_submission *submission)
     json_decref(submission->messages);
     json_decref(submission->tools);
     json_decref(submission->template_kwargs);
+    free(submission->biases);
+    free(submission->bad_words);
+    free(submission->choice);
     *submission = (px_submission){0};
 }

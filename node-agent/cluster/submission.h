@@ -12,6 +12,9 @@
 typedef struct px_submission {
     px_request request; /* borrows from the message and from the JSON below */
     json_t *messages, *tools, *template_kwargs; /* owned; NULL where absent */
+    px_token_bias *biases;                      /* owned, as all below */
+    px_slice *bad_words;
+    char *choice;
 } px_submission;
 
 typedef struct px_submission_context {

@@ -42,6 +42,28 @@ const px_arg_spec px_cmd_run_specs[] = {PX_SESSION_MODEL_SPEC,
     {"stop", PX_ARG_STR, "TEXT", NULL, "end before this text", .repeatable = true, .no_env = true,
         .group = "Answer"},
     {"ignore-eos", PX_ARG_FLAG, NULL, NULL, "go on after the model's end token", .group = "Answer"},
+    {"min-tokens", PX_ARG_INT, "N", "0", "no end before so many", .max = 1e9, .group = "Answer"},
+    {"typical-p", PX_ARG_REAL, "P", "0", "draw from the most typical tokens that make up P; 0: off",
+        .max = 1, .group = "Answer"},
+    {"repetition-penalty", PX_ARG_REAL, "R", "0", "above 1: what was said or asked is less likely",
+        .max = 100, .group = "Answer"},
+    {"presence-penalty", PX_ARG_REAL, "P", "0", "what was said is less likely", .min = -100,
+        .max = 100, .group = "Answer"},
+    {"frequency-penalty", PX_ARG_REAL, "P", "0", "what was said often is less likely", .min = -100,
+        .max = 100, .group = "Answer"},
+    {"logprobs", PX_ARG_INT, "N", NULL,
+        "with --json: each token's log probability, and the N likeliest", .max = 20,
+        .group = "Answer"},
+    {"json-schema", PX_ARG_STR, "FILE", NULL, "the answer is JSON of this schema", .no_env = true,
+        .group = "Form of the answer"},
+    {"json-object", PX_ARG_FLAG, NULL, NULL, "the answer is a JSON object",
+        .group = "Form of the answer"},
+    {"regex", PX_ARG_STR, "TEXT", NULL, "the answer matches this regular expression",
+        .no_env = true, .group = "Form of the answer"},
+    {"grammar", PX_ARG_STR, "FILE", NULL, "the answer keeps to this grammar (GBNF)", .no_env = true,
+        .group = "Form of the answer"},
+    {"choice", PX_ARG_STR, "TEXT", NULL, "the answer is one of these", .repeatable = true,
+        .no_env = true, .group = "Form of the answer"},
     PX_SESSION_RANK_SPECS, {"json", PX_ARG_FLAG, NULL, NULL, "print JSON, one object a line"}, {0}};
 
 static const px_command_doc doc = {
@@ -58,6 +80,7 @@ typedef struct run_job {
     px_buf input;     /* the prompt's file */
     uint32_t *tokens; /* behind request.tokens */
     json_t *document; /* behind request.messages */
+    px_buf form;      /* behind request.bounds.form */
     px_buf ids, text; /* of the answer, as JSON items and as text */
 } run_job;
 
@@ -107,6 +130,56 @@ static px_status read_prompt(run_job *job, uint64_t *out_tokens_max)
     return px_ok();
 }
 
+static void put_choices(const px_args *args, int count, px_buf *out)
+{
+    for (int i = 0; i < count; i++) {
+        const char *text = px_args_str_at(args, "choice", i);
+        px_buf_putc(out, i ? ',' : '[');
+        px_json_quote(out, text, strlen(text));
+    }
+    px_buf_putc(out, ']');
+}
+
+static px_status read_form(run_job *job)
+{
+    const px_args *args = job->args;
+    px_bounds *bounds = &job->request.bounds;
+    const char *schema = px_args_str(args, "json-schema"), *grammar = px_args_str(args, "grammar");
+    const char *regex = px_args_str(args, "regex");
+    int choices = px_args_str_count(args, "choice");
+    bool object = px_args_flag(args, "json-object");
+    int kinds = (schema != NULL) + (grammar != NULL) + (regex != NULL) + (choices > 0) + object;
+    if (kinds > 1)
+        return px_args_fail(
+            "--json-schema, --json-object, --regex, --grammar and --choice exclude each other");
+    if (!kinds) return px_ok();
+    if (schema || grammar) PX_TRY(px_fs_read(schema ? schema : grammar, &job->form));
+    if (regex) px_buf_puts(&job->form, regex);
+    if (choices) put_choices(args, choices, &job->form);
+    bounds->has_form = true;
+    bounds->form_kind = schema    ? PX_GRAMMAR_JSON_SCHEMA
+                        : grammar ? PX_GRAMMAR_GBNF
+                        : regex   ? PX_GRAMMAR_REGEX
+                        : choices ? PX_GRAMMAR_CHOICE
+                                  : PX_GRAMMAR_JSON_OBJECT;
+    bounds->form = (px_slice){px_buf_text(&job->form), job->form.length};
+    return px_ok();
+}
+
+static px_status read_bounds(run_job *job)
+{
+    const px_args *args = job->args;
+    px_request *request = &job->request;
+    request->bounds =
+        (px_bounds){.repetition_penalty = (float)px_args_real(args, "repetition-penalty"),
+            .presence_penalty = (float)px_args_real(args, "presence-penalty"),
+            .frequency_penalty = (float)px_args_real(args, "frequency-penalty"),
+            .min_tokens = (uint32_t)px_args_int(args, "min-tokens")};
+    request->wants_logprobs = px_args_given(args, "logprobs");
+    request->top_logprobs = (uint32_t)px_args_int(args, "logprobs");
+    return read_form(job);
+}
+
 static px_status read_request(run_job *job, uint64_t *out_tokens_max)
 {
     const px_args *args = job->args;
@@ -117,7 +190,9 @@ static px_status read_request(run_job *job, uint64_t *out_tokens_max)
         .top_k = (uint32_t)px_args_int(args, "top-k"),
         .top_p = (float)px_args_real(args, "top-p"),
         .min_p = (float)px_args_real(args, "min-p"),
+        .typical_p = (float)px_args_real(args, "typical-p"),
         .seed = (uint64_t)px_args_int(args, "seed")};
+    PX_TRY(read_bounds(job));
     int stops = px_args_str_count(args, "stop");
     if (stops > PX_STOPS_MAX) return px_args_fail("at most %d times --stop", PX_STOPS_MAX);
     for (int i = 0; i < stops; i++) {
@@ -142,12 +217,23 @@ static void print_line(const px_buf *line)
     fflush(stdout);
 }
 
+static void put_logprobs(px_buf *line, const px_logprobs *logprobs)
+{
+    px_buf_printf(line, "\"logprob\":%.6f,\"rank\":%u,\"top_logprobs\":[",
+        (double)logprobs->picked.logprob, logprobs->rank);
+    for (uint32_t i = 0; i < logprobs->top_count; i++)
+        px_buf_printf(line, "%s{\"id\":%u,\"logprob\":%.6f}", i ? "," : "", logprobs->top[i].token,
+            (double)logprobs->top[i].logprob);
+    px_buf_puts(line, "],");
+}
+
 static void print_token_json(const px_event *event)
 {
     px_buf line;
     px_buf_init(&line, 4096);
     px_buf_puts(&line, "{");
     if (event->has_token) px_buf_printf(&line, "\"id\":%u,", event->token);
+    if (event->has_logprobs) put_logprobs(&line, &event->logprobs);
     px_buf_puts(&line, "\"text\":");
     px_json_quote(&line, event->text, event->text_length);
     px_buf_puts(&line, "}\n");
@@ -220,6 +306,7 @@ static px_status run(const px_args *args)
 {
     run_job job = {.args = args};
     px_buf_init(&job.input, INPUT_BYTES_MAX);
+    px_buf_init(&job.form, INPUT_BYTES_MAX);
     px_buf_init(&job.ids, OUTPUT_BYTES_MAX);
     px_buf_init(&job.text, OUTPUT_BYTES_MAX);
     uint64_t prompt_tokens = 0;
@@ -231,6 +318,7 @@ static px_status run(const px_args *args)
     free(job.tokens);
     json_decref(job.document);
     px_buf_done(&job.input);
+    px_buf_done(&job.form);
     px_buf_done(&job.ids);
     px_buf_done(&job.text);
     return status;
