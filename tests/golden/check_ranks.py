@@ -2,12 +2,13 @@
 """Check that any number of ranks gives the same answer as one, bit for bit.
 
 usage: check_ranks.py --bin NODE_AGENT [--ranks 'PROGRAM ARGUMENTS'] [--kernels NAME] [--model FILE]
-       [--golden real/NAME.json] DEGREES...
+       [--golden real/NAME.json] [--only SUBSTRING] [--texts N] DEGREES...
 
 DEGREES are options such as '--tp 3' or '--tp 2 --pp 2'. Of every tiny model (our own, and those of
 $PX_GOLDEN or ../shared/golden where they are) the logits of a prompt must be the same bytes; of the
 real model, where it and its golden data are there, the greedy answers to all chats and prompts the
-same ids. --ranks is what starts several ranks (mpirun, say); else they are threads.
+same ids. --ranks is what starts several ranks (mpirun, say); else they are threads. --only takes the
+tiny models with that in their name, --texts only the first N chats and prompts.
 """
 import argparse
 import glob
@@ -76,20 +77,22 @@ def main():
     parser.add_argument('--kernels', default='auto')
     parser.add_argument('--model', default='')
     parser.add_argument('--golden', default='')
+    parser.add_argument('--only', default='')
+    parser.add_argument('--texts', type=int)
     parser.add_argument('degrees', nargs='+')
     args = parser.parse_args()
     reference = os.environ.get('PX_GOLDEN') or os.path.join(HERE, '../../../shared/golden')
 
     with tempfile.TemporaryDirectory() as work:
         checker = Checker(args, work)
-        models = tiny_models(reference)
+        models = [m for m in tiny_models(reference) if args.only in os.path.basename(m)]
         for model in models:
             checker.compare(os.path.basename(model), lambda d: checker.logits(model, d))
         print(f'logits of {len(models)} models', flush=True)
         if os.path.exists(args.model) and os.path.exists(args.golden):
             with open(args.golden, encoding='utf-8') as f:
                 golden = json.load(f)
-            texts = golden['chats'] + golden['prompts']
+            texts = (golden['chats'] + golden['prompts'])[:args.texts]
             for number, text in enumerate(texts):
                 checker.compare(f'text {number}',
                                 lambda d: checker.greedy(args.model, text['ids'], d))
