@@ -34,8 +34,9 @@ def run(args, command, *options, text=None):
 
 def logits(args, model, work):
     ids, out = f'{work}/ids', f'{work}/logits'
+    size = json.loads(run(args, 'inspect', '--model', model, '--json').stdout)['vocabulary']
     with open(ids, 'w') as f:
-        f.write(' '.join(str(i * 7 % 95) for i in range(40)))
+        f.write(' '.join(str(i * 7 % size) for i in range(40)))
     done = run(args, 'score', '--model', model, '--tokens', ids, '--logits', out, '--threads', '1',
                '--kernels', 'scalar')
     if done.returncode:
