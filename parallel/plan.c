@@ -70,13 +70,13 @@ static void cut(uint32_t total, uint32_t unit, uint32_t least, const double *wei
 
 /* --- attention ---------------------------------------------------------------------------- */
 
-/* What one head burdens a place with. A KV head has as many weights as a query head (k and v; q and
- * o); its cache, which decoding reads and which fills memory, counts as much again. */
+/* What one head burdens a place with, in rows of weights: q has one head's, k and v have two. The
+ * arithmetic over the positions goes with the query heads, the cache with the KV heads. */
 enum { QUERY_HEAD_BURDEN = 1, KV_HEAD_BURDEN = 2 };
 
 typedef struct head_cut {
     uint32_t heads, group;
-    uint32_t unit;         /* query heads that fill whole blocks of the output projection's input */
+    uint32_t unit;         /* query heads that fill whole blocks of what attention gives */
     uint32_t kv_heads_max; /* of one place */
     uint32_t places;
     const double *weights; /* [places] */
