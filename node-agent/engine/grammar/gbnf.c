@@ -4,14 +4,9 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "engine/grammar/repetition.h"
 
-enum {
-    DEPTH_MAX = 100,
-    RANGES_MAX = 1024,
-    RULES_MAX = 4096,
-    REPEAT_MAX = 100000,
-    LITERAL_MAX = 65536
-};
+enum { DEPTH_MAX = 100, RANGES_MAX = 1024, RULES_MAX = 4096, LITERAL_MAX = 65536 };
 
 typedef struct parser {
     px_expr_source *source;
@@ -200,40 +195,15 @@ static const px_expr *parse_atom(parser *p)
     return failed(p) ? NULL : px_expr_rule_of(p->source, rule);
 }
 
-static bool read_count(parser *p, uint32_t *out)
-{
-    const char *begin = p->at;
-    *out = 0;
-    for (; p->at < p->end && isdigit((unsigned char)*p->at); p->at++) {
-        *out = *out * 10 + (uint32_t)(*p->at - '0');
-        if (*out > REPEAT_MAX) fail(p, "more than 100000 repetitions");
-        if (failed(p)) return false;
-    }
-    return p->at > begin;
-}
-
 static const px_expr *parse_repeated(parser *p)
 {
     const px_expr *atom = parse_atom(p);
-    while (!failed(p) && p->at < p->end) {
-        uint32_t min = 0, max = PX_EXPR_UNBOUNDED;
-        if (take(p, '*')) {
-        } else if (take(p, '+')) {
-            min = 1;
-        } else if (take(p, '?')) {
-            max = 1;
-        } else if (take(p, '{')) {
-            if (!read_count(p, &min)) return fail(p, "'{' needs a number");
-            max = min;
-            if (take(p, ',') && !read_count(p, &max)) max = PX_EXPR_UNBOUNDED;
-            if (!failed(p) && !take(p, '}')) return fail(p, "'}' is missing");
-            if (max < min) return fail(p, "the upper bound is below the lower one");
-        } else {
-            break;
-        }
-        atom = px_expr_repeat(p->source, atom, min, max);
+    px_repetition repetition;
+    const char *why = NULL;
+    while (!failed(p) && px_repetition_read(&p->at, p->end, &repetition, &why)) {
+        atom = px_expr_repeat(p->source, atom, repetition.min, repetition.max);
     }
-    return atom;
+    return why ? fail(p, why) : atom;
 }
 
 /* In parentheses line ends are white space; outside, a line that does not begin a new rule goes on
