@@ -57,6 +57,19 @@ static int px_test_failures, px_test_checks;
             printf("%s:%d: got \"%s\", want \"%s\"\n", __FILE__, __LINE__, got_, want_);           \
         }                                                                                          \
     } while (0)
+/* A sanitizer is at work: it has an allocator of its own, keeps what is freed, and is slow. gcc
+ * says so with macros, clang with features. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PX_TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define PX_TEST_SANITIZED 1
+#endif
+#endif
+#ifndef PX_TEST_SANITIZED
+#define PX_TEST_SANITIZED 0
+#endif
+
 /* For px_status: OK, or prints its sentence. */
 #define PX_CHECK_OK(expr)                                                                          \
     do {                                                                                           \

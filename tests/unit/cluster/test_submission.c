@@ -98,9 +98,46 @@ PX_TEST(zero_that_was_said_is_not_a_default)
     PX_CHECK(f.out.request.sampling.temperature == 0 && f.out.request.sampling.seed == 0);
     PX_CHECK(f.out.request.sampling.top_p == 0.5f);
     PX_CHECK(f.out.request.deadline_ns == 4000);
+    px_submission_done(&f.out);
     f.submit.timeout_us = UINT64_MAX; /* must not wrap into the past */
     PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
     PX_CHECK(f.out.request.deadline_ns == 0);
+    px_submission_done(&f.out);
+}
+
+PX_TEST(what_an_answer_may_say_comes_through)
+{
+    fixture f;
+    begin_generate(&f);
+    f.generate.sampling = &f.sampling;
+    Phalanx__V1__TokenBias bias = PHALANX__V1__TOKEN_BIAS__INIT, *biases[] = {&bias};
+    bias.token = 7, bias.bias = -2;
+    f.sampling.logit_bias = biases, f.sampling.n_logit_bias = 1;
+    ProtobufCBinaryData texts[] = {{3, (uint8_t *)"yes"}, {2, (uint8_t *)"no"}};
+    f.sampling.bad_words = texts, f.sampling.n_bad_words = 2;
+    f.sampling.presence_penalty = 0.5f;
+    uint32_t resumed[] = {1, 2, 3};
+    f.generate.continue_ids = resumed, f.generate.n_continue_ids = 3;
+    f.generate.logprobs = true, f.generate.top_logprobs = 4;
+    Phalanx__V1__Texts choice = PHALANX__V1__TEXTS__INIT;
+    Phalanx__V1__Form form = PHALANX__V1__FORM__INIT;
+    choice.texts = texts, choice.n_texts = 2;
+    form.kind_case = PHALANX__V1__FORM__KIND_CHOICE, form.choice = &choice;
+    f.generate.form = &form;
+    PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
+    const px_request *request = &f.out.request;
+    PX_CHECK(request->bounds.bias_count == 1 && request->bounds.biases[0].token == 7);
+    PX_CHECK(request->bounds.bad_word_count == 2 && request->bounds.bad_words[1].length == 2);
+    PX_CHECK(request->bounds.presence_penalty == 0.5f && request->resumed.count == 3);
+    PX_CHECK(request->wants_logprobs && request->top_logprobs == 4);
+    PX_CHECK(request->bounds.has_form && request->bounds.form_kind == PX_GRAMMAR_CHOICE);
+    PX_CHECK_STR(request->bounds.form.data, "[\"yes\",\"no\"]");
+    px_submission_done(&f.out);
+    texts[0] = (ProtobufCBinaryData){1, (uint8_t *)"\xff"};
+    PX_CHECK(px_submission_make(&f.submit, &context, &f.out).code == PX_INVALID_ARGUMENT);
+    form.kind_case = PHALANX__V1__FORM__KIND_JSON_OBJECT, form.json_object = false;
+    PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
+    PX_CHECK(!f.out.request.bounds.has_form);
     px_submission_done(&f.out);
 }
 

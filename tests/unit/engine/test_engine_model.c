@@ -16,17 +16,7 @@ static _Thread_local bool is_engine_thread;
 static atomic_bool is_counting;
 static atomic_int allocations;
 
-/* A sanitizer has an allocator of its own; gcc says so with a macro, clang with a feature. */
-#ifdef __has_feature
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define OTHER_ALLOCATOR
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OTHER_ALLOCATOR
-#endif
-
-#ifndef OTHER_ALLOCATOR
+#if !PX_TEST_SANITIZED
 #define COUNTS_ALLOCATIONS 1
 extern void *__libc_malloc(size_t bytes);
 extern void *__libc_calloc(size_t count, size_t bytes);

@@ -21,7 +21,7 @@ enum {
     REQUESTS = 14,
     ANSWER_MAX = 30,
     CONTEXT = 192,
-    SCHEDULES = 200,
+    SCHEDULES = PX_TEST_SANITIZED ? 20 : 200,
     GROUPS = 2,     /* one rank, two ranks */
     GROUP_EVERY = 8 /* of the schedules, one with two ranks */
 };
