@@ -224,8 +224,10 @@ size_t px_guide_forced(px_guide *guide, char *out, size_t room, bool *out_ends)
     uint8_t byte;
     while (length < room && !px_automaton_accepts(automaton, config) &&
            count_next(automaton, config, &byte) == 1) {
+        uint32_t next = px_automaton_step(automaton, config, byte);
+        if (next == PX_CONFIG_DEAD) break; /* nested too deep to go on */
         out[length++] = (char)byte;
-        config = px_automaton_step(automaton, config, byte);
+        config = next;
     }
     *out_ends = count_next(automaton, config, &byte) == 0;
     return length;

@@ -195,6 +195,46 @@ static void sort_edges(const builder *b, px_net *net)
     free(at);
 }
 
+/* Marks the states from which some text leads to their rule's end. Most edges lead on to states
+ * that were made later, so going backwards few rounds are needed. */
+static bool *find_productive(const px_net *net)
+{
+    bool *good = px_alloc_array(net->states + 1, sizeof *good);
+    for (uint32_t r = 0; r < net->rule_count; r++) good[net->rules[r].last] = true;
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t s = net->states; s-- > 0;)
+            for (uint32_t e = net->first_edge[s]; e < net->first_edge[s + 1] && !good[s]; e++) {
+                const px_net_edge *edge = &net->edges[e];
+                bool passes = edge->kind != PX_NET_CALL || good[net->rules[edge->rule].first];
+                if (passes && good[edge->to]) good[s] = changed = true;
+            }
+    }
+    return good;
+}
+
+/* Without the edges that lead to no end: no byte is offered that cannot be gone on from. False:
+ * there is no text at all. */
+static bool prune(px_net *net)
+{
+    bool *good = find_productive(net);
+    uint32_t kept = 0, begin = 0;
+    for (uint32_t s = 0; s < net->states; s++) {
+        uint32_t end = net->first_edge[s + 1];
+        net->first_edge[s] = kept;
+        for (uint32_t e = begin; e < end; e++) {
+            const px_net_edge *edge = &net->edges[e];
+            bool passes = edge->kind != PX_NET_CALL || good[net->rules[edge->rule].first];
+            if (passes && good[edge->to]) net->edges[kept++] = *edge;
+        }
+        begin = end;
+    }
+    net->first_edge[net->states] = net->edge_count = kept;
+    bool has_text = good[net->rules[0].first];
+    free(good);
+    return has_text;
+}
+
 /* Whether `state` leads, reading nothing and without a choice, to `last`. */
 static bool only_ends(const px_net *net, uint32_t state, uint32_t last)
 {
@@ -353,8 +393,9 @@ px_status px_net_make(const px_expr_source *source, px_net *out)
     }
     if (px_is_ok(status)) {
         sort_edges(&b, &net);
+        if (!prune(&net)) status = px_fail(PX_INVALID_ARGUMENT, "no text keeps to this grammar");
         mark_tails(&net);
-        status = check_recursion(source, &net);
+        if (px_is_ok(status)) status = check_recursion(source, &net);
     }
     free(b.edges);
     if (px_is_ok(status))

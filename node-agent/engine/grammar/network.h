@@ -33,8 +33,8 @@ typedef struct px_net {
     bool *is_last; /* [states]: of some rule */
 } px_net;
 
-/* INVALID_ARGUMENT: a rule is not defined, or begins with itself (left recursion).
- * RESOURCE_EXHAUSTED: more states than are good for anyone. */
+/* INVALID_ARGUMENT: a rule is not defined, or begins with itself (left recursion), or no text at
+ * all would match. RESOURCE_EXHAUSTED: more states than are good for anyone. */
 px_status px_net_make(const px_expr_source *source, px_net *out) PX_MUST_USE;
 void px_net_done(px_net *net);
 

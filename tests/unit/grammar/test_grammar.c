@@ -119,13 +119,14 @@ PX_TEST(regular_expressions)
         {PX_GRAMMAR_REGEX, "(a*)*", {"", "aaaa"}, {"b"}},
         {PX_GRAMMAR_REGEX, "[\\d\\-\\]]+", {"1-]"}, {"a"}},
         {PX_GRAMMAR_REGEX, "", {""}, {"a"}},
+        {PX_GRAMMAR_REGEX, "a|b[]|c", {"a", "c"}, {"b", ""}},
         {PX_GRAMMAR_REGEX, "é+", {"é", "éé"}, {"e", "\xc3"}},
         {PX_GRAMMAR_REGEX, "[\\u0080-\\uffff]", {"é", "日", "\xef\xbf\xbd"}, {"a", "\xed\xa0\x80"}},
     };
     CHECK_SAMPLES(samples);
     static const char *const bad[] = {"(", ")", "[a", "*a", "a{3,2}", "a{x}", "\\", "(?=a)", "\\1",
         "\\bx", "\\p{L}", "[b-a]", "a^b", "\\u12", "a{100001}", "((((a{1000}){1000}){1000}){1000})",
-        "\xff", "(?a)"};
+        "\xff", "(?a)", "[]", "a[]b"};
     CHECK_REFUSED(PX_GRAMMAR_REGEX, bad);
 }
 
@@ -151,7 +152,7 @@ PX_TEST(grammars_in_gbnf)
     static const char *const bad[] = {"", "root", "root ::= (", "root ::= \"a", "root ::= [a",
         "root ::= missing", "other ::= \"a\"", "root ::= \"a\"\nroot ::= \"b\"", "root ::= )",
         "root ::= root \"a\" | \"b\"", "root ::= e root | \"a\"\ne ::= \"\"", "root ::= \"\\q\"",
-        "root ::= a\na ::= b \"x\"\nb ::= a | \"y\"", "root ::= *"};
+        "root ::= a\na ::= b \"x\"\nb ::= a | \"y\"", "root ::= *", "root ::= \"(\" root \")\""};
     CHECK_REFUSED(PX_GRAMMAR_GBNF, bad);
 }
 
