@@ -7,10 +7,42 @@
 #include "base/fs.h"
 #include "base/utf8.h"
 
+#define EXACT_MAX 9007199254740992.0 /* 2^53: whole numbers up to here are exact as doubles */
+
+/* Numbers that were read as reals only because another one was too large are integers again, where
+ * they are exact. */
+static json_t *with_integers(json_t *value)
+{
+    const char *key;
+    size_t i;
+    json_t *item;
+    if (json_is_real(value)) {
+        double real = json_real_value(value);
+        if (real != floor(real) || fabs(real) > EXACT_MAX) return value;
+        json_decref(value);
+        return json_integer((json_int_t)real);
+    }
+    json_object_foreach(value, key, item)
+    {
+        json_object_set_new_nocheck(value, key, with_integers(json_incref(item)));
+    }
+    json_array_foreach(value, i, item)
+    {
+        json_array_set_new(value, i, with_integers(json_incref(item)));
+    }
+    return value;
+}
+
 px_status px_json_parse(const char *text, size_t length, const char *what, json_t **out)
 {
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
     json_error_t error;
-    json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    json_t *value = json_loadb(text, length, flags, &error);
+    /* Many a tokenizer_config.json says that texts may have 10^30 tokens. */
+    if (!value && json_error_code(&error) == json_error_numeric_overflow) {
+        value = json_loadb(text, length, flags | JSON_DECODE_INT_AS_REAL, &error);
+        if (value) value = with_integers(value);
+    }
     if (!value)
         return px_fail(
             PX_INVALID_ARGUMENT, "%s is not valid JSON: line %d: %s", what, error.line, error.text);
@@ -56,7 +88,7 @@ px_status px_json_get_int(const json_t *object, const char *key, const char *whe
     }
     /* Some writers print whole numbers as 2048.0 or 1e6: exact up to 2^53. */
     double real = json_real_value(value);
-    if (!json_is_real(value) || real != floor(real) || fabs(real) > 9007199254740992.0)
+    if (!json_is_real(value) || real != floor(real) || fabs(real) > EXACT_MAX)
         return wrong_type(key, where, "a whole number");
     *out = (int64_t)real;
     return px_ok();

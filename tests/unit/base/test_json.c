@@ -89,4 +89,19 @@ PX_TEST(quoting_survives_every_byte)
     px_buf_done(&buf);
 }
 
+PX_TEST(an_integer_that_is_too_large_is_a_real)
+{
+    static const char text[] =
+        "{\"model_max_length\":1000000000000000019884624838656,\"a\":[1,{\"b\":-7}],\"c\":1.5}";
+    json_t *value = NULL;
+    PX_CHECK_OK(px_json_parse(text, sizeof text - 1, "test", &value));
+    PX_CHECK(json_real_value(json_object_get(value, "model_max_length")) == 1e30);
+    const json_t *list = json_object_get(value, "a");
+    PX_CHECK(json_integer_value(json_array_get(list, 0)) == 1);
+    PX_CHECK(json_integer_value(json_object_get(json_array_get(list, 1), "b")) == -7);
+    PX_CHECK(json_real_value(json_object_get(value, "c")) == 1.5);
+    json_decref(value);
+    PX_CHECK(!px_is_ok(px_json_parse("[1e999]", 7, "test", &value)));
+}
+
 PX_TEST_MAIN()
