@@ -12,8 +12,8 @@
 
 #include "base/memory.h"
 
-/* Duplicate keys are refused, 64-bit integers kept; where one is larger, it becomes a real. `what` names the text in the sentence.
- * The caller json_decref()s the result. */
+/* Duplicate keys are refused, 64-bit integers kept; where one is larger, it becomes a real. `what`
+ * names the text in the sentence. The caller json_decref()s the result. */
 px_status px_json_parse(
     const char *text, size_t length, const char *what, json_t **out) PX_MUST_USE;
 px_status px_json_load(const char *path, size_t max_bytes, json_t **out) PX_MUST_USE;
