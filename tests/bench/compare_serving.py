@@ -7,6 +7,7 @@ median over the rounds. Ratios are to our first column.
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -153,6 +154,8 @@ def main():
         model = e2e.smollm2() or sys.exit('the quickstart has not fetched its model yet')
         args.ours, args.llama = ['phalanx=' + model], ['llama-server=' + model]
 
+    # A caller's time limit ends us by SIGTERM: the servers must not stay behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     peers = []
     try:
         with e2e.Cluster(agents=1) as cluster:
