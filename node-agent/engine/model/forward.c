@@ -107,6 +107,24 @@ static void make_logits(const px_lane *lane)
     }
 }
 
+/* [hidden_rows, hidden]: final norm of the rows that want it. Residual rows are whole on every
+ * place, so the first of the last stage does it alone; what it sends on to rank 0 lies in f->delta,
+ * which nobody needs any more. */
+static void make_hidden(const px_lane *lane)
+{
+    px_forward *f = lane->f;
+    const px_batch *batch = f->batch;
+    size_t hidden = f->model->arch.hidden;
+    float *out = f->model->rank == 0 ? batch->out_hidden : f->delta;
+    px_range mine = px_lane_share(lane, batch->hidden_rows);
+    if (px_plan_place_of(&f->model->plan, f->model->rank) != 0) return;
+    for (size_t i = mine.begin; i < mine.begin + (size_t)mine.count; i++)
+        px_lane_norm(lane, (px_norm){.weight = f->model->shared.vector[PX_ROLE_FINAL_NORM],
+                               .x = f->x + batch->hidden_at[i] * hidden,
+                               .y = out + i * hidden,
+                               .range = {.begin = 0, .count = 1}});
+}
+
 static bool feed_forward(const px_lane *lane, uint32_t layer)
 {
     bool routed = lane->f->model->layers[layer].experts != NULL;
@@ -132,13 +150,15 @@ static void step_worker(void *arg, uint32_t worker, uint32_t workers)
     for (uint32_t i = 0; i < layers; i++)
         if (!px_layer_attention(&lane, i) || !feed_forward(&lane, i)) return;
     px_lane_barrier(&lane); /* the last rows added to x are for everyone */
-    if (is_last_stage(f))
+    if (is_last_stage(f)) {
+        make_hidden(&lane);
         make_logits(&lane);
-    else
+    } else {
         hand_on(&lane);
+    }
 }
 
-/* --- logits of several ranks meet on rank 0 --- */
+/* --- results of several ranks meet on rank 0 --- */
 
 /* gathered: [rows, vocabulary of a place] of each place in turn -> [rows, vocabulary]. */
 static void interleave(const px_forward *f)
@@ -178,10 +198,21 @@ static px_status collect_logits(px_forward *f)
     return px_ok();
 }
 
+static px_status collect_hidden(px_forward *f)
+{
+    const px_plan *plan = &f->model->plan;
+    int rank = f->model->rank, source = (int)((plan->pp - 1) * plan->tp);
+    size_t bytes = (size_t)f->batch->hidden_rows * f->model->arch.hidden * sizeof(float);
+    if (!bytes || source == 0) return px_ok();
+    if (rank == source) return px_comm_send(f->world, 0, f->delta, bytes);
+    return rank == 0 ? px_comm_recv(f->world, source, f->batch->out_hidden, bytes) : px_ok();
+}
+
 px_status px_forward_step(px_forward *f, const px_batch *batch, float *out_logits)
 {
     PX_ASSERT(batch->rows > 0 && batch->rows <= f->limits.rows_max);
     PX_ASSERT(batch->logit_rows <= f->limits.logit_rows_max && batch->logit_rows <= batch->rows);
+    PX_ASSERT(batch->hidden_rows <= batch->rows);
     f->batch = batch;
     f->out_logits = out_logits;
     f->position_max = 0;
@@ -190,7 +221,9 @@ px_status px_forward_step(px_forward *f, const px_batch *batch, float *out_logit
     PX_ASSERT(f->position_max <= f->limits.position_max);
     f->status = px_ok();
     px_team_run(f->team, step_worker, f);
-    return px_is_ok(f->status) ? collect_logits(f) : f->status;
+    PX_TRY(f->status);
+    PX_TRY(collect_logits(f));
+    return collect_hidden(f);
 }
 
 /* --- scratch --- */

@@ -1,4 +1,4 @@
-/* forward.h - one step of the model over a batch of rows: ids in, logits out.
+/* forward.h - one step of the model over a batch of rows: ids in, logits or hidden states out.
  *
  * Rows of any mix of sequences and positions; each row carries its own block table, so prompts
  * (many rows of one sequence, ascending positions) and decodes (one row each) share a step. A
@@ -21,6 +21,12 @@ typedef struct px_batch {
     const px_kv_row *at;      /* [rows] */
     uint32_t logit_rows;      /* how many rows want logits */
     const uint32_t *logit_at; /* [logit_rows] row indices, ascending */
+    /* Rows that want their hidden state after the final norm (embeddings are made of these). They
+     * cost a norm each: the output matrix is not read for them, nor at all where logit_rows is 0. A
+     * row may want both. Every rank gets the same hidden_rows and hidden_at. */
+    uint32_t hidden_rows;
+    const uint32_t *hidden_at; /* [hidden_rows] row indices, ascending */
+    float *out_hidden;         /* [hidden_rows, hidden] on rank 0, NULL on the others */
 } px_batch;
 
 typedef struct px_forward_limits {
@@ -43,8 +49,8 @@ px_kv_shape px_forward_kv_shape(const px_model *model);
 /* The same of any rank, before its weights are there. */
 px_kv_shape px_forward_kv_shape_of(const px_model_info *info, const px_plan *plan, int rank);
 
-/* out_logits [logit_rows, vocabulary] on rank 0, NULL on the others. Fails only when a peer does.
- */
+/* out_logits [logit_rows, vocabulary] on rank 0, NULL on the others; may be NULL without
+ * logit_rows. Fails only when a peer does. */
 px_status px_forward_step(
     px_forward *forward, const px_batch *batch, float *out_logits) PX_MUST_USE;
 

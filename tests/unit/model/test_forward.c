@@ -6,10 +6,12 @@
 #include "engine/model/forward.h"
 
 #include <malloc.h>
+#include <math.h>
 #include <pthread.h>
 
 #include "base/json.h"
 #include "engine/kv/kvpool.h"
+#include "engine/model/weights.h"
 #include "model_bytes.h"
 #include "test.h"
 
@@ -109,6 +111,33 @@ static float *prompt_logits(rig *r, uint32_t chunk)
     return logits;
 }
 
+/* Hidden states of sequence 0, likewise [PROMPT, hidden]; every fourth row wants logits as well. */
+static float *prompt_hidden(rig *r, uint32_t chunk)
+{
+    float *hidden = px_alloc_array((size_t)PROMPT * r->info.hidden, sizeof *hidden);
+    float *logits = px_alloc_array((size_t)ROWS_MAX * r->info.vocabulary, sizeof *logits);
+    for (uint32_t first = 0; first < PROMPT; first += chunk) {
+        rows b = {0};
+        uint32_t all[ROWS_MAX], some[ROWS_MAX], wanted = 0;
+        for (uint32_t i = first; i < PROMPT && i < first + chunk; i++) {
+            if (i % 4 == 0) some[wanted++] = b.count;
+            all[b.count] = b.count;
+            add_row(&b, 0, i);
+        }
+        px_batch batch = {.rows = b.count,
+            .ids = b.ids,
+            .at = b.at,
+            .logit_rows = wanted,
+            .logit_at = some,
+            .hidden_rows = b.count,
+            .hidden_at = all,
+            .out_hidden = hidden + (size_t)first * r->info.hidden};
+        PX_CHECK_OK(px_forward_step(r->forward, &batch, wanted ? logits : NULL));
+    }
+    free(logits);
+    return hidden;
+}
+
 /* --- one rank ----------------------------------------------------------------------------- */
 
 static void with_one_rank(const char *name, uint32_t threads, void (*check)(rig *r))
@@ -143,6 +172,37 @@ PX_TEST(a_prompt_gives_the_same_bits_however_it_is_chunked)
     with_one_rank("odd_heads", 3, check_chunks);
     with_one_rank("mixed_blocks.gguf", 2, check_chunks);
     with_one_rank("mixture", 2, check_chunks);
+}
+
+/* What hidden states are: the output matrix makes the logits of them. */
+static void check_hidden(rig *r)
+{
+    const px_weights *shared = &r->model->shared;
+    size_t hidden_size = r->info.hidden, vocabulary = r->info.vocabulary;
+    float *hidden = prompt_hidden(r, PROMPT), *logits = prompt_logits(r, PROMPT);
+    const float *table = shared->matrix[PX_ROLE_EMBED].data; /* odd_heads: F32 and tied */
+    PX_CHECK(shared->matrix[PX_ROLE_EMBED].dtype == PX_F32 && r->model->arch.tied);
+    for (size_t row = 0; row < PROMPT; row++) {
+        for (size_t id = 0; id < vocabulary; id++) {
+            double sum = 0;
+            for (size_t i = 0; i < hidden_size; i++)
+                sum += (double)hidden[row * hidden_size + i] * (double)table[id * hidden_size + i];
+            PX_CHECK(fabs(sum - (double)logits[row * vocabulary + id]) < 1e-4);
+        }
+    }
+    for (uint32_t chunk = 1; chunk < 8; chunk += 3) {
+        float *parts = prompt_hidden(r, chunk);
+        PX_CHECK(memcmp(parts, hidden, PROMPT * hidden_size * sizeof *hidden) == 0);
+        free(parts);
+    }
+    free(hidden);
+    free(logits);
+}
+
+PX_TEST(hidden_states_are_what_the_output_matrix_reads)
+{
+    with_one_rank("odd_heads", 1, check_hidden);
+    with_one_rank("odd_heads", 3, check_hidden);
 }
 
 static void check_company(rig *r)
@@ -198,8 +258,8 @@ PX_TEST(steps_leave_the_heap_alone)
 typedef struct rank {
     pthread_t thread;
     rig_options options;
-    float *logits; /* rank 0's */
-    uint32_t vocabulary;
+    float *logits, *hidden; /* rank 0's */
+    uint32_t vocabulary, width;
 } rank;
 
 static void *run_rank(void *arg)
@@ -210,7 +270,9 @@ static void *run_rank(void *arg)
     PX_CHECK_OK(status);
     if (px_is_ok(status)) {
         self->vocabulary = r.info.vocabulary;
+        self->width = r.info.hidden;
         self->logits = prompt_logits(&r, 8);
+        self->hidden = prompt_hidden(&r, 8);
     }
     close_rig(&r);
     return NULL;
@@ -238,8 +300,14 @@ static void compare_ranks(const char *name, uint32_t tp, uint32_t pp)
     bool complete = one.logits && ranks[0].logits;
     PX_CHECK(complete && memcmp(ranks[0].logits, one.logits,
                              (size_t)PROMPT * one.vocabulary * sizeof *one.logits) == 0);
-    for (uint32_t i = 0; i < count; i++) free(ranks[i].logits);
+    PX_CHECK(complete && memcmp(ranks[0].hidden, one.hidden,
+                             (size_t)PROMPT * one.width * sizeof *one.hidden) == 0);
+    for (uint32_t i = 0; i < count; i++) {
+        free(ranks[i].logits);
+        free(ranks[i].hidden);
+    }
     free(one.logits);
+    free(one.hidden);
 }
 
 PX_TEST(any_number_of_ranks_gives_the_same_bits)
