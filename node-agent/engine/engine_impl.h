@@ -1,7 +1,7 @@
 /* engine_impl.h - the engine's own state: what each of its two threads owns, and where they meet.
  *
  *   caller's thread          inbox: px_seq *         engine thread
- *   submit, cancel, poll  ------------------->  scheduler, runner, sampler
+ *   submit, cancel, poll  ------------------->  scheduler, runner, draws
  *                         <-------------------
  *                          outbox: px_output
  *
@@ -16,10 +16,10 @@
 
 #include "base/ring.h"
 #include "engine/doorbell.h"
+#include "engine/draws.h"
 #include "engine/forms.h"
 #include "engine/parts.h"
 #include "engine/salt.h"
-#include "engine/sampler.h"
 #include "engine/schedule/scheduler.h"
 
 typedef struct px_output { /* an event on its way; the rest of a DONE stands in the sequence */
@@ -44,11 +44,9 @@ typedef struct px_engine_side {
     px_runner *runner;
     px_step step;
     void *message; /* the step as the other ranks get it */
-    float *logits; /* [slots, vocabulary] */
+    float *logits; /* [limits.logit_rows, vocabulary] */
     size_t logits_bytes;
-    px_sampler **samplers;    /* [team] */
-    int64_t *picks;           /* [slots] sampled ids; -1: none could be */
-    px_logprobs *logprobs;    /* [slots] of those that asked */
+    px_draws draws;
     px_buf decoded, released; /* text of one token: before and after the stop strings */
     int64_t now_ns;           /* of this turn; after the forward, of its end */
     uint64_t cancels_seen;

@@ -231,7 +231,7 @@ static px_status load_weights(loading *l, px_parts *parts)
     parts->weight_bytes = px_model_resident_bytes(parts->model);
     parts->kv_bytes = parts->limits.blocks * px_kvpool_block_bytes(shape, l->kv_type);
     px_forward_limits limits = {.rows_max = parts->limits.rows,
-        .logit_rows_max = parts->limits.slots,
+        .logit_rows_max = parts->limits.logit_rows,
         .position_max = parts->info.context};
     return px_forward_create(parts->model, l->kernels, l->comm, parts->team,
         px_kvpool_layers(parts->pool), &limits, &parts->model_forward);
@@ -262,6 +262,7 @@ static px_status settle_limits(const loading *l, px_parts *parts)
     if (tokens < parts->info.context) parts->info.context = (uint32_t)tokens;
     parts->limits = (px_step_limits){.slots = l->slots,
         .rows = parts->pace.rows_max,
+        .logit_rows = l->slots,
         .seq_blocks = px_kv_blocks_for(parts->info.context),
         .blocks = blocks.pool,
         .park_slots = blocks.parked,

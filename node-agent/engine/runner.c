@@ -11,7 +11,7 @@ struct px_runner {
     uint32_t *tables;   /* [slots, seq_blocks] */
     uint32_t *filled;   /* [slots] entries of each table */
     px_kv_row *at;      /* [rows] */
-    uint32_t *logit_at; /* [slots] */
+    uint32_t *logit_at; /* [logit_rows] */
 };
 
 px_runner *px_runner_create(const px_runner_options *options)
@@ -23,7 +23,7 @@ px_runner *px_runner_create(const px_runner_options *options)
         .tables = px_alloc_array((size_t)limits->slots * limits->seq_blocks, sizeof(uint32_t)),
         .filled = px_alloc_array(limits->slots, sizeof(uint32_t)),
         .at = px_alloc_array(limits->rows, sizeof(px_kv_row)),
-        .logit_at = px_alloc_array(limits->slots, sizeof(uint32_t)),
+        .logit_at = px_alloc_array(limits->logit_rows, sizeof(uint32_t)),
     };
     return runner;
 }
@@ -67,7 +67,8 @@ px_status px_runner_step(px_runner *runner, const px_step *step, float *out_logi
         for (uint32_t row = 0; row < seq->rows; row++)
             runner->at[batch.rows++] = (px_kv_row){
                 .blocks = table, .position = seq->position + row, .prompt = seq->prompt};
-        if (seq->wants_logits) runner->logit_at[batch.logit_rows++] = batch.rows - 1;
+        for (uint32_t left = seq->logit_rows; left; left--)
+            runner->logit_at[batch.logit_rows++] = batch.rows - left;
     }
     return runner->options.forward(runner->options.forward_self, &batch, out_logits);
 }

@@ -27,7 +27,7 @@ typedef struct px_runner_options { /* all but the limits are borrowed */
 
 px_runner *px_runner_create(const px_runner_options *options);
 void px_runner_free(px_runner *runner); /* NULL is fine */
-/* One row of out_logits for each sequence with wants_logits, in the step's order. DATA_LOSS when
+/* The rows of out_logits stand in the step's order. DATA_LOSS when
  * a sequence has fewer blocks than positions (a follower whose tables do not match). */
 px_status px_runner_step(px_runner *runner, const px_step *step, float *out_logits) PX_MUST_USE;
 

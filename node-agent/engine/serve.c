@@ -1,6 +1,6 @@
 /* serve.c - rank 0's engine thread: take requests, plan, run, sample, give out; sleep when idle.
  *
- *   inbox -> scheduler -> step -> the other ranks and our runner -> logits -> sampler -> output
+ *   inbox -> scheduler -> step -> the other ranks and our runner -> logits -> draws -> output
  *
  * The loop allocates nothing and waits for nothing but its peers (who answer within the comm's
  * deadline) and room in the outbox.
@@ -16,15 +16,13 @@ px_status px_engine_side_create(px_engine *engine)
 {
     const px_parts *parts = &engine->parts;
     px_engine_side *side = &engine->side;
-    uint32_t slots = parts->limits.slots, workers = px_team_count(parts->team);
+    uint32_t slots = parts->limits.slots;
     side->scheduler = px_scheduler_create(&(px_scheduler_options){.limits = parts->limits,
         .pace = parts->pace,
         .shares_prefixes = !engine->options.no_prefix_cache});
     side->runner = px_parts_make_runner(parts);
     px_step_init(&side->step, &parts->limits);
     side->message = px_alloc(px_step_message_bytes_max(&parts->limits));
-    side->picks = px_alloc_array(slots, sizeof *side->picks);
-    side->logprobs = px_alloc_array(slots, sizeof *side->logprobs);
     px_buf_init(&side->decoded, TOKEN_TEXT_BYTES_MAX);
     px_buf_init(&side->released, TOKEN_TEXT_BYTES_MAX);
     px_buf_reserve(&side->decoded, TOKEN_TEXT_BYTES);
@@ -34,10 +32,11 @@ px_status px_engine_side_create(px_engine *engine)
     px_ring_init(&engine->outbox, sizeof(px_output), slots * OUTPUTS_EACH);
     atomic_store(&engine->counters.blocks_free, parts->limits.blocks);
 
-    side->samplers = px_alloc_array(workers, sizeof(px_sampler *));
-    for (uint32_t i = 0; i < workers; i++)
-        PX_TRY(px_sampler_create(parts->info.vocabulary, &side->samplers[i]));
-    side->logits_bytes = (size_t)slots * parts->info.vocabulary * sizeof(float);
+    px_draws_options draws = {.draws_max = parts->limits.logit_rows,
+        .workers = px_team_count(parts->team),
+        .vocabulary = parts->info.vocabulary};
+    PX_TRY(px_draws_init(&side->draws, &draws));
+    side->logits_bytes = (size_t)parts->limits.logit_rows * parts->info.vocabulary * sizeof(float);
     void *logits;
     PX_TRY(px_big_alloc(side->logits_bytes, "the logits", &logits));
     side->logits = logits;
@@ -51,13 +50,9 @@ void px_engine_side_free(px_engine *engine)
     px_runner_free(side->runner);
     px_step_done(&side->step);
     free(side->message);
-    free(side->picks);
-    free(side->logprobs);
     px_buf_done(&side->decoded);
     px_buf_done(&side->released);
-    for (uint32_t i = 0; side->samplers && i < px_team_count(engine->parts.team); i++)
-        px_sampler_free(side->samplers[i]);
-    free(side->samplers);
+    px_draws_done(&side->draws);
     px_big_free(side->logits, side->logits_bytes);
 }
 
@@ -146,94 +141,19 @@ static px_status send_step(px_engine *engine)
     return px_comm_plan_send(engine->parts.comm, engine->side.message, bytes);
 }
 
-/* Of a grammar's mask; the tokenizer may know fewer tokens than the model, or more. */
-static uint32_t mask_words(const px_engine *engine)
+static void draw(px_engine *engine)
 {
-    uint32_t tokens = px_forms_vocabulary(engine->forms)->size;
-    uint32_t most = engine->parts.info.vocabulary;
-    return ((tokens < most ? tokens : most) + 31) / 32;
-}
-
-/* The sequence of the `index`-th row of logits; sequences without logits have none. */
-static px_seq *next_sampled(const px_engine_side *side, uint32_t *entry)
-{
-    while (*entry < side->step.seq_count && !side->step.seqs[*entry].wants_logits) ++*entry;
-    if (*entry == side->step.seq_count) return NULL;
-    return px_scheduler_at(side->scheduler, side->step.seqs[(*entry)++].slot);
-}
-
-/* Grammars are shared between sequences and for one thread at a time, so what each allows is copied
- * before the rows are shared out. No mask: nothing is allowed, and nothing will be picked. */
-static void copy_masks(px_engine *engine)
-{
-    uint32_t entry = 0;
-    for (px_seq *seq; (seq = next_sampled(&engine->side, &entry));) {
-        if (!seq->form) continue;
-        const uint32_t *mask = px_guide_mask(&seq->guide);
-        size_t bytes = mask_words(engine) * sizeof *mask;
-        if (mask)
-            memcpy(seq->mask, mask, bytes);
-        else
-            memset(seq->mask, 0, bytes);
-    }
-}
-
-/* The row with what the request changes about it; the row itself if that is nothing. */
-static const float *changed_row(
-    const px_engine *engine, px_sampler *sampler, const px_seq *seq, const float *logits)
-{
-    uint32_t vocabulary = engine->parts.info.vocabulary;
-    if (!seq->adjust && !seq->form) return logits;
-    float *row = px_sampler_row(sampler);
-    memcpy(row, logits, vocabulary * sizeof *row);
-    if (seq->adjust) {
-        px_adjust_text text = {seq->tokens, seq->count, seq->count - seq->prompt_count};
-        px_adjust_apply(seq->adjust, &text, row);
-    }
-    if (seq->form) {
-        px_adjust_mask mask = {.words = seq->mask,
-            .word_count = mask_words(engine),
-            .ends = seq->ends,
-            .may_end = px_guide_may_end(&seq->guide)};
-        px_adjust_apply_mask(&mask, vocabulary, row);
-    }
-    return row;
-}
-
-static void sample_rows(void *arg, uint32_t worker, uint32_t count)
-{
-    px_engine *engine = arg;
     px_engine_side *side = &engine->side;
-    uint32_t entry = 0, row = 0;
-    for (px_seq *seq; (seq = next_sampled(side, &entry)); row++) {
-        if (row % count != worker) continue;
-        px_sampler *sampler = side->samplers[worker];
-        uint32_t vocabulary = engine->parts.info.vocabulary;
-        const float *logits = side->logits + (size_t)row * vocabulary;
-        const float *changed = changed_row(engine, sampler, seq, logits);
-        int64_t pick = px_sampler_pick(sampler, &seq->sampling, seq->count, changed);
-        side->picks[row] = pick;
-        if (!seq->wants_logprobs || pick < 0) continue;
-        px_logprob_row told = {logits, vocabulary, (uint32_t)pick, seq->top_logprobs};
-        px_logprobs_of(&told, &side->logprobs[row]);
+    px_draws *draws = &side->draws;
+    px_draws_plan(draws, &side->step, side->scheduler);
+    px_draws_run(draws, &(px_draws_input){.team = engine->parts.team,
+                            .logits = side->logits,
+                            .vocabulary = px_forms_vocabulary(engine->forms)});
+    side->now_ns = px_now_ns();
+    for (uint32_t i = 0; i < draws->count; i++) {
+        const px_draw *it = &draws->at[i];
+        px_output_token(engine, it->seq, it->token, it->seq->wants_logprobs ? &it->logprobs : NULL);
     }
-}
-
-static void sample(px_engine *engine)
-{
-    uint32_t rows = 0, entry = 0;
-    while (next_sampled(&engine->side, &entry)) rows++;
-    copy_masks(engine);
-    if (rows > 1)
-        px_team_run(engine->parts.team, sample_rows, engine);
-    else
-        sample_rows(engine, 0, 1);
-
-    engine->side.now_ns = px_now_ns();
-    entry = rows = 0;
-    for (px_seq *seq; (seq = next_sampled(&engine->side, &entry)); rows++)
-        px_output_token(engine, seq, engine->side.picks[rows],
-            seq->wants_logprobs ? &engine->side.logprobs[rows] : NULL);
 }
 
 static void note_start(px_engine *engine)
@@ -258,7 +178,7 @@ static void run_step(px_engine *engine)
     px_status status = send_step(engine);
     if (px_is_ok(status)) status = px_runner_step(side->runner, &side->step, side->logits);
     if (px_is_ok(status)) {
-        sample(engine);
+        draw(engine);
         px_scheduler_observe(side->scheduler, &side->step, side->now_ns - started_ns);
         atomic_fetch_add_explicit(&engine->counters.steps, 1, memory_order_relaxed);
     } else {

@@ -8,7 +8,7 @@
 #include "kernels/kernels.h"
 
 enum {
-    MAGIC = 0x32535850, /* "PXS2" where the machine is little-endian */
+    MAGIC = 0x33535850, /* "PXS3" where the machine is little-endian */
     HEADER_WORDS = 6,
     SEQ_WORDS = sizeof(px_step_seq) / sizeof(uint32_t),
     MOVE_WORDS = sizeof(px_kv_move) / sizeof(uint32_t)
@@ -46,7 +46,8 @@ void px_step_done(px_step *step)
 void px_step_reset(px_step *step, px_step_kind kind)
 {
     step->kind = kind;
-    step->seq_count = step->row_count = step->block_count = step->moves.count = 0;
+    step->seq_count = step->row_count = step->logit_row_count = step->block_count = 0;
+    step->moves.count = 0;
 }
 
 size_t px_step_message_bytes_max(const px_step_limits *limits)
@@ -78,7 +79,7 @@ static px_status check_seq(const px_step_seq *seq, const px_step_limits *limits)
 {
     uint64_t end = (uint64_t)seq->position + seq->rows;
     uint64_t blocks = (uint64_t)seq->block_at + seq->blocks;
-    if (seq->slot >= limits->slots || seq->wants_logits > 1 || seq->rows == 0 ||
+    if (seq->slot >= limits->slots || seq->logit_rows > seq->rows || seq->rows == 0 ||
         end > (uint64_t)limits->seq_blocks * PX_KV_BLOCK_TOKENS || blocks > limits->seq_blocks)
         return px_fail(
             PX_DATA_LOSS, "rank 0 sent a step with an impossible sequence (slot %u)", seq->slot);
@@ -132,19 +133,21 @@ px_status px_step_decode(
     memcpy(out->blocks, from + rows, blocks * sizeof *from);
 
     for (uint32_t i = 0; i < moves; i++) PX_TRY(check_move(&out->moves.at[i], limits));
-    uint64_t rows_said = 0, blocks_said = 0;
+    uint64_t rows_said = 0, logit_rows_said = 0, blocks_said = 0;
     for (uint32_t i = 0; i < seqs; i++) {
         PX_TRY(check_seq(&out->seqs[i], limits));
         rows_said += out->seqs[i].rows;
+        logit_rows_said += out->seqs[i].logit_rows;
         blocks_said += out->seqs[i].blocks;
     }
-    if (rows_said != rows || blocks_said != blocks)
+    if (rows_said != rows || blocks_said != blocks || logit_rows_said > limits->logit_rows)
         return px_fail(PX_DATA_LOSS, "rank 0 sent a step whose sequences do not add up");
     PX_TRY(check_below(out->ids, rows, "token", limits->vocabulary));
     PX_TRY(check_below(out->blocks, blocks, "KV block", limits->blocks));
     out->moves.count = moves;
     out->seq_count = seqs;
     out->row_count = rows;
+    out->logit_row_count = (uint32_t)logit_rows_said;
     out->block_count = blocks;
     return px_ok();
 }

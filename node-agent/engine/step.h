@@ -10,7 +10,7 @@
  * on one kind of machine; the first word tells if not):
  *   magic, kind, moves, sequences, rows, new blocks
  *   moves x {kind, from, to}                    carried out in order, before the rows
- *   sequences x {slot, position, rows, wants_logits, block_at, blocks, prompt}
+ *   sequences x {slot, position, rows, logit_rows, block_at, blocks, prompt}
  *   ids [rows], block ids [new blocks]          both sequence after sequence
  * Owns:    a px_step owns its arrays, sized once for the limits.
  * Errors:  decode checks everything against the limits: DATA_LOSS with a sentence.
@@ -27,6 +27,7 @@
 typedef struct px_step_limits { /* the same on all ranks of a group */
     uint32_t slots;             /* sequences at once */
     uint32_t rows;              /* rows of a step */
+    uint32_t logit_rows;        /* of these, with logits; at least `slots` */
     uint32_t seq_blocks;        /* entries of one slot's block table */
     uint32_t blocks;            /* in the pool */
     uint32_t park_slots;        /* for parked blocks */
@@ -35,19 +36,19 @@ typedef struct px_step_limits { /* the same on all ranks of a group */
 
 typedef struct px_step_seq {
     uint32_t slot;
-    uint32_t position;     /* of its first row */
-    uint32_t rows;         /* at least 1, ascending positions */
-    uint32_t wants_logits; /* 1: for its last row */
-    uint32_t block_at;     /* index in the slot's table of the first new block; 0: starts anew */
-    uint32_t blocks;       /* new in this step, maybe none */
-    uint32_t prompt;       /* tokens of its prompt (px_kv_row) */
+    uint32_t position;   /* of its first row */
+    uint32_t rows;       /* at least 1, ascending positions */
+    uint32_t logit_rows; /* its last so many want logits */
+    uint32_t block_at;   /* index in the slot's table of the first new block; 0: starts anew */
+    uint32_t blocks;     /* new in this step, maybe none */
+    uint32_t prompt;     /* tokens of its prompt (px_kv_row) */
 } px_step_seq;
 
 typedef enum px_step_kind { PX_STEP_RUN, PX_STEP_CLOSE, PX_STEP_KIND_COUNT } px_step_kind;
 
 typedef struct px_step {
     px_step_kind kind;
-    uint32_t seq_count, row_count, block_count;
+    uint32_t seq_count, row_count, logit_row_count, block_count;
     px_step_seq *seqs; /* [limits.slots] */
     uint32_t *ids;     /* [limits.rows] */
     uint32_t *blocks;  /* [px_step_blocks_max()] */

@@ -80,7 +80,7 @@ static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
     step->seqs[step->seq_count++] = (px_step_seq){.slot = seq->slot,
         .position = seq->computed,
         .rows = rows,
-        .wants_logits = rows == left,
+        .logit_rows = rows == left,
         .block_at = told,
         .prompt = seq->prompt_count,
         .blocks = blocks};
@@ -88,6 +88,7 @@ static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
     memcpy(
         step->blocks + step->block_count, seq->hold.blocks + told, blocks * sizeof *step->blocks);
     step->row_count += rows;
+    step->logit_row_count += rows == left;
     step->block_count += blocks;
     seq->blocks_told = seq->hold.count;
     seq->computed += rows;

@@ -134,6 +134,7 @@ static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_
         .bos_id = -1};
     out->limits = (px_step_limits){.slots = model->slots,
         .rows = model->rows,
+        .logit_rows = model->slots,
         .seq_blocks = px_kv_blocks_for(model->context),
         .blocks = model->blocks,
         .park_slots = model->park_slots,

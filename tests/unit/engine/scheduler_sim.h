@@ -77,7 +77,7 @@ static inline bool sim_step(sim *s)
     if (ns > s->longest_step_ns) s->longest_step_ns = ns;
     px_scheduler_observe(s->scheduler, &s->step, ns);
     for (uint32_t i = 0; i < s->step.seq_count; i++) {
-        if (!s->step.seqs[i].wants_logits) continue;
+        if (!s->step.seqs[i].logit_rows) continue;
         sim_seq *q = (sim_seq *)px_scheduler_at(s->scheduler, s->step.seqs[i].slot);
         px_seq *seq = &q->seq;
         s->tokens++;

@@ -7,6 +7,7 @@
 
 static const px_scheduler_options roomy = {.limits = {.slots = 64,
                                                .rows = 1024,
+                                               .logit_rows = 64,
                                                .seq_blocks = SIM_BLOCKS,
                                                .blocks = 2000,
                                                .park_slots = 2000,

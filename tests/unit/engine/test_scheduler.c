@@ -9,6 +9,7 @@ enum { SLOTS = 4, ROWS = 32, BLOCKS = 12, SEQ_TOKENS = 160 };
 
 static const px_scheduler_options plain = {.limits = {.slots = SLOTS,
                                                .rows = ROWS,
+                                               .logit_rows = SLOTS,
                                                .seq_blocks = SEQ_TOKENS / PX_KV_BLOCK_TOKENS,
                                                .blocks = BLOCKS,
                                                .vocabulary = 1000},
@@ -91,7 +92,7 @@ static void generate(bed *b)
 {
     for (uint32_t i = 0; i < b->step.seq_count; i++) {
         px_seq *seq = px_scheduler_at(b->scheduler, b->step.seqs[i].slot);
-        if (!b->step.seqs[i].wants_logits) continue;
+        if (!b->step.seqs[i].logit_rows) continue;
         seq->tokens[seq->count] = seq->count;
         if (++seq->count == seq->tokens_max) drop(b, seq);
     }
@@ -105,7 +106,7 @@ PX_TEST(prompts_are_cut_to_the_budget_and_generating_rows_come_first)
     PX_CHECK(!plan(&b));
     add(&b, init(&one, 1, 5, 10));
     PX_CHECK(plan(&b));
-    PX_CHECK(b.step.row_count == 5 && b.step.seqs[0].wants_logits && b.step.seqs[0].blocks == 1);
+    PX_CHECK(b.step.row_count == 5 && b.step.seqs[0].logit_rows && b.step.seqs[0].blocks == 1);
     generate(&b);
     add(&b, init(&two, 2, 70, 10));
     static const uint32_t position[] = {0, 31, 62}, rows[] = {31, 31, 8};
@@ -115,7 +116,7 @@ PX_TEST(prompts_are_cut_to_the_budget_and_generating_rows_come_first)
         PX_REQUIRE(b.step.seq_count == 2 && entry);
         PX_CHECK(entry_of(&b, &one.seq) == &b.step.seqs[0] && b.step.seqs[0].rows == 1);
         PX_CHECK(entry->position == position[i] && entry->rows == rows[i]);
-        PX_CHECK(entry->wants_logits == (i == 2) && entry->blocks == (i == 0 ? 5 : 0));
+        PX_CHECK(entry->logit_rows == (i == 2) && entry->blocks == (i == 0 ? 5 : 0));
         PX_CHECK(b.step.ids[1] == (2 + position[i]) % 1000);
         generate(&b);
     }
@@ -221,7 +222,7 @@ static void run_traffic(uint64_t seed)
                 /* Whoever generates is never left out of a step. */
                 PX_CHECK(entry || seq->computed < seq->count - 1);
                 if (entry) PX_CHECK(entry->position + entry->rows == seq->computed);
-                if (entry) PX_CHECK(entry->wants_logits == (seq->computed == seq->count));
+                if (entry) PX_CHECK(entry->logit_rows == (seq->computed == seq->count));
             }
             const px_seq_list *waiting = px_scheduler_waiting(b.scheduler, 0);
             for (px_seq *seq = waiting ? waiting->first : NULL; seq; seq = seq->next)

@@ -4,16 +4,21 @@
 #include "engine/step.h"
 #include "test.h"
 
-static const px_step_limits limits = {
-    .slots = 4, .rows = 32, .seq_blocks = 8, .blocks = 20, .park_slots = 3, .vocabulary = 100};
+static const px_step_limits limits = {.slots = 4,
+    .rows = 32,
+    .logit_rows = 4,
+    .seq_blocks = 8,
+    .blocks = 20,
+    .park_slots = 3,
+    .vocabulary = 100};
 
 static void fill(px_step *step)
 {
     px_step_reset(step, PX_STEP_RUN);
     step->seqs[0] = (px_step_seq){
-        .slot = 3, .position = 0, .rows = 17, .wants_logits = 0, .block_at = 0, .blocks = 3};
+        .slot = 3, .position = 0, .rows = 17, .logit_rows = 0, .block_at = 0, .blocks = 3};
     step->seqs[1] = (px_step_seq){
-        .slot = 0, .position = 127, .rows = 1, .wants_logits = 1, .block_at = 7, .blocks = 1};
+        .slot = 0, .position = 127, .rows = 1, .logit_rows = 1, .block_at = 7, .blocks = 1};
     step->seq_count = 2;
     step->row_count = 18;
     step->block_count = 4;
@@ -74,7 +79,8 @@ PX_TEST(impossible_steps_are_refused)
     fill(&step), step.seqs[1].position = UINT32_MAX, refuse(&step);
     fill(&step), step.seqs[1].block_at = 8, refuse(&step);
     fill(&step), step.seqs[1].block_at = UINT32_MAX, refuse(&step);
-    fill(&step), step.seqs[1].wants_logits = 2, refuse(&step);
+    fill(&step), step.seqs[1].logit_rows = 2, refuse(&step);
+    fill(&step), step.seqs[0].logit_rows = 4, refuse(&step); /* more than there is room for */
     fill(&step), step.ids[17] = 100, refuse(&step);
     fill(&step), step.blocks[3] = 20, refuse(&step);
     fill(&step), step.moves.at[0].from = 20, refuse(&step);
