@@ -12,7 +12,7 @@ build=(build-essential cmake ninja-build pkg-config
     libopenmpi-dev openmpi-bin etcd-server libcurl4-openssl-dev
     libpcre2-dev libutf8proc-dev libjansson-dev libssl-dev
     ca-certificates unzip python3 python3-pip)
-test=(clang libclang-rt-14-dev clang-format-14 iproute2 python3-venv git)
+test=(clang libclang-rt-14-dev clang-format-14 iproute2 python3-venv git qemu-user)
 
 case "${1:-build}" in
 build) wanted=("${build[@]}") ;;

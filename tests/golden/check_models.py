@@ -2,7 +2,7 @@
 """Check the logits of tiny models, and greedy decoding where the reference set is there.
 
 usage: check_models.py --bin NODE_AGENT [--kernels NAME] [--only SUBSTRING] [--extra '--tp 2']
-                       [--kinds 'tiny gguf']
+                       [--kinds 'tiny gguf'] [--runner 'qemu-x86_64 -cpu Haswell']
 
 Always: tests/golden/data/models, which make_models.py, make_coded.py and against_transformers.py
 --make made. And the large reference set, in $PX_GOLDEN or ../shared/golden beside the repository,
@@ -44,8 +44,8 @@ def check_own(args, golden_path):
             f.write(' '.join(map(str, golden['ids'])))
         # Blocks of weights want float32 activations to be comparable: the specification's.
         kernels = args.kernels or ('scalar' if base.endswith('.gguf') else 'auto')
-        line = [args.bin, 'score', '--model', base, '--tokens', ids, '--logits', logits,
-                '--threads', '2', '--kernels', kernels, *args.extra.split()]
+        line = [*args.runner.split(), args.bin, 'score', '--model', base, '--tokens', ids,
+                '--logits', logits, '--threads', '2', '--kernels', kernels, *args.extra.split()]
         done = subprocess.run(line, capture_output=True, text=True, timeout=120)
         if done.returncode:
             return done.stderr.strip()
@@ -78,6 +78,7 @@ def main():
     parser.add_argument('--only', default='')
     parser.add_argument('--kinds', default='tiny gguf', help='of the reference set')
     parser.add_argument('--extra', default='')
+    parser.add_argument('--runner', default='', help='what runs the program on our own set')
     args = parser.parse_args()
 
     failed = False
