@@ -69,6 +69,7 @@ static const px_command_doc doc = {
 
 typedef struct rank {
     const px_args *args;
+    px_rank_open_fn open;
     px_link *link;
     px_loop *loop; /* rank 0 */
     px_rpc *rpc;   /* rank 0 */
@@ -118,7 +119,7 @@ static px_status open_engine(rank *r, px_comm *comm)
         .arg = r,
     };
     px_link_loading(r->link, 0);
-    return px_engine_open(&options, comm, &r->engine);
+    return r->open(&options, comm, &r->engine);
 }
 
 static px_status make_comm(uint32_t expected_rank, px_comm **out)
@@ -175,9 +176,9 @@ static px_status run(rank *r, uint32_t index)
     return px_engine_follow(r->engine);
 }
 
-int px_cmd_rank(int argc, char **argv)
+int px_rank_main(int argc, char **argv, px_rank_open_fn open)
 {
-    rank r = {0};
+    rank r = {.open = open};
     px_args *args;
     bool help;
     px_status status = px_args_parse(px_cmd_rank_specs, &doc, argc, argv, &args, &help);
@@ -200,4 +201,9 @@ int px_cmd_rank(int argc, char **argv)
     status = px_link_open(&link, &r.link);
     if (!px_is_ok(status)) return px_command_fail(px_prefix(status, "rank %u", index));
     px_link_end(r.link, run(&r, index));
+}
+
+int px_cmd_rank(int argc, char **argv)
+{
+    return px_rank_main(argc, argv, px_engine_open);
 }

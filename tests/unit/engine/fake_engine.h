@@ -143,7 +143,7 @@ static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_
     out->forward = fake_step;
     out->forward_self = model;
     out->queue_max = model->queue_max;
-    PX_TRY(px_team_create(2, false, &out->team));
+    PX_TRY(px_team_create(options->threads ? options->threads : 2, false, &out->team));
     out->pace = model->pace;
     if (!out->pace.batch_size)
         out->pace = (px_pace_options){
