@@ -33,6 +33,10 @@ typedef struct px_matrix {
     const void *data; /* borrowed: the file map (layout 0) or the packed memory */
 } px_matrix;
 
+/* A matrix may be packed in pieces that begin at multiples of so many rows: each as a matrix of its
+ * own, from pack_bytes() of the rows before it on. Together they are the bytes of the whole. */
+enum { PX_PACK_ROWS = 64 };
+
 typedef struct px_pack {
     px_dtype dtype;
     uint32_t rows, cols;   /* of the slice; cols is a whole number of blocks */

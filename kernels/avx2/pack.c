@@ -436,10 +436,15 @@ typedef struct step { /* what is packed at once: columns, their bytes in a row a
 PX_INLINE void put_group(const px_pack *op, const uint8_t *from, uint8_t *to, uint32_t lanes,
     step by, void (*put)(source, target))
 {
+    /* Meanwhile the next group comes from memory, in order. */
+    const uint8_t *next = from + lanes * op->from_row_bytes;
     for (uint32_t c = 0; c < op->cols; c += by.cols) {
         for (uint32_t first = 0; first < lanes; first += ROWS)
             put((source){from + first * op->from_row_bytes, op->from_row_bytes},
                 (target){to, lanes, first});
+        for (uint32_t i = 0; i < lanes * by.row_bytes; i += 64)
+            _mm_prefetch((const char *)next + i, _MM_HINT_T1);
+        next += (size_t)lanes * by.row_bytes;
         from += by.row_bytes;
         to += (size_t)by.lane_bytes * lanes;
     }

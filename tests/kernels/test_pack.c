@@ -1,13 +1,12 @@
-/* test_pack.c - packing with vectors gives the bytes that packing a row at a time gives. */
-#include "test.h"
-
-#include <stdint.h>
+/* test_pack.c - packing with vectors gives the bytes that packing a row at a time gives, and
+ * packing in pieces those of the whole. */
+#include "kernels_test.h"
 
 #include "kernels/packed.h"
 
 bool px_avx2_pack_group(const px_pack *op, const uint8_t *from, uint8_t *to, uint32_t lanes);
 
-enum { ROWS = 40, COLS = 512 };
+enum { ROWS = 150, COLS = 512 };
 
 /* Bytes of every value, but no infinite or undefined scales, which the two may spell differently.
  */
@@ -69,6 +68,36 @@ PX_TEST(vectors_pack_the_bytes_of_the_specification)
     }
     check(PX_F16, 8, 16, 37, px_avx2_pack_group); /* columns of no whole vector */
     check(PX_BF16, 16, 16, 45, px_avx2_pack_group);
+}
+
+PX_TEST(pieces_are_the_bytes_of_the_whole)
+{
+    const px_kernels *all[BACKENDS];
+    int count = backends(all);
+    for (int b = 1; b < count; b++) {
+        for (int d = 0; d < PX_I32; d++) {
+            px_dtype dtype = (px_dtype)d;
+            size_t row_bytes = px_dtype_bytes(dtype, COLS);
+            size_t bytes = all[b]->pack_bytes(dtype, ROWS, COLS);
+            unsigned char *from = make_rows(dtype, row_bytes);
+            unsigned char *whole = aligned_bytes(bytes), *pieces = aligned_bytes(bytes);
+            px_matrix matrix, piece;
+            px_pack op = {dtype, ROWS, COLS, from, row_bytes, whole, &matrix};
+            all[b]->pack(&op, (px_part){.count = 1});
+            for (uint32_t first = 0; first < ROWS; first += PX_PACK_ROWS) {
+                op.rows = ROWS - first < PX_PACK_ROWS ? ROWS - first : PX_PACK_ROWS;
+                op.from = from + first * row_bytes;
+                op.to = pieces + all[b]->pack_bytes(dtype, first, COLS);
+                op.out = &piece;
+                all[b]->pack(&op, (px_part){.count = 1});
+                PX_CHECK(piece.layout == matrix.layout && piece.cols == COLS);
+            }
+            PX_CHECK(memcmp(whole, pieces, bytes) == 0);
+            free(from);
+            free(whole);
+            free(pieces);
+        }
+    }
 }
 
 PX_TEST_MAIN()

@@ -2,14 +2,13 @@
  *
  * The part is a list of items, one for each weight: where its slice lies in the file and where it
  * goes. The list is made first, which checks every name, type and shape and sums the memory; then
- * one allocation, then the items are packed one after the other by the whole team. File pages are
- * given back as soon as their weight is packed, so weights are resident about once.
+ * one allocation, which the whole team fills (repack.h).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/model/assemble.h"
+#include "engine/model/repack.h"
 #include "engine/model/weights.h"
 
 enum { ALIGN_BYTES = 64 };
@@ -121,25 +120,21 @@ px_status px_model_describe(
 
 /* --- the list of what to load --- */
 
-typedef struct item {
-    px_role role;
-    px_weight_view from; /* this rank's slice */
-    px_matrix *matrix;   /* where it goes: one of these two */
-    const float **vector;
-    size_t offset, bytes; /* in the packed memory; 0 bytes: used in place */
-} item;
-
 typedef struct loader {
     const px_model_options *options;
     const px_model_file *file;
     px_model *model;
-    item *items;
+    px_repack_item *items;
     size_t count;
     size_t packed_bytes;
-    uint64_t file_bytes, done_bytes;
-    void *staged;
-    size_t staged_bytes;
 } loader;
+
+/* What an item takes of the packed memory, which has a weight after the other. */
+static size_t packed_bytes(const loader *l, const px_repack_item *item)
+{
+    size_t bytes = px_repack_bytes(item, l->options->kernels);
+    return (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+}
 
 /* The rows of `view` that the rank's place holds. */
 static void cut(const px_model *model, px_role role, px_weight_view *view)
@@ -151,17 +146,14 @@ static void cut(const px_model *model, px_role role, px_weight_view *view)
     view->rows = rows.count;
 }
 
-static bool is_vector(px_role role)
-{
-    return px_role_of(role)->cols == PX_AXIS_ONE;
-}
-
 /* `member` counts the experts or heads of this rank. */
-static void set_destination(px_weights *to, px_weight_id id, uint32_t member, item *it)
+static void set_destination(px_weights *to, px_weight_id id, uint32_t member, px_repack_item *it)
 {
     if (id.role < PX_ROLE_FIRST_OF_HEAD) {
-        it->matrix = &to->matrix[id.role];
-        it->vector = &to->vector[id.role];
+        if (px_role_of(id.role)->cols == PX_AXIS_ONE)
+            it->vector = &to->vector[id.role];
+        else
+            it->matrix = &to->matrix[id.role];
         return;
     }
     px_expert *expert = &to->experts[member];
@@ -181,22 +173,14 @@ static void set_destination(px_weights *to, px_weight_id id, uint32_t member, it
 static px_status add_item(loader *l, px_weight_id id, uint32_t member, px_weights *to)
 {
     px_role role = id.role;
-    item *it = &l->items[l->count];
-    *it = (item){.role = role, .offset = l->packed_bytes};
+    px_repack_item *it = &l->items[l->count];
+    *it = (px_repack_item){.by_row = role == PX_ROLE_EMBED};
     set_destination(to, id, member, it);
     if (role == PX_ROLE_OUTPUT && l->model->arch.tied) id.role = PX_ROLE_EMBED;
     PX_TRY(px_arch_find(&l->model->arch, l->file, id, &it->from));
     if (role != PX_ROLE_EMBED) cut(l->model, role, &it->from);
     if (!it->from.rows || !it->from.cols) return px_ok();
-
-    if (is_vector(role))
-        it->bytes = it->from.rows * sizeof(float);
-    else if (role != PX_ROLE_EMBED)
-        it->bytes = l->options->kernels->pack_bytes(it->from.dtype, it->from.rows, it->from.cols);
-    if (!it->bytes && px_weight_is_scattered(&it->from)) /* nothing to use in place: a copy */
-        it->bytes = it->from.rows * px_dtype_bytes(it->from.dtype, it->from.cols);
-    l->packed_bytes += (it->bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
-    l->file_bytes += it->from.rows * px_dtype_bytes(it->from.dtype, it->from.cols);
+    l->packed_bytes += packed_bytes(l, it);
     l->count++;
     return px_ok();
 }
@@ -265,128 +249,14 @@ px_status px_model_rank_bytes(
     loader l = {.options = &options, .file = file, .model = &model};
     PX_TRY(px_arch_read(file, &model.arch));
     px_status status = list_items(&l);
+    *out = 0;
+    for (size_t i = 0; i < l.count; i++) *out += px_repack_file_bytes(&l.items[i]);
     free(l.items);
     free_layers(&model);
-    *out = l.file_bytes;
     return status;
 }
 
-/* --- packing --- */
-
-typedef struct pack_job {
-    const px_kernels *kernels;
-    px_pack op;
-    const px_weight_view *scattered;
-    unsigned char *assembled;
-} pack_job;
-
-static void assemble_part(void *arg, uint32_t worker, uint32_t count)
-{
-    const pack_job *job = arg;
-    size_t row_bytes = px_dtype_bytes(job->op.dtype, job->op.cols);
-    px_part part = {.index = worker, .count = count};
-    uint32_t begin, end;
-    if (job->scattered->is_turned_blocks) {
-        px_part_range(part, job->op.cols, 1, &begin, &end);
-        px_weight_turn(job->scattered, begin, end, (float *)(void *)job->assembled);
-        return;
-    }
-    px_part_range(part, job->op.rows, 1, &begin, &end);
-    px_weight_assemble(
-        job->scattered, (px_range){begin, end - begin}, job->assembled + begin * row_bytes);
-}
-
-static void pack_part(void *arg, uint32_t worker, uint32_t count)
-{
-    const pack_job *job = arg;
-    job->kernels->pack(&job->op, (px_part){.index = worker, .count = count});
-}
-
-/* Room for a weight between being put together and being packed: one for all, as new memory costs
- * more than what is done in it. */
-static px_status stage(loader *l, size_t bytes)
-{
-    if (bytes <= l->staged_bytes) return px_ok();
-    px_big_free(l->staged, l->staged_bytes);
-    l->staged = NULL;
-    l->staged_bytes = 0;
-    PX_TRY(px_big_alloc(bytes, "a weight being loaded", &l->staged));
-    l->staged_bytes = bytes;
-    return px_ok();
-}
-
-static px_status pack_matrix(loader *l, const item *it, void *to)
-{
-    const px_weight_view *from = &it->from;
-    const px_kernels *kernels = l->options->kernels;
-    pack_job job = {.kernels = kernels,
-        .op = {.dtype = from->dtype,
-            .rows = from->rows,
-            .cols = from->cols,
-            .from = from->data,
-            .from_row_bytes = from->row_bytes,
-            .to = to,
-            .out = it->matrix},
-        .scattered = from,
-        .assembled = to};
-    if (px_weight_is_scattered(from)) {
-        job.op.from_row_bytes = px_dtype_bytes(from->dtype, from->cols);
-        if (kernels->pack_bytes(from->dtype, from->rows, from->cols)) {
-            PX_TRY(stage(l, from->rows * job.op.from_row_bytes));
-            job.assembled = l->staged;
-        }
-        job.op.from = job.assembled;
-        px_team_run(l->options->team, assemble_part, &job);
-    }
-    px_team_run(l->options->team, pack_part, &job);
-    return px_ok();
-}
-
-static void load_vector(const item *it, float *to)
-{
-    for (uint32_t i = 0; i < it->from.rows; i++)
-        px_dtype_to_f32(it->from.dtype, it->from.data + i * it->from.row_bytes, to + i, 1);
-    *it->vector = to;
-}
-
-static px_status load_item(loader *l, const item *it)
-{
-    const px_weight_view *from = &it->from;
-    void *to = it->bytes ? (unsigned char *)l->model->packed + it->offset : NULL;
-    uint64_t bytes = from->rows * px_dtype_bytes(from->dtype, from->cols);
-    if (is_vector(it->role)) {
-        load_vector(it, to);
-    } else if (it->role == PX_ROLE_EMBED) { /* a step reads a few rows of it, where they lie */
-        *it->matrix = (px_matrix){.dtype = from->dtype,
-            .rows = from->rows,
-            .cols = from->cols,
-            .row_bytes = from->row_bytes,
-            .data = from->data};
-    } else {
-        PX_TRY(pack_matrix(l, it, to));
-    }
-    size_t span = from->col_bytes ? from->cols * from->col_bytes : from->rows * from->row_bytes;
-    if (it->bytes)
-        px_model_file_drop(l->file, from->data, span);
-    else
-        l->model->in_place_bytes += bytes;
-
-    l->done_bytes += bytes;
-    if (l->options->on_progress)
-        l->options->on_progress(l->options->progress_arg,
-            (double)l->done_bytes / (double)l->file_bytes, "loading weights");
-    return px_ok();
-}
-
-/* A page fault maps the pages around it as well: the ends of neighbours that had been given back,
- * and slices of other ranks. */
-static void drop_surroundings(const loader *l)
-{
-    for (size_t i = 0; i < l->count; i++) {
-        const px_tensor *tensor = l->items[i].from.tensor;
-        if (l->items[i].bytes) px_model_file_drop(l->file, tensor->data, tensor->bytes);
-    }
-}
+/* --- loading --- */
 
 static px_status load(loader *l)
 {
@@ -396,9 +266,16 @@ static px_status load(loader *l)
     PX_TRY(list_items(l));
     PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
     model->packed_bytes = l->packed_bytes;
-    for (size_t i = 0; i < l->count; i++) PX_TRY(load_item(l, &l->items[i]));
-    drop_surroundings(l);
-    return px_ok();
+    unsigned char *next = model->packed;
+    for (size_t i = 0; i < l->count; i++) {
+        px_repack_item *item = &l->items[i];
+        size_t bytes = packed_bytes(l, item);
+        item->to = bytes ? next : NULL;
+        next += bytes;
+        if (!bytes) model->in_place_bytes += px_repack_file_bytes(item);
+    }
+    return px_repack_all(
+        &(px_repack){.file = l->file, .options = l->options, .items = l->items, .count = l->count});
 }
 
 px_status px_model_load(px_model_file *file, const px_model_options *options, px_model **out)
@@ -408,7 +285,6 @@ px_status px_model_load(px_model_file *file, const px_model_options *options, px
     model->rank = options->rank;
     loader l = {.options = options, .file = file, .model = model};
     px_status status = load(&l);
-    px_big_free(l.staged, l.staged_bytes);
     free(l.items);
     if (!px_is_ok(status)) {
         px_model_free(model);
