@@ -2,6 +2,7 @@
 #include "base/utf8.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 /* The table of well-formed sequences: Unicode standard, table 3-7. The second byte's range
  * depends on the lead; later bytes are always 80..BF. */
@@ -52,6 +53,13 @@ size_t px_utf8_valid_prefix(const char *text, size_t length)
 {
     size_t at = 0;
     while (at < length) {
+        uint64_t eight; /* ASCII, eight bytes a step */
+        while (length - at >= sizeof eight) {
+            memcpy(&eight, text + at, sizeof eight);
+            if (eight & 0x8080808080808080u) break;
+            at += sizeof eight;
+        }
+        if (at == length) break;
         uint32_t rune;
         size_t step = px_utf8_next(text + at, length - at, &rune);
         if (rune == PX_UTF8_INVALID) break;

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/text/bpe_merges.h"
 #include "engine/text/byte_level.h"
 #include "engine/text/grow.h"
 #include "engine/text/unicode.h"
@@ -62,8 +61,7 @@ static void find_byte_tokens(px_bpe *bpe)
     }
 }
 
-px_status px_bpe_create(
-    const px_vocab *vocab, const px_bpe_options *options, size_t expected, px_bpe **out)
+px_bpe *px_bpe_create(const px_vocab *vocab, const px_bpe_options *options, px_merges *merges)
 {
     px_bpe *bpe = px_alloc(sizeof *bpe);
     bpe->vocab = vocab;
@@ -73,16 +71,9 @@ px_status px_bpe_create(
     if (options->word_suffix && *options->word_suffix)
         bpe->suffix = px_strdup(options->word_suffix);
     find_byte_tokens(bpe);
-    bpe->merges = (px_merges){.vocab = vocab,
-        .prefix_bytes = bpe->prefix ? strlen(bpe->prefix) : 0,
-        .skip_unknown = options->skip_unknown_merges};
-    px_status status = px_merges_init(&bpe->merges, expected);
-    if (!px_is_ok(status)) {
-        px_bpe_free(bpe);
-        return status;
-    }
-    *out = bpe;
-    return px_ok();
+    bpe->merges = *merges;
+    *merges = (px_merges){0};
+    return bpe;
 }
 
 void px_bpe_free(px_bpe *bpe)
@@ -93,11 +84,6 @@ void px_bpe_free(px_bpe *bpe)
     px_merges_done(&bpe->merges);
     free(bpe->ranks);
     free(bpe);
-}
-
-px_status px_bpe_add_merge(px_bpe *bpe, px_slice left, px_slice right)
-{
-    return px_merges_add(&bpe->merges, left, right);
 }
 
 typedef struct scored {
@@ -121,11 +107,13 @@ px_status px_bpe_use_scores(px_bpe *bpe, const float *scores)
         free(order);
         return no_memory();
     }
+    bool sorted = true; /* most vocabularies are */
     for (uint32_t i = 0; i < size; i++) {
         float score = scores[i];
         order[i] = (scored){.score = score == score ? score : -INFINITY, .id = i};
+        if (i > 0 && best_first(&order[i - 1], &order[i]) > 0) sorted = false;
     }
-    qsort(order, size, sizeof *order, best_first);
+    if (!sorted) qsort(order, size, sizeof *order, best_first);
     uint32_t rank = 0;
     for (uint32_t i = 0; i < size; i++) {
         if (i > 0 && order[i].score != order[i - 1].score) rank++;
@@ -153,18 +141,16 @@ static void find_joins_by_score(px_bpe *bpe)
     }
 }
 
-px_status px_bpe_seal(px_bpe *bpe)
+void px_bpe_seal(px_bpe *bpe)
 {
-    PX_TRY(px_merges_flush(&bpe->merges));
     /* Cutting must not part what else joins: unknown characters that fuse, prefixes, suffixes. */
     const px_bpe_options *o = &bpe->options;
     bool fuses = o->fuse_unknown && o->unknown_id != PX_NO_TOKEN &&
                  !(o->byte_fallback && bpe->has_all_bytes);
-    if (bpe->prefix || bpe->suffix || o->byte_level || o->ignore_merges || fuses) return px_ok();
-    if (px_vocab_find(bpe->vocab, mark, 3) == PX_NO_TOKEN) return px_ok();
+    if (bpe->prefix || bpe->suffix || o->byte_level || o->ignore_merges || fuses) return;
+    if (px_vocab_find(bpe->vocab, mark, 3) == PX_NO_TOKEN) return;
     bpe->cuts_words = true;
     if (bpe->ranks) find_joins_by_score(bpe);
-    return px_ok();
 }
 
 /* --- work space --- */

@@ -10,6 +10,7 @@
 #ifndef PX_TEXT_BPE_H
 #define PX_TEXT_BPE_H
 
+#include "engine/text/bpe_merges.h"
 #include "engine/text/tokenizer.h"
 #include "engine/text/vocab.h"
 
@@ -24,23 +25,19 @@ typedef struct px_bpe_options {
     bool join_unknown;  /* characters without a token may join into one (SentencePiece) */
     bool
         drop_unknown; /* unknown characters vanish; else, without an unknown_id, they are refused */
-    bool skip_unknown_merges; /* merges with a text that is no token are passed over, not refused */
-    uint32_t unknown_id;      /* or PX_NO_TOKEN */
+    uint32_t unknown_id;        /* or PX_NO_TOKEN */
     const char *subword_prefix; /* before every symbol but the first; NULL: none */
     const char *word_suffix;    /* after the last symbol; NULL: none */
 } px_bpe_options;
 
-/* `expected`: merges to make room for. */
-px_status px_bpe_create(const px_vocab *vocab, const px_bpe_options *options, size_t expected,
-    px_bpe **out) PX_MUST_USE;
+/* `vocab` is sealed and borrowed, the options' texts are copied. *merges, sealed or empty, is taken
+ * and left empty. */
+px_bpe *px_bpe_create(const px_vocab *vocab, const px_bpe_options *options, px_merges *merges);
 void px_bpe_free(px_bpe *bpe);
-/* The next merge, in order of rank. One with a text that is no token is refused, by this call or a
- * later one. */
-px_status px_bpe_add_merge(px_bpe *bpe, px_slice left, px_slice right) PX_MUST_USE;
 /* Ranks by score instead of merges; scores[vocab->size]. */
 px_status px_bpe_use_scores(px_bpe *bpe, const float *scores) PX_MUST_USE;
-/* Call after the last merge. */
-px_status px_bpe_seal(px_bpe *bpe) PX_MUST_USE;
+/* Call last. */
+void px_bpe_seal(px_bpe *bpe);
 
 px_status px_bpe_work_create(px_bpe_work **out) PX_MUST_USE;
 void px_bpe_work_free(px_bpe_work *work);

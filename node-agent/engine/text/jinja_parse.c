@@ -74,6 +74,7 @@ bool px_jparse_number_name(px_jparser *p, px_slice text, uint32_t *out)
     if (*out != PX_NO_TOKEN) return true;
     *out = p->names.size;
     px_status status = px_vocab_add(&p->names, text, *out);
+    if (px_is_ok(status)) status = px_vocab_seal(&p->names);
     if (!px_is_ok(status)) px_jparse_fail(p, "the template has too many names");
     return px_is_ok(status);
 }
@@ -494,7 +495,7 @@ px_status px_jinja_parse(px_slice source, px_jtree *out)
     *out = (px_jtree){0};
     px_arena_init(&out->arena, TREE_BYTES_MAX);
     px_jparser parser = {.tree = out, .status = px_ok()};
-    px_status status = px_vocab_init(&parser.names, 64, 1024);
+    px_status status = px_vocab_init(&parser.names);
     if (px_is_ok(status)) status = parse_tree(&parser, source);
     px_vocab_done(&parser.names);
     if (!px_is_ok(status)) px_jtree_done(out);

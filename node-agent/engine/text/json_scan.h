@@ -30,6 +30,13 @@ bool px_json_scan_item(px_json_scan *scan, bool *first);
 
 char px_json_scan_peek(px_json_scan *scan); /* first byte of the next value; 0 at the end */
 bool px_json_scan_string(px_json_scan *scan, px_slice *out);
+/* As a string, but it may be no UTF-8: for who looks it up among texts that were checked. */
+bool px_json_scan_bytes(px_json_scan *scan, px_slice *out);
+/* Whether a string is borrowed from the text, and not from `work`. */
+static inline bool px_json_scan_is_lasting(const px_json_scan *scan, px_slice text)
+{
+    return text.data >= scan->start && text.data < scan->end;
+}
 bool px_json_scan_number(px_json_scan *scan, double *out);
 /* Passes a value of any kind and gives its text. */
 bool px_json_scan_skip(px_json_scan *scan, px_slice *out_raw);

@@ -133,7 +133,8 @@ px_status px_tokenizer_add_token(
     if (!token->normalized || !tokenizer->normalizer) return name_and_add(tokenizer, text, token);
     /* Such a token is its normalised text, when decoding too (as the reference has it). */
     px_encoder *encoder;
-    PX_TRY(encoder_create(tokenizer, &encoder));
+    PX_TRY(encoder_take(tokenizer, &encoder));
+    px_buf_reset(&encoder->normal);
     px_utf8_repair(text.data, text.length, &encoder->normal);
     bool first = true;
     px_status status = px_normalizer_run(
@@ -141,7 +142,7 @@ px_status px_tokenizer_add_token(
     if (px_is_ok(status))
         status = name_and_add(
             tokenizer, (px_slice){px_buf_text(&encoder->normal), encoder->normal.length}, token);
-    encoder_free(encoder);
+    encoder_put_back(tokenizer, encoder);
     return status;
 }
 

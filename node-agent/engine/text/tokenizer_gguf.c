@@ -236,16 +236,14 @@ const char *px_gguf_pre_name(
 
 static px_status read_vocab(px_tokenizer *t, const px_tokenizer_gguf *f)
 {
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < f->token_count; i++) bytes += f->tokens[i].length;
-    PX_TRY(px_vocab_init(&t->vocab, f->token_count, bytes));
+    PX_TRY(px_vocab_init(&t->vocab));
     for (uint32_t i = 0; i < f->token_count; i++) {
         px_slice token = f->tokens[i];
         if (px_utf8_valid_prefix(token.data, token.length) != token.length)
             return px_fail(PX_INVALID_ARGUMENT, "the GGUF's token %u is not UTF-8", (unsigned)i);
         PX_TRY(px_vocab_add(&t->vocab, token, i));
     }
-    return px_ok();
+    return px_vocab_seal(&t->vocab);
 }
 
 static int type_of(const px_tokenizer_gguf *f, uint32_t id)
@@ -361,7 +359,7 @@ static json_t *describe_pre(const pre_kind *pre)
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", steps);
 }
 
-static px_status add_merges(px_tokenizer *t, const px_tokenizer_gguf *f)
+static px_status read_merges(const px_tokenizer_gguf *f, px_merges *merges)
 {
     for (uint32_t i = 0; i < f->merge_count; i++) {
         px_slice text = f->merges[i];
@@ -372,9 +370,9 @@ static px_status add_merges(px_tokenizer *t, const px_tokenizer_gguf *f)
                 PX_INVALID_ARGUMENT, "the GGUF's merge %u is not a pair of texts", (unsigned)i);
         px_slice left = {text.data, (size_t)(space - text.data)};
         px_slice right = {space + 1, text.length - left.length - 1};
-        PX_TRY(px_bpe_add_merge(t->bpe, left, right));
+        PX_TRY(px_merges_add(merges, left, right));
     }
-    return px_ok();
+    return px_merges_seal(merges);
 }
 
 static px_status build_gpt2(px_tokenizer *t, const px_tokenizer_gguf *f)
@@ -389,12 +387,15 @@ static px_status build_gpt2(px_tokenizer *t, const px_tokenizer_gguf *f)
         .byte_fallback = pre->text,
         .ignore_merges = pre->ignore_merges,
         .drop_unknown = true,
-        .skip_unknown_merges = true, /* a trimmed vocabulary lost them: of no use, and no harm */
         .unknown_id = PX_NO_TOKEN};
     t->model = PX_MODEL_BPE;
-    PX_TRY(px_bpe_create(&t->vocab, &options, f->merge_count, &t->bpe));
-    PX_TRY(add_merges(t, f));
-    PX_TRY(px_bpe_seal(t->bpe));
+    px_merges merges = {.vocab = &t->vocab,
+        .skip_unknown = true}; /* a trimmed vocabulary lost some: of no use, and no harm */
+    px_status status = read_merges(f, &merges);
+    if (px_is_ok(status)) t->bpe = px_bpe_create(&t->vocab, &options, &merges);
+    px_merges_done(&merges);
+    PX_TRY(status);
+    px_bpe_seal(t->bpe);
     PX_TRY(read_ends(t, f, pre->add_bos, false));
     return use_decoder(t, pre->text ? DECODE_MARKS : "{\"type\": \"ByteLevel\"}");
 }
@@ -420,9 +421,9 @@ static px_status build_llama(px_tokenizer *t, const px_tokenizer_gguf *f)
         .drop_unknown = f->unknown_id < 0,
         .unknown_id = unknown_token(f)};
     t->model = PX_MODEL_BPE;
-    PX_TRY(px_bpe_create(&t->vocab, &options, 0, &t->bpe));
+    t->bpe = px_bpe_create(&t->vocab, &options, &(px_merges){0});
     PX_TRY(px_bpe_use_scores(t->bpe, f->scores));
-    PX_TRY(px_bpe_seal(t->bpe));
+    px_bpe_seal(t->bpe);
     PX_TRY(read_ends(t, f, true, false));
     return use_decoder(t, prefix_space ? DECODE_MARKS_AND_PREFIX : DECODE_MARKS);
 }

@@ -1,103 +1,47 @@
 /* tokenizer_json.c - px_tokenizer_from_json(): reads Hugging Face's tokenizer.json.
  *
- * The file is walked once to find its members. Small ones (normalizer, added tokens, ...) go
- * through jansson; the vocabulary and the merges, which are nearly all of its megabytes, are
- * scanned in place. Source: Hugging Face tokenizers, the serialisation of Tokenizer and of each
- * model.
+ * The file is walked once. The vocabulary and the merges, which are nearly all of its megabytes,
+ * are read where the walk meets them; small members (normalizer, the model's options, ...) are set
+ * aside for jansson. What comes before that on which it depends, which no library writes, is set
+ * aside too. Source: Hugging Face tokenizers, the serialisation of Tokenizer and of each model.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
+#include "engine/text/grow.h"
 #include "engine/text/json_scan.h"
 #include "engine/text/tokenizer_impl.h"
 
 static const size_t JSON_BYTES_MAX = 256u << 20;
+static const size_t UNESCAPED_BYTES_MAX = 1u << 30;
 
 /* Members of the file, as they stand there; data NULL: not there. */
 typedef struct json_parts {
     px_slice added_tokens, normalizer, pre_tokenizer, post_processor, decoder;
-    px_slice vocab, merges; /* of the model */
-    px_buf small;           /* the model's other members as an object */
+    px_slice merges; /* of the model, if they came too early */
+    px_buf options;  /* the model's small members as an object, not yet closed */
 } json_parts;
+
+typedef struct score_list {
+    double *data;
+    size_t count, capacity;
+} score_list;
 
 typedef struct builder {
     json_parts parts;
     json_t *model; /* the model's small members */
     px_tokenizer *tokenizer;
-    px_vocab added; /* ids of the added tokens that the model does not know */
-    double *scores; /* of a unigram model */
-    size_t score_count, score_capacity;
+    px_merges merges;
+    px_arena unescaped; /* texts of merges that are not in the file as they are */
+    bool has_model, has_vocab, has_merges;
+    px_vocab added;    /* ids of the added tokens that the model does not know */
+    score_list scores; /* of a unigram model */
 } builder;
-
-/* --- finding the members --- */
 
 static bool is_key(px_slice key, const char *name)
 {
     return key.length == strlen(name) && memcmp(key.data, name, key.length) == 0;
-}
-
-/* The model's members: vocab and merges are set apart, the rest is gathered for jansson. */
-static void find_model_parts(px_json_scan *scan, json_parts *parts)
-{
-    bool first = true;
-    px_slice key;
-    px_buf_reset(&parts->small);
-    px_buf_putc(&parts->small, '{');
-    px_json_scan_enter(scan, '{');
-    while (px_json_scan_key(scan, &first, &key)) {
-        px_slice value, *to = is_key(key, "vocab")    ? &parts->vocab
-                              : is_key(key, "merges") ? &parts->merges
-                                                      : NULL;
-        if (!to) {
-            if (parts->small.length > 1) px_buf_putc(&parts->small, ',');
-            px_json_quote(&parts->small, key.data, key.length);
-        }
-        if (!px_json_scan_skip(scan, to ? to : &value)) break;
-        if (!to) px_buf_printf(&parts->small, ":%.*s", (int)value.length, value.data);
-    }
-    px_buf_putc(&parts->small, '}');
-}
-
-static px_status find_parts(px_slice json, json_parts *parts)
-{
-    const struct {
-        const char *key;
-        px_slice *value;
-    } members[] = {{"added_tokens", &parts->added_tokens}, {"normalizer", &parts->normalizer},
-        {"pre_tokenizer", &parts->pre_tokenizer}, {"post_processor", &parts->post_processor},
-        {"decoder", &parts->decoder}};
-    px_json_scan scan;
-    px_json_scan_init(&scan, json);
-    bool first = true, has_model = false;
-    px_slice key;
-    px_json_scan_enter(&scan, '{');
-    while (px_json_scan_key(&scan, &first, &key)) {
-        if (is_key(key, "model")) {
-            find_model_parts(&scan, parts);
-            has_model = true;
-            continue;
-        }
-        px_slice *to = NULL, ignored;
-        for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-            if (is_key(key, members[i].key)) to = members[i].value;
-        px_json_scan_skip(&scan, to ? to : &ignored);
-    }
-    px_json_scan_end(&scan);
-    px_status status = px_json_scan_status(&scan, "tokenizer.json");
-    px_json_scan_done(&scan);
-    PX_TRY(status);
-    if (!has_model) return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json has no 'model'");
-    return parts->vocab.data
-               ? px_ok()
-               : px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: the model has no 'vocab'");
-}
-
-/* jansson's tree of a small member; *out = NULL for one that is not there. */
-static px_status parse_part(px_slice part, const char *name, json_t **out)
-{
-    *out = NULL;
-    return part.data ? px_json_parse(part.data, part.length, name, out) : px_ok();
 }
 
 /* --- the vocabulary --- */
@@ -124,19 +68,6 @@ static px_status read_vocab_object(builder *b, px_json_scan *scan)
         PX_TRY(check_id(number, &id));
         PX_TRY(px_vocab_add(&b->tokenizer->vocab, token, id));
     }
-    return px_json_scan_status(scan, "tokenizer.json: vocab");
-}
-
-static px_status add_score(builder *b, double score)
-{
-    if (b->score_count == b->score_capacity) {
-        size_t capacity = b->score_capacity ? 2 * b->score_capacity : 4096;
-        double *grown = realloc(b->scores, capacity * sizeof *grown);
-        if (!grown) return px_fail(PX_RESOURCE_EXHAUSTED, "no memory for the vocabulary's scores");
-        b->scores = grown;
-        b->score_capacity = capacity;
-    }
-    b->scores[b->score_count++] = score;
     return px_ok();
 }
 
@@ -152,27 +83,197 @@ static px_status read_vocab_list(builder *b, px_json_scan *scan)
         if (!px_json_scan_enter(scan, '[') || !px_json_scan_item(scan, &first_of_pair) ||
             !px_json_scan_string(scan, &token))
             break;
-        PX_TRY(px_vocab_add(&b->tokenizer->vocab, token, (uint32_t)b->score_count));
+        PX_TRY(px_vocab_add(&b->tokenizer->vocab, token, (uint32_t)b->scores.count));
         if (!px_json_scan_item(scan, &first_of_pair) || !px_json_scan_number(scan, &score)) break;
-        PX_TRY(add_score(b, score));
+        PX_TRY(PX_GROW(&b->scores, b->scores.count + 1));
+        b->scores.data[b->scores.count++] = score;
         if (px_json_scan_item(scan, &first_of_pair))
             return px_fail(PX_INVALID_ARGUMENT,
                 "tokenizer.json: an entry of the vocabulary is not [text, score]");
     }
-    return px_json_scan_status(scan, "tokenizer.json: vocab");
+    return px_ok();
 }
 
-static px_status read_vocab(builder *b)
+/* The scan's own errors stay in it. */
+static px_status read_vocab(builder *b, px_json_scan *scan)
 {
-    px_slice raw = b->parts.vocab;
-    /* About 20 bytes of JSON a token. */
-    PX_TRY(px_vocab_init(&b->tokenizer->vocab, raw.length / 20, raw.length / 2));
-    px_json_scan scan;
-    px_json_scan_init(&scan, raw);
+    if (b->has_vocab)
+        return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: the model has two vocabularies");
+    b->has_vocab = true;
+    PX_TRY(px_json_scan_peek(scan) == '[' ? read_vocab_list(b, scan) : read_vocab_object(b, scan));
+    return px_vocab_seal(&b->tokenizer->vocab);
+}
+
+/* --- the merges --- */
+
+/* `text` for as long as the builder lives. */
+static px_status keep(builder *b, const px_json_scan *scan, px_slice *text)
+{
+    if (px_json_scan_is_lasting(scan, *text)) return px_ok();
+    text->data = px_arena_copy(&b->unescaped, text->data, text->length);
+    return text->data ? px_ok()
+                      : px_fail(PX_RESOURCE_EXHAUSTED, "no memory for the tokenizer's merges");
+}
+
+static px_status not_a_pair(const px_json_scan *scan)
+{
+    if (scan->error) return px_ok(); /* which the scan will say */
+    return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: a merge is not a pair of texts");
+}
+
+/* ["left", "right"] */
+static px_status read_pair(builder *b, px_json_scan *scan)
+{
+    bool first = true;
+    px_slice left, right;
+    if (!px_json_scan_enter(scan, '[') || !px_json_scan_item(scan, &first) ||
+        !px_json_scan_bytes(scan, &left))
+        return not_a_pair(scan);
+    PX_TRY(keep(b, scan, &left));
+    if (!px_json_scan_item(scan, &first) || !px_json_scan_bytes(scan, &right))
+        return not_a_pair(scan);
+    PX_TRY(keep(b, scan, &right));
+    if (px_json_scan_item(scan, &first)) return not_a_pair(scan);
+    return px_merges_add(&b->merges, left, right);
+}
+
+/* "left right" */
+static px_status read_joined(builder *b, px_json_scan *scan)
+{
+    px_slice text;
+    if (!px_json_scan_bytes(scan, &text)) return px_ok();
+    PX_TRY(keep(b, scan, &text));
+    const char *space = memchr(text.data, ' ', text.length);
+    if (!space) return not_a_pair(scan);
+    px_slice left = {text.data, (size_t)(space - text.data)};
+    px_slice right = {space + 1, text.length - left.length - 1};
+    if (memchr(right.data, ' ', right.length)) return not_a_pair(scan);
+    return px_merges_add(&b->merges, left, right);
+}
+
+/* `options`: the model's small members, of which the prefix says how merges are read. */
+static px_status read_merges(builder *b, px_json_scan *scan, const json_t *options)
+{
+    const json_t *prefix = json_object_get(options, "continuing_subword_prefix");
+    b->merges.prefix_bytes = json_string_length(prefix);
+    b->merges.vocab = &b->tokenizer->vocab;
+    bool first = true;
+    px_json_scan_enter(scan, '[');
+    while (px_json_scan_item(scan, &first))
+        PX_TRY(px_json_scan_peek(scan) == '[' ? read_pair(b, scan) : read_joined(b, scan));
+    return scan->error ? px_ok() : px_merges_seal(&b->merges);
+}
+
+static px_status parse_options(const json_parts *parts, json_t **out)
+{
+    px_buf object;
+    px_buf_init(&object, parts->options.max + 1);
+    px_buf_append(&object, px_buf_text(&parts->options), parts->options.length);
+    px_buf_putc(&object, '}');
     px_status status =
-        px_json_scan_peek(&scan) == '[' ? read_vocab_list(b, &scan) : read_vocab_object(b, &scan);
+        px_json_parse(px_buf_text(&object), object.length, "tokenizer.json: model", out);
+    px_buf_done(&object);
+    return status;
+}
+
+/* At once, if what merges are read by is known. */
+static px_status take_merges(builder *b, px_json_scan *scan)
+{
+    if (b->has_merges)
+        return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: the model has two lists of merges");
+    b->has_merges = true;
+    json_t *options;
+    PX_TRY(parse_options(&b->parts, &options));
+    px_status status = px_ok();
+    if (b->has_vocab && json_object_get(options, "continuing_subword_prefix"))
+        status = read_merges(b, scan, options);
+    else
+        px_json_scan_skip(scan, &b->parts.merges);
+    json_decref(options);
+    return status;
+}
+
+static px_status read_late_merges(builder *b)
+{
+    if (!b->parts.merges.data) return px_ok();
+    px_json_scan scan;
+    px_json_scan_init(&scan, b->parts.merges);
+    px_status status = read_merges(b, &scan, b->model);
+    if (px_is_ok(status)) status = px_json_scan_status(&scan, "tokenizer.json: merges");
     px_json_scan_done(&scan);
     return status;
+}
+
+/* --- the walk --- */
+
+static void keep_option(builder *b, px_json_scan *scan, px_slice key)
+{
+    px_buf *options = &b->parts.options;
+    if (options->length > 1) px_buf_putc(options, ',');
+    px_json_quote(options, key.data, key.length);
+    px_slice value;
+    if (!px_json_scan_skip(scan, &value)) return;
+    px_buf_putc(options, ':');
+    px_buf_append(options, value.data, value.length);
+}
+
+static px_status walk_model(builder *b, px_json_scan *scan)
+{
+    if (b->has_model) return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json has two models");
+    b->has_model = true;
+    bool first = true;
+    px_slice key;
+    px_buf_putc(&b->parts.options, '{');
+    px_json_scan_enter(scan, '{');
+    while (px_json_scan_key(scan, &first, &key)) {
+        if (is_key(key, "vocab"))
+            PX_TRY(read_vocab(b, scan));
+        else if (is_key(key, "merges"))
+            PX_TRY(take_merges(b, scan));
+        else
+            keep_option(b, scan, key);
+    }
+    return px_ok();
+}
+
+static px_status walk(builder *b, px_json_scan *scan)
+{
+    json_parts *parts = &b->parts;
+    const struct {
+        const char *key;
+        px_slice *value;
+    } members[] = {{"added_tokens", &parts->added_tokens}, {"normalizer", &parts->normalizer},
+        {"pre_tokenizer", &parts->pre_tokenizer}, {"post_processor", &parts->post_processor},
+        {"decoder", &parts->decoder}};
+    bool first = true;
+    px_slice key;
+    px_json_scan_enter(scan, '{');
+    while (px_json_scan_key(scan, &first, &key)) {
+        if (is_key(key, "model")) {
+            PX_TRY(walk_model(b, scan));
+            continue;
+        }
+        px_slice *to = NULL, ignored;
+        for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+            if (is_key(key, members[i].key)) to = members[i].value;
+        px_json_scan_skip(scan, to ? to : &ignored);
+    }
+    px_json_scan_end(scan);
+    return px_json_scan_status(scan, "tokenizer.json");
+}
+
+static px_status read_members(builder *b, px_slice json)
+{
+    px_json_scan scan;
+    px_json_scan_init(&scan, json);
+    px_status status = walk(b, &scan);
+    px_json_scan_done(&scan);
+    PX_TRY(status);
+    if (!b->has_model) return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json has no 'model'");
+    if (!b->has_vocab)
+        return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: the model has no 'vocab'");
+    PX_TRY(parse_options(&b->parts, &b->model));
+    return read_late_merges(b);
 }
 
 /* --- models --- */
@@ -185,66 +286,11 @@ static uint32_t unknown_id(const builder *b)
     return px_vocab_find(&b->tokenizer->vocab, json_string_value(token), json_string_length(token));
 }
 
-/* ["left", "right"]; `left` is kept in a buffer of its own, as both may be unescaped. */
-static bool scan_pair(px_json_scan *scan, px_buf *keep, px_slice *left, px_slice *right)
-{
-    bool first = true;
-    if (!px_json_scan_enter(scan, '[') || !px_json_scan_item(scan, &first) ||
-        !px_json_scan_string(scan, left))
-        return false;
-    px_buf_reset(keep);
-    px_buf_append(keep, left->data, left->length);
-    *left = (px_slice){px_buf_text(keep), keep->length};
-    if (!px_json_scan_item(scan, &first) || !px_json_scan_string(scan, right)) return false;
-    return !px_json_scan_item(scan, &first) && !scan->error;
-}
-
-/* "left right" */
-static bool scan_joined(px_json_scan *scan, px_slice *left, px_slice *right)
-{
-    px_slice text;
-    if (!px_json_scan_string(scan, &text)) return false;
-    const char *space = memchr(text.data, ' ', text.length);
-    if (!space) return false;
-    *left = (px_slice){text.data, (size_t)(space - text.data)};
-    *right = (px_slice){space + 1, text.length - left->length - 1};
-    return !memchr(right->data, ' ', right->length);
-}
-
-static px_status scan_merges(builder *b, px_json_scan *scan, px_buf *keep)
-{
-    bool first = true;
-    px_json_scan_enter(scan, '[');
-    while (px_json_scan_item(scan, &first)) {
-        px_slice left, right;
-        char kind = px_json_scan_peek(scan);
-        if (!(kind == '[' ? scan_pair(scan, keep, &left, &right)
-                          : scan_joined(scan, &left, &right))) {
-            PX_TRY(px_json_scan_status(scan, "tokenizer.json: merges"));
-            return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: a merge is not a pair of texts");
-        }
-        PX_TRY(px_bpe_add_merge(b->tokenizer->bpe, left, right));
-    }
-    return px_json_scan_status(scan, "tokenizer.json: merges");
-}
-
-static px_status read_merges(builder *b)
-{
-    if (!b->parts.merges.data)
-        return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: the model has no 'merges'");
-    px_json_scan scan;
-    px_buf keep;
-    px_json_scan_init(&scan, b->parts.merges);
-    px_buf_init(&keep, JSON_BYTES_MAX);
-    px_status status = scan_merges(b, &scan, &keep);
-    px_buf_done(&keep);
-    px_json_scan_done(&scan);
-    return status;
-}
-
 static px_status read_bpe(builder *b)
 {
     const char *where = "tokenizer.json: model";
+    if (!b->has_merges)
+        return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: the model has no 'merges'");
     px_bpe_options options = {0};
     PX_TRY(px_json_get_bool(b->model, "byte_fallback", where, &options.byte_fallback));
     PX_TRY(px_json_get_bool(b->model, "fuse_unk", where, &options.fuse_unknown));
@@ -261,15 +307,15 @@ static px_status read_bpe(builder *b)
                          !has_suffix && options.drop_unknown && !options.byte_fallback;
     if (options.byte_level) px_pretokenizer_leave_bytes(t->pretokenizer);
     t->model = PX_MODEL_BPE;
-    PX_TRY(px_bpe_create(&t->vocab, &options, b->parts.merges.length / 12, &t->bpe));
-    PX_TRY(read_merges(b));
-    return px_bpe_seal(t->bpe);
+    t->bpe = px_bpe_create(&t->vocab, &options, &b->merges);
+    px_bpe_seal(t->bpe);
+    return px_ok();
 }
 
 static px_status read_unigram(builder *b)
 {
     px_tokenizer *t = b->tokenizer;
-    if (b->score_count != t->vocab.size)
+    if (b->scores.count != t->vocab.size)
         return px_fail(
             PX_INVALID_ARGUMENT, "tokenizer.json: a Unigram vocabulary is a list of [text, score]");
     int64_t unknown = -1;
@@ -279,8 +325,8 @@ static px_status read_unigram(builder *b)
     if (unknown >= (int64_t)t->vocab.size)
         return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json: unk_id is not in the vocabulary");
     t->model = PX_MODEL_UNIGRAM;
-    return px_unigram_create(&t->vocab, b->scores, unknown < 0 ? PX_NO_TOKEN : (uint32_t)unknown,
-        byte_fallback, &t->unigram);
+    return px_unigram_create(&t->vocab, b->scores.data,
+        unknown < 0 ? PX_NO_TOKEN : (uint32_t)unknown, byte_fallback, &t->unigram);
 }
 
 static px_status read_words(builder *b, px_token_model model)
@@ -308,8 +354,8 @@ static const char *model_type(const builder *b)
 {
     const char *type = json_string_value(json_object_get(b->model, "type"));
     if (type) return type;
-    if (b->parts.merges.data) return "BPE";
-    if (b->score_count) return "Unigram";
+    if (b->has_merges) return "BPE";
+    if (b->scores.count) return "Unigram";
     return json_object_get(b->model, "continuing_subword_prefix") ? "WordPiece" : "WordLevel";
 }
 
@@ -327,50 +373,97 @@ static px_status read_model(builder *b)
 
 static size_t model_size(const builder *b)
 {
-    return b->scores ? b->score_count : b->tokenizer->vocab.used;
+    return b->scores.data ? b->scores.count : b->tokenizer->vocab.used;
+}
+
+static px_status read_flag(px_slice value, bool *out)
+{
+    if (is_key(value, "null")) return px_ok();
+    *out = is_key(value, "true");
+    if (*out || is_key(value, "false")) return px_ok();
+    return px_fail(
+        PX_INVALID_ARGUMENT, "tokenizer.json: added_tokens: a flag must be true or false");
+}
+
+/* {"content": "<s>", "special": true, ...}; the content goes to *content. */
+static px_status scan_added_token(px_json_scan *scan, px_buf *content, px_added_token *token)
+{
+    const struct {
+        const char *key;
+        bool *value;
+    } flags[] = {{"special", &token->special}, {"normalized", &token->normalized},
+        {"single_word", &token->single_word}, {"lstrip", &token->strip_left},
+        {"rstrip", &token->strip_right}};
+    bool first = true, says_normalized = false;
+    px_slice key, value;
+    px_json_scan_enter(scan, '{');
+    while (px_json_scan_key(scan, &first, &key)) {
+        if (is_key(key, "content")) {
+            if (!px_json_scan_string(scan, &value)) break;
+            px_buf_reset(content);
+            px_buf_append(content, value.data, value.length);
+            continue;
+        }
+        bool *flag = NULL;
+        for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+            if (is_key(key, flags[i].key)) flag = flags[i].value;
+        if (flag == &token->normalized) says_normalized = true;
+        if (!px_json_scan_skip(scan, &value)) break;
+        if (flag) PX_TRY(read_flag(value, flag));
+    }
+    if (!says_normalized) token->normalized = !token->special;
+    return px_ok();
 }
 
 /* A token that the model knows has the model's id. The others are numbered on from the model's
  * size, in the file's order; the reference does not look at the ids in the file. */
-static px_status read_added_token(builder *b, const json_t *config)
+static px_status add_token(builder *b, px_slice content, px_added_token *token)
 {
-    const char *where = "tokenizer.json: added_tokens";
-    px_tokenizer *tokenizer = b->tokenizer;
-    px_slice content;
-    px_added_token token = {.normalized = true};
-    PX_TRY(px_json_slice(config, "content", where, &content));
-    if (content.length == 0) return px_ok();
-    PX_TRY(px_json_get_bool(config, "special", where, &token.special));
-    token.normalized = !token.special;
-    PX_TRY(px_json_get_bool(config, "normalized", where, &token.normalized));
-    PX_TRY(px_json_get_bool(config, "single_word", where, &token.single_word));
-    PX_TRY(px_json_get_bool(config, "lstrip", where, &token.strip_left));
-    PX_TRY(px_json_get_bool(config, "rstrip", where, &token.strip_right));
-    token.id = px_vocab_find(&tokenizer->vocab, content.data, content.length);
-    if (token.id == PX_NO_TOKEN) token.id = px_vocab_find(&b->added, content.data, content.length);
-    if (token.id == PX_NO_TOKEN) {
-        PX_TRY(check_id((double)model_size(b) + b->added.used, &token.id));
-        PX_TRY(px_vocab_add(&b->added, content, token.id));
+    token->id = px_vocab_find(&b->tokenizer->vocab, content.data, content.length);
+    if (token->id == PX_NO_TOKEN)
+        token->id = px_vocab_find(&b->added, content.data, content.length);
+    if (token->id == PX_NO_TOKEN) {
+        PX_TRY(check_id((double)model_size(b) + b->added.used, &token->id));
+        PX_TRY(px_vocab_add(&b->added, content, token->id));
+        PX_TRY(px_vocab_seal(&b->added));
     }
-    return px_tokenizer_add_token(tokenizer, content, &token);
+    return px_tokenizer_add_token(b->tokenizer, content, token);
+}
+
+static px_status scan_added_tokens(builder *b, px_json_scan *scan, px_buf *content)
+{
+    bool first = true;
+    px_json_scan_enter(scan, '[');
+    while (px_json_scan_item(scan, &first)) {
+        px_added_token token = {0};
+        px_buf_reset(content);
+        PX_TRY(scan_added_token(scan, content, &token));
+        px_slice text = {px_buf_text(content), content->length};
+        if (!scan->error && text.length) PX_TRY(add_token(b, text, &token));
+    }
+    return px_json_scan_status(scan, "tokenizer.json: added_tokens");
 }
 
 static px_status read_added_tokens(builder *b)
 {
     PX_TRY(px_added_init(&b->tokenizer->added));
-    PX_TRY(px_vocab_init(&b->added, 0, 0));
-    json_t *list;
-    PX_TRY(parse_part(b->parts.added_tokens, "tokenizer.json: added_tokens", &list));
-    size_t i;
-    const json_t *each;
-    px_status status = px_ok();
-    json_array_foreach(list, i, each)
-    {
-        status = read_added_token(b, each);
-        if (!px_is_ok(status)) break;
-    }
-    json_decref(list);
+    PX_TRY(px_vocab_init(&b->added));
+    if (!b->parts.added_tokens.data || is_key(b->parts.added_tokens, "null")) return px_ok();
+    px_json_scan scan;
+    px_buf content;
+    px_json_scan_init(&scan, b->parts.added_tokens);
+    px_buf_init(&content, JSON_BYTES_MAX);
+    px_status status = scan_added_tokens(b, &scan, &content);
+    px_buf_done(&content);
+    px_json_scan_done(&scan);
     return status;
+}
+
+/* jansson's tree of a small member; *out = NULL for one that is not there. */
+static px_status parse_part(px_slice part, const char *name, json_t **out)
+{
+    *out = NULL;
+    return part.data ? px_json_parse(part.data, part.length, name, out) : px_ok();
 }
 
 static px_status read_pipeline(builder *b)
@@ -397,11 +490,9 @@ static px_status read_pipeline(builder *b)
 
 static px_status build(builder *b, px_slice json)
 {
-    PX_TRY(find_parts(json, &b->parts));
-    PX_TRY(px_json_parse(
-        px_buf_text(&b->parts.small), b->parts.small.length, "tokenizer.json: model", &b->model));
+    PX_TRY(px_vocab_init(&b->tokenizer->vocab));
+    PX_TRY(read_members(b, json));
     PX_TRY(read_pipeline(b));
-    PX_TRY(read_vocab(b));
     PX_TRY(read_model(b));
     PX_TRY(read_added_tokens(b));
     return px_tokenizer_seal(b->tokenizer);
@@ -413,12 +504,15 @@ px_status px_tokenizer_from_json(const char *json, size_t length, px_tokenizer *
         return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json has %zu bytes; at most %zu are allowed",
             length, JSON_BYTES_MAX);
     builder b = {.tokenizer = px_tokenizer_alloc()};
-    px_buf_init(&b.parts.small, 1 << 20);
+    px_buf_init(&b.parts.options, 1 << 20);
+    px_arena_init(&b.unescaped, UNESCAPED_BYTES_MAX);
     px_status status = build(&b, (px_slice){json, length});
-    px_buf_done(&b.parts.small);
+    px_buf_done(&b.parts.options);
+    px_arena_done(&b.unescaped);
+    px_merges_done(&b.merges);
     json_decref(b.model);
     px_vocab_done(&b.added);
-    free(b.scores);
+    free(b.scores.data);
     if (!px_is_ok(status)) {
         px_tokenizer_free(b.tokenizer);
         return status;

@@ -4,7 +4,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BYTES_MAX = 1 << 30, SLOTS_MIN = 64 };
+#include "engine/text/grow.h"
+
+enum { BYTES_MAX = 1 << 30, SLOTS_MIN = 64, HEAD_BYTES = 8, AHEAD = 16 };
+enum { ID_BITS = 23, LENGTH_LONG = 511 /* the length stands before the text */ };
+
+static px_status no_memory(void)
+{
+    return px_fail(PX_RESOURCE_EXHAUSTED, "no memory for the vocabulary");
+}
+
+/* --- keys --- */
+
+static uint64_t load64(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+static uint64_t load32(const char *at)
+{
+    uint32_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+/* The first eight bytes, zeros behind, without a loop: parts of a short text overlap. */
+static uint64_t head_of(const char *text, size_t length)
+{
+    if (length >= 8) return load64(text);
+    if (length >= 4) return load32(text) | load32(text + length - 4) << (length - 4) * 8;
+    if (length == 0) return 0;
+    const unsigned char *bytes = (const unsigned char *)text;
+    return bytes[0] | (uint64_t)bytes[length / 2] << length / 2 * 8 |
+           (uint64_t)bytes[length - 1] << (length - 1) * 8;
+}
 
 /* Eight bytes a step, multiply and fold (the mixing of wyhash, public domain). */
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -13,46 +48,75 @@ static uint64_t mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static uint32_t hash_of(const char *text, size_t length)
+static px_vocab_key key_of(const char *text, size_t length)
 {
-    uint64_t hash = 0x9e3779b97f4a7c15u ^ length;
-    for (; length >= 8; text += 8, length -= 8) {
-        uint64_t word;
-        memcpy(&word, text, 8);
-        hash = mix(hash ^ word, 0xa0761d6478bd642fu);
-    }
-    uint64_t rest = 0;
-    for (size_t i = 0; i < length; i++) rest |= (uint64_t)(unsigned char)text[i] << 8 * i;
-    return (uint32_t)mix(hash ^ rest, 0xe7037ed1a0b428dbu);
+    px_vocab_key key = {.text = text, .head = head_of(text, length), .length = (uint32_t)length};
+    uint64_t hash = mix(key.head ^ 0x9e3779b97f4a7c15u, length ^ 0xa0761d6478bd642fu);
+    for (size_t at = 8; at + 8 < length; at += 8)
+        hash = mix(hash ^ load64(text + at), 0xa0761d6478bd642fu);
+    if (length > 8) hash = mix(hash ^ load64(text + length - 8), 0xe7037ed1a0b428dbu);
+    key.hash = (uint32_t)(hash ^ hash >> 32);
+    return key;
 }
 
-static px_status no_memory(void)
+/* --- slots --- */
+
+static uint32_t id_of(const px_vocab_slot *slot)
 {
-    return px_fail(PX_RESOURCE_EXHAUSTED, "no memory for the vocabulary");
+    return (slot->id_and_length & ((1u << ID_BITS) - 1)) - 1;
 }
 
-static void insert(px_vocab *vocab, uint32_t hash, uint32_t id)
+static uint32_t pack(uint32_t id, uint32_t length)
 {
-    uint32_t at = hash & vocab->mask;
-    while (vocab->slots[at]) at = (at + 1) & vocab->mask;
-    vocab->slots[at] = (uint64_t)hash << 32 | (id + 1);
+    return (id + 1) | (length < LENGTH_LONG ? length : LENGTH_LONG) << ID_BITS;
+}
+
+static uint32_t length_of(const px_vocab *vocab, const px_vocab_slot *slot)
+{
+    uint32_t length = slot->id_and_length >> ID_BITS;
+    return length < LENGTH_LONG ? length : (uint32_t)load32(vocab->bytes.data + slot->start - 4);
+}
+
+static bool holds(const px_vocab *vocab, const px_vocab_slot *slot, const px_vocab_key *key)
+{
+    if (slot->head != key->head || length_of(vocab, slot) != key->length) return false;
+    return key->length <= HEAD_BYTES || memcmp(vocab->bytes.data + slot->start + HEAD_BYTES,
+                                            key->text + HEAD_BYTES, key->length - HEAD_BYTES) == 0;
+}
+
+/* The slot that holds this text, or the free one where it belongs. */
+static px_vocab_slot *find_slot(const px_vocab *vocab, const px_vocab_key *key)
+{
+    uint32_t at = key->hash & vocab->mask;
+    while (vocab->slots[at].id_and_length && !holds(vocab, &vocab->slots[at], key))
+        at = (at + 1) & vocab->mask;
+    return &vocab->slots[at];
+}
+
+static size_t slots_bytes(const px_vocab *vocab)
+{
+    return ((size_t)vocab->mask + 1) * sizeof *vocab->slots;
 }
 
 static px_status resize_slots(px_vocab *vocab, uint32_t count)
 {
-    uint64_t *old = vocab->slots;
-    uint32_t old_count = old ? vocab->mask + 1 : 0;
-    vocab->slots = calloc(count, sizeof *vocab->slots);
-    if (!vocab->slots) {
-        vocab->slots = old;
-        return no_memory();
-    }
+    void *memory;
+    PX_TRY(px_big_alloc(count * sizeof *vocab->slots, "the vocabulary", &memory));
+    px_vocab old = *vocab;
+    vocab->slots = memory;
     vocab->mask = count - 1;
-    for (uint32_t i = 0; i < old_count; i++)
-        if (old[i]) insert(vocab, (uint32_t)(old[i] >> 32), (uint32_t)old[i] - 1);
-    free(old);
+    if (!old.slots) return px_ok();
+    for (uint32_t i = 0; i <= old.mask; i++) {
+        const px_vocab_slot *slot = &old.slots[i];
+        if (!slot->id_and_length) continue;
+        px_vocab_key key = key_of(vocab->bytes.data + slot->start, length_of(vocab, slot));
+        *find_slot(vocab, &key) = *slot;
+    }
+    px_big_free(old.slots, slots_bytes(&old));
     return px_ok();
 }
+
+/* --- building --- */
 
 static px_status reserve_ids(px_vocab *vocab, uint32_t size)
 {
@@ -71,20 +135,11 @@ static px_status reserve_ids(px_vocab *vocab, uint32_t size)
     return px_ok();
 }
 
-px_status px_vocab_init(px_vocab *vocab, size_t count, size_t bytes)
+px_status px_vocab_init(px_vocab *vocab)
 {
     *vocab = (px_vocab){0};
     px_buf_init(&vocab->bytes, BYTES_MAX);
-    if (bytes > 0 && bytes < BYTES_MAX) {
-        vocab->bytes.data = malloc(bytes + 1);
-        if (!vocab->bytes.data) return no_memory();
-        vocab->bytes.capacity = bytes + 1;
-    }
-    if (count > PX_VOCAB_MAX) count = PX_VOCAB_MAX;
-    uint32_t slots = SLOTS_MIN;
-    while (slots < 2 * count) slots *= 2;
-    PX_TRY(resize_slots(vocab, slots));
-    return reserve_ids(vocab, (uint32_t)count);
+    return resize_slots(vocab, SLOTS_MIN);
 }
 
 void px_vocab_done(px_vocab *vocab)
@@ -92,7 +147,8 @@ void px_vocab_done(px_vocab *vocab)
     px_buf_done(&vocab->bytes);
     free(vocab->tokens);
     free(vocab->names);
-    free(vocab->slots);
+    free(vocab->pending.data);
+    px_big_free(vocab->slots, slots_bytes(vocab));
     *vocab = (px_vocab){0};
 }
 
@@ -107,7 +163,9 @@ static px_status store(px_vocab *vocab, px_slice token, uint32_t id, px_vocab_to
         vocab->tokens[vocab->size] = (px_vocab_token){.start = UINT32_MAX};
         if (vocab->names) vocab->names[vocab->size] = (px_vocab_token){.start = UINT32_MAX};
     }
-    *out = (px_vocab_token){(uint32_t)vocab->bytes.length, (uint32_t)token.length};
+    uint32_t length = (uint32_t)token.length;
+    if (length >= LENGTH_LONG) px_buf_append(&vocab->bytes, &length, sizeof length);
+    *out = (px_vocab_token){(uint32_t)vocab->bytes.length, length};
     px_buf_append(&vocab->bytes, token.data, token.length);
     return vocab->bytes.overflowed ? no_memory() : px_ok();
 }
@@ -125,64 +183,68 @@ px_status px_vocab_name(px_vocab *vocab, px_slice token, uint32_t id)
     return px_ok();
 }
 
-/* The slot that holds this text, or the free one where it belongs. */
-static uint64_t *find_slot(const px_vocab *vocab, const char *token, size_t length, uint32_t hash)
-{
-    uint32_t at = hash & vocab->mask;
-    for (; vocab->slots[at]; at = (at + 1) & vocab->mask) {
-        if ((uint32_t)(vocab->slots[at] >> 32) != hash) continue;
-        px_vocab_token t = vocab->tokens[(uint32_t)vocab->slots[at] - 1];
-        if (t.length == length && memcmp(vocab->bytes.data + t.start, token, length) == 0) break;
-    }
-    return &vocab->slots[at];
-}
-
 px_status px_vocab_add(px_vocab *vocab, px_slice token, uint32_t id)
 {
     px_vocab_token stored;
     PX_TRY(store(vocab, token, id, &stored));
     vocab->tokens[id] = stored;
-    if ((uint64_t)(vocab->used + 1) * 2 > vocab->mask)
-        PX_TRY(resize_slots(vocab, (vocab->mask + 1) * 2));
-    uint32_t hash = hash_of(token.data, token.length);
-    uint64_t *slot = find_slot(vocab, token.data, token.length, hash);
-    vocab->used += *slot == 0;
-    *slot = (uint64_t)hash << 32 | (id + 1);
+    px_vocab_pending_list *list = &vocab->pending;
+    PX_TRY(PX_GROW(list, list->count + 1));
+    uint32_t hash = key_of(token.data, token.length).hash;
+    list->data[list->count++] = (px_vocab_pending){stored, id, hash};
     return px_ok();
+}
+
+static void index_token(px_vocab *vocab, const px_vocab_pending *p)
+{
+    const char *text = vocab->bytes.data + p->text.start;
+    px_vocab_key key = {.text = text,
+        .head = head_of(text, p->text.length),
+        .length = p->text.length,
+        .hash = p->hash};
+    px_vocab_slot *slot = find_slot(vocab, &key);
+    vocab->used += slot->id_and_length == 0;
+    if (slot->id_and_length && id_of(slot) != p->id) vocab->has_twins = true;
+    *slot = (px_vocab_slot){key.head, p->text.start, pack(p->id, key.length)};
+}
+
+/* The table is made once the number of tokens is known; each slot is asked for some tokens ahead.
+ */
+px_status px_vocab_seal(px_vocab *vocab)
+{
+    px_vocab_pending_list *list = &vocab->pending;
+    uint64_t slots = (uint64_t)vocab->mask + 1, wanted = slots;
+    while ((vocab->used + list->count) * 3 > wanted * 2) wanted *= 2;
+    if (wanted > slots) PX_TRY(resize_slots(vocab, (uint32_t)wanted));
+    for (size_t i = 0; i < list->count; i++) {
+        if (i + AHEAD < list->count)
+            __builtin_prefetch(&vocab->slots[list->data[i + AHEAD].hash & vocab->mask], 1);
+        index_token(vocab, &list->data[i]);
+    }
+    free(list->data);
+    *list = (px_vocab_pending_list){0};
+    return px_ok();
+}
+
+/* --- looking up --- */
+
+px_vocab_key px_vocab_ask(const px_vocab *vocab, px_slice token)
+{
+    px_vocab_key key = key_of(token.data, token.length);
+    __builtin_prefetch(&vocab->slots[key.hash & vocab->mask]);
+    return key;
+}
+
+uint32_t px_vocab_answer(const px_vocab *vocab, const px_vocab_key *key)
+{
+    const px_vocab_slot *slot = find_slot(vocab, key);
+    return slot->id_and_length ? id_of(slot) : PX_NO_TOKEN;
 }
 
 uint32_t px_vocab_find(const px_vocab *vocab, const char *token, size_t length)
 {
-    uint64_t slot = *find_slot(vocab, token, length, hash_of(token, length));
-    return slot ? (uint32_t)slot - 1 : PX_NO_TOKEN;
-}
-
-/* Each round touches one kind of memory - slots, tokens, texts - after asking for all of it. */
-void px_vocab_find_many(const px_vocab *vocab, px_vocab_query *queries, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        px_vocab_query *q = &queries[i];
-        q->hash = hash_of(q->text, q->length);
-        __builtin_prefetch(&vocab->slots[q->hash & vocab->mask]);
-    }
-    for (size_t i = 0; i < count; i++) { /* the first slot with this hash: mostly the right one */
-        px_vocab_query *q = &queries[i];
-        q->slot = q->hash & vocab->mask;
-        while (vocab->slots[q->slot] && (uint32_t)(vocab->slots[q->slot] >> 32) != q->hash)
-            q->slot = (q->slot + 1) & vocab->mask;
-        if (vocab->slots[q->slot])
-            __builtin_prefetch(&vocab->tokens[(uint32_t)vocab->slots[q->slot] - 1]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        uint64_t slot = vocab->slots[queries[i].slot];
-        if (slot) __builtin_prefetch(vocab->bytes.data + vocab->tokens[(uint32_t)slot - 1].start);
-    }
-    for (size_t i = 0; i < count; i++) {
-        px_vocab_query *q = &queries[i];
-        uint64_t slot = vocab->slots[q->slot];
-        if (slot) slot = *find_slot(vocab, q->text, q->length, q->hash);
-        q->id = slot ? (uint32_t)slot - 1 : PX_NO_TOKEN;
-    }
+    px_vocab_key key = key_of(token, length);
+    return px_vocab_answer(vocab, &key);
 }
 
 px_status px_vocab_unknown(px_slice text)

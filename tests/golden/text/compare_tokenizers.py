@@ -179,7 +179,7 @@ def normalizer(rng, depth=0):
     if kind == 'Replace':
         n |= {'pattern': pattern(rng), 'content': rng.choice(['', ' ', '▁', 'xy', 'é', '$1', '\\1'])}
     if kind == 'Prepend':
-        n |= {'prepend': rng.choice(['▁', ' ', 'abc', ''])}
+        n |= {'prepend': rng.choice(['▁', ' ', 'abc'])}
     if kind == 'Precompiled':
         if not charsmap():
             return {'type': 'NFKC'}

@@ -290,4 +290,74 @@ PX_TEST(a_wrong_file_names_what_is_wrong)
         "pattern");
 }
 
+/* --- files that are as good as usual ones --- */
+
+#define VOCAB                                                                                      \
+    "\"vocab\": {\"a\": 0, \"b\": 1, \"##b\": 2, \"ab\": 3, \"\\u00e9\": 4, \"##\\u00e9\": 5, "    \
+    "\"ab\\u00e9\": 6, \"b\\\"\": 7, \"##\\\"\": 8}"
+#define MERGES "\"merges\": [[\"a\", \"##b\"], [\"\\u0061b\", \"##\\u00e9\"], [\"b\", \"##\\\"\"]]"
+#define PREFIX "\"type\": \"BPE\", \"continuing_subword_prefix\": \"##\""
+
+PX_TEST(members_may_stand_in_any_order)
+{
+    static const char *const files[] = {"{\"model\": {" PREFIX ", " VOCAB ", " MERGES "}}",
+        "{\"model\": {" MERGES ", " VOCAB ", " PREFIX "}}",
+        "{\"model\": {" VOCAB ", " MERGES ", " PREFIX "}, \"added_tokens\": []}"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        px_tokenizer *tokenizer = NULL;
+        PX_CHECK_OK(px_tokenizer_from_json(files[i], strlen(files[i]), &tokenizer));
+        PX_REQUIRE(tokenizer);
+        px_ids whole = encode(tokenizer, "ab\xc3\xa9", 4, (px_encode_options){0});
+        PX_CHECK(whole.count == 1 && whole.data[0] == 6);
+        px_ids quote = encode(tokenizer, "b\"", 2, (px_encode_options){0});
+        PX_CHECK(quote.count == 1 && quote.data[0] == 7);
+        free(whole.data);
+        free(quote.data);
+        px_tokenizer_free(tokenizer);
+    }
+}
+
+PX_TEST(of_two_tokens_with_one_text_the_later_is_found)
+{
+    static const char json[] = "{\"model\": {\"type\": \"BPE\", \"continuing_subword_prefix\": "
+                               "null, \"vocab\": {\"a\": 0, "
+                               "\"b\": 1, \"ab\": 2, \"ab\": 5, \"abcdefghi\": 3, \"abcdefghj\": "
+                               "4}, \"merges\": [\"a b\"]}}";
+    px_tokenizer *tokenizer = NULL;
+    PX_CHECK_OK(px_tokenizer_from_json(json, strlen(json), &tokenizer));
+    PX_REQUIRE(tokenizer);
+    px_ids ids = encode(tokenizer, "ab", 2, (px_encode_options){0});
+    PX_CHECK(ids.count == 1 && ids.data[0] == 5);
+    PX_CHECK(px_tokenizer_id(tokenizer, "abcdefghi", 9) == 3);
+    PX_CHECK(px_tokenizer_id(tokenizer, "abcdefghj", 9) == 4);
+    PX_CHECK(px_tokenizer_id(tokenizer, "abcdefgh", 8) == -1);
+    free(ids.data);
+    px_tokenizer_free(tokenizer);
+}
+
+/* Lengths around those at which the table of the vocabulary keeps them elsewhere. */
+PX_TEST(tokens_of_any_length_are_found)
+{
+    enum { LENGTH_MAX = 1030 };
+    px_buf json;
+    px_buf_init(&json, 4 << 20);
+    px_buf_puts(
+        &json, "{\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"x\", \"vocab\": {\"x\": 0");
+    for (int length = 1; length <= LENGTH_MAX; length++)
+        px_buf_printf(&json, ", \"%0*d\": %d", length, 7, length);
+    px_buf_puts(&json, "}}}");
+    px_tokenizer *tokenizer = NULL;
+    PX_CHECK_OK(px_tokenizer_from_json(px_buf_text(&json), json.length, &tokenizer));
+    PX_REQUIRE(tokenizer);
+    char text[LENGTH_MAX + 2];
+    for (int length = 1; length <= LENGTH_MAX; length++) {
+        snprintf(text, sizeof text, "%0*d", length, 7);
+        PX_CHECK(px_tokenizer_id(tokenizer, text, (size_t)length) == length);
+        text[length - 1] = '8';
+        PX_CHECK(px_tokenizer_id(tokenizer, text, (size_t)length) == -1);
+    }
+    px_buf_done(&json);
+    px_tokenizer_free(tokenizer);
+}
+
 PX_TEST_MAIN()
