@@ -4,11 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+static size_t words_for(uint32_t tokens)
+{
+    return (tokens + 31) / 32;
+}
 
 px_status px_draws_init(px_draws *draws, const px_draws_options *options)
 {
     *draws = (px_draws){
         .at = px_alloc_array(options->draws_max, sizeof *draws->at),
+        .masks = px_alloc_array(
+            options->draws_max * words_for(options->vocabulary), sizeof *draws->masks),
         .samplers = px_alloc_array(options->workers, sizeof(px_sampler *)),
         .workers = options->workers,
         .vocabulary = options->vocabulary,
@@ -22,17 +28,24 @@ void px_draws_done(px_draws *draws)
 {
     for (uint32_t i = 0; i < draws->workers; i++) px_sampler_free(draws->samplers[i]);
     free(draws->samplers);
+    free(draws->masks);
     free(draws->at);
 }
 
 void px_draws_plan(px_draws *draws, const px_step *step, const px_scheduler *scheduler)
 {
+    const uint32_t *ids = step->ids; /* of the entry */
     uint32_t row = 0;
     draws->count = 0;
     for (uint32_t i = 0; i < step->seq_count; i++) {
-        px_seq *seq = px_scheduler_at(scheduler, step->seqs[i].slot);
-        for (uint32_t left = step->seqs[i].logit_rows; left; left--)
-            draws->at[draws->count++] = (px_draw){.seq = seq, .row = row++};
+        const px_step_seq *entry = &step->seqs[i];
+        px_seq *seq = px_scheduler_at(scheduler, entry->slot);
+        for (uint32_t at = entry->rows - entry->logit_rows; at < entry->rows; at++)
+            draws->at[draws->count++] = (px_draw){.seq = seq,
+                .row = row++,
+                .position = entry->position + at + 1,
+                .proposal = at + 1 < entry->rows ? (int64_t)ids[at + 1] : -1};
+        ids += entry->rows;
     }
 }
 
@@ -40,23 +53,48 @@ void px_draws_plan(px_draws *draws, const px_step *step, const px_scheduler *sch
 static uint32_t mask_words(const px_draws *draws, const px_draws_input *input)
 {
     uint32_t tokens = input->vocabulary->size, most = draws->vocabulary;
-    return ((tokens < most ? tokens : most) + 31) / 32;
+    return (uint32_t)words_for(tokens < most ? tokens : most);
+}
+
+static uint32_t *mask_of(const px_draws *draws, const px_draw *it)
+{
+    return draws->masks + (size_t)(it - draws->at) * words_for(draws->vocabulary);
+}
+
+/* No mask: nothing is allowed, and nothing will be picked. */
+static void copy_mask(px_draws *draws, px_draw *it, px_guide *guide, uint32_t words)
+{
+    const uint32_t *mask = guide ? px_guide_mask(guide) : NULL;
+    if (mask)
+        memcpy(mask_of(draws, it), mask, words * sizeof *mask);
+    else
+        memset(mask_of(draws, it), 0, words * sizeof *mask);
+    it->may_end = guide && px_guide_may_end(guide);
 }
 
 /* Grammars are shared between sequences and for one thread at a time, so what each allows is copied
- * before the draws are shared out. No mask: nothing is allowed, and nothing will be picked. */
-static void copy_masks(const px_draws *draws, const px_draws_input *input)
+ * before the draws are shared out. Along guessed tokens a second guide goes ahead; where the form
+ * does not let it, no draw behind that will count. */
+static void copy_masks(px_draws *draws, const px_draws_input *input)
 {
+    px_guide ahead = {0};
+    bool follows = false; /* the form has allowed all guesses so far */
     for (uint32_t i = 0; i < draws->count; i++) {
-        px_seq *seq = draws->at[i].seq;
+        px_draw *it = &draws->at[i];
+        px_seq *seq = it->seq;
         if (!seq->form) continue;
-        const uint32_t *mask = px_guide_mask(&seq->guide);
-        size_t bytes = mask_words(draws, input) * sizeof *mask;
-        if (mask)
-            memcpy(seq->mask, mask, bytes);
-        else
-            memset(seq->mask, 0, bytes);
+        if (it->position > seq->count) {
+            follows = follows && px_guide_accept(&ahead, (uint32_t)draws->at[i - 1].proposal);
+        } else if (it->proposal >= 0) {
+            px_guide_end(&ahead);
+            px_guide_fork(&seq->guide, &ahead);
+            follows = true;
+        }
+        bool is_guessed = it->position > seq->count;
+        px_guide *guide = is_guessed ? (follows ? &ahead : NULL) : &seq->guide;
+        copy_mask(draws, it, guide, mask_words(draws, input));
     }
+    px_guide_end(&ahead);
 }
 
 typedef struct drawing {
@@ -66,21 +104,25 @@ typedef struct drawing {
 
 /* The row with what the request changes about it; the row itself if that is nothing. */
 static const float *changed_row(
-    const drawing *d, px_sampler *sampler, const px_seq *seq, const float *logits)
+    const drawing *d, px_sampler *sampler, const px_draw *it, const float *logits)
 {
+    const px_seq *seq = it->seq;
     uint32_t vocabulary = d->draws->vocabulary;
     if (!seq->adjust && !seq->form) return logits;
     float *row = px_sampler_row(sampler);
     memcpy(row, logits, vocabulary * sizeof *row);
     if (seq->adjust) {
-        px_adjust_text text = {seq->tokens, seq->count, seq->count - seq->prompt_count};
+        px_adjust_text text = {.tokens = seq->tokens,
+            .count = it->position,
+            .answer_count = it->position - seq->prompt_count,
+            .guessed = it->position - seq->count};
         px_adjust_apply(seq->adjust, &text, row);
     }
     if (seq->form) {
-        px_adjust_mask mask = {.words = seq->mask,
+        px_adjust_mask mask = {.words = mask_of(d->draws, it),
             .word_count = mask_words(d->draws, d->input),
             .ends = seq->ends,
-            .may_end = px_guide_may_end(&seq->guide)};
+            .may_end = it->may_end};
         px_adjust_apply_mask(&mask, vocabulary, row);
     }
     return row;
@@ -91,8 +133,8 @@ static void draw(const drawing *d, px_sampler *sampler, px_draw *it)
     const px_seq *seq = it->seq;
     uint32_t vocabulary = d->draws->vocabulary;
     const float *logits = d->input->logits + (size_t)it->row * vocabulary;
-    const float *changed = changed_row(d, sampler, seq, logits);
-    it->token = px_sampler_pick(sampler, &seq->sampling, seq->count, changed);
+    const float *changed = changed_row(d, sampler, it, logits);
+    it->token = px_sampler_pick(sampler, &seq->sampling, it->position, changed);
     if (!seq->wants_logprobs || it->token < 0) return;
     px_logprob_row told = {logits, vocabulary, (uint32_t)it->token, seq->top_logprobs};
     px_logprobs_of(&told, &it->logprobs);

@@ -19,6 +19,9 @@
 typedef struct px_draw {
     px_seq *seq;
     uint32_t row;         /* of logits */
+    uint32_t position;    /* where the token will stand; what the row stands on may be guessed */
+    int64_t proposal;     /* what the step's next row takes it to be; -1: there is none */
+    bool may_end;         /* the sequence's form may be complete here */
     int64_t token;        /* picked; -1: none could be */
     px_logprobs logprobs; /* if the sequence asked */
 } px_draw;
@@ -26,6 +29,7 @@ typedef struct px_draw {
 typedef struct px_draws {
     px_draw *at; /* [count] */
     uint32_t count;
+    uint32_t *masks;       /* [count, words of the vocabulary]: what a form allows each */
     px_sampler **samplers; /* [team] */
     uint32_t workers, vocabulary;
 } px_draws;

@@ -157,6 +157,8 @@ void px_engine_get_stats(const px_engine *engine, px_engine_stats *out)
         .prefix_hits = atomic_load_explicit(&c->prefix_hits, any),
         .preemptions = atomic_load_explicit(&c->preemptions, any),
         .recomputed_tokens = atomic_load_explicit(&c->recomputed, any),
+        .proposed = atomic_load_explicit(&c->proposed, any),
+        .accepted = atomic_load_explicit(&c->accepted, any),
         .refused = atomic_load_explicit(&c->refused, any),
         .weight_bytes = engine->parts.weight_bytes,
         .kv_bytes = engine->parts.kv_bytes,

@@ -23,6 +23,7 @@
 #include "engine/model/model.h"
 #include "engine/sample/adjust.h"
 #include "engine/sample/logprob.h"
+#include "engine/speculate/price.h"
 #include "parallel/comm.h"
 
 typedef struct px_engine px_engine;
@@ -42,6 +43,10 @@ typedef struct px_engine_options {
     uint64_t kv_park_bytes;    /* host memory of each rank for blocks that left the pool; 0: as much
                                   as the pool has, UINT64_MAX: none */
     const char *kv_park_folder; /* there in a file instead; NULL: in memory */
+    const char
+        *speculate; /* "off", "lookup": tokens are guessed from the text itself; NULL: lookup */
+    uint32_t speculate_max;     /* tokens guessed for one sequence in one step; 0: 15, at
+                                   most PX_PROPOSALS_MAX */
     bool no_prefix_cache;       /* each request computes its whole prompt */
     uint32_t batch_size;        /* a step's starting token budget; 0: 512 */
     double scale_factor;        /* how far load may stretch budget and latency; 0: 2, at least 1 */
@@ -168,6 +173,7 @@ typedef struct px_engine_stats {
     uint64_t prompt_tokens, output_tokens; /* in total, as all below */
     uint64_t prefix_queries, prefix_hits;  /* tokens of prompts let in; of these, found */
     uint64_t preemptions, recomputed_tokens;
+    uint64_t proposed, accepted;     /* guessed tokens: tried; of these, right */
     uint64_t refused;                /* that could not have met their deadline */
     uint64_t weight_bytes, kv_bytes; /* resident on this rank */
 } px_engine_stats;

@@ -59,6 +59,7 @@ typedef struct px_counters {
     _Atomic int64_t step_started_ns;
     _Atomic uint32_t running, waiting, blocks_free, blocks_parked;
     _Atomic uint64_t prefix_queries, prefix_hits, preemptions, recomputed, refused;
+    _Atomic uint64_t proposed, accepted;
     _Atomic uint64_t dequeued_tokens;  /* of prompts, in total: let in, or ended before */
     _Atomic int64_t row_ns, finish_ns; /* px_scheduler_stats */
 } px_counters;
@@ -95,8 +96,9 @@ void px_engine_break(px_engine *engine, px_status cause);
 
 /* output.c: engine thread. */
 /* The sequence got its next token (-1: none could be picked), and what its form forces behind it.
- * It may end by any of them. `logprobs`: NULL unless it asked. */
-void px_output_token(px_engine *engine, px_seq *seq, int64_t picked, const px_logprobs *logprobs);
+ * False: it ended by one of them, and is not to be touched any more. `logprobs`: NULL unless it
+ * asked. */
+bool px_output_token(px_engine *engine, px_seq *seq, int64_t picked, const px_logprobs *logprobs);
 /* Before its first step: its guide and text stand where the tokens it is resumed with lead. False:
  * it has ended. */
 bool px_output_begin(px_engine *engine, px_seq *seq);

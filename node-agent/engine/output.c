@@ -82,13 +82,6 @@ void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status s
     push(engine, &(px_output){.slot = slot_of(engine, seq), .kind = PX_EVENT_DONE});
 }
 
-static bool ends_answer(const px_seq *seq, uint32_t token)
-{
-    for (uint32_t i = 0; i < seq->ends.count; i++)
-        if (seq->ends.ids[i] == token) return true;
-    return false;
-}
-
 /* Text through the stop strings into side.released; true: a stop string is complete. */
 static bool release(px_engine_side *side, px_seq *seq)
 {
@@ -124,7 +117,7 @@ static bool take_token(px_engine *engine, px_seq *seq, picked one)
     if (!seq->first_token_ns) seq->first_token_ns = side->now_ns;
     atomic_fetch_add_explicit(&engine->counters.output_tokens, 1, memory_order_relaxed);
 
-    bool eos = ends_answer(seq, token), full = seq->count == seq->tokens_max;
+    bool eos = px_seq_is_end(seq, token), full = seq->count == seq->tokens_max;
     bool keeps = !seq->form || eos || px_guide_accept(&seq->guide, token);
     bool complete = eos || (seq->form && keeps && px_guide_must_end(&seq->guide));
     /* Vocabularies are padded: a model may say ids that its tokenizer does not know. */
@@ -148,26 +141,27 @@ static bool take_token(px_engine *engine, px_seq *seq, picked one)
 
 /* What the form leaves no choice about needs no step of the model each: it joins the text now, and
  * the next step computes all of it together. The last token is left to the model, as a longer one
- * may begin there, unless the answer ends with it. */
-static void force_tokens(px_engine *engine, px_seq *seq)
+ * may begin there, unless the answer ends with it. False: it ended. */
+static bool force_tokens(px_engine *engine, px_seq *seq)
 {
     char bytes[FORCED_BYTES_MAX];
     bool ends;
     const px_vocabulary *vocabulary = px_forms_vocabulary(engine->forms);
-    if (!seq->form || seq->wants_logprobs) return; /* nobody could tell their probabilities */
+    if (!seq->form || seq->wants_logprobs) return true; /* nobody could tell their probabilities */
     size_t left = px_guide_forced(&seq->guide, bytes, sizeof bytes, &ends);
     for (const char *at = bytes; left;) {
         uint32_t token = px_vocabulary_longest(vocabulary, (px_slice){at, left});
-        if (token == UINT32_MAX) return;
+        if (token == UINT32_MAX) return true;
         size_t length = px_vocabulary_bytes(vocabulary, token).length;
-        if (length == left && !ends) return;
-        if (!take_token(engine, seq, (picked){.token = token})) return;
+        if (length == left && !ends) return true;
+        if (!take_token(engine, seq, (picked){.token = token})) return false;
         at += length;
         left -= length;
     }
+    return true;
 }
 
-void px_output_token(px_engine *engine, px_seq *seq, int64_t pick, const px_logprobs *logprobs)
+bool px_output_token(px_engine *engine, px_seq *seq, int64_t pick, const px_logprobs *logprobs)
 {
     if (pick < 0) {
         px_status why =
@@ -177,9 +171,9 @@ void px_output_token(px_engine *engine, px_seq *seq, int64_t pick, const px_logp
                       : px_fail(PX_INTERNAL, "the model computed no finite logit at position %u",
                             seq->count);
         px_output_end(engine, seq, PX_FINISH_ERROR, why);
-    } else if (take_token(engine, seq, (picked){(uint32_t)pick, logprobs})) {
-        force_tokens(engine, seq);
+        return false;
     }
+    return take_token(engine, seq, (picked){(uint32_t)pick, logprobs}) && force_tokens(engine, seq);
 }
 
 /* One of the tokens that the answer is resumed with: as when it was said, but nobody is told. */
@@ -189,7 +183,7 @@ static px_status retrace(px_engine *engine, px_seq *seq, uint32_t token)
     px_buf_reset(&side->decoded);
     if (token < px_tokenizer_size(engine->parts.text.tokenizer))
         PX_TRY(px_detok_push(seq->detok, token, &side->decoded));
-    bool ended = ends_answer(seq, token) || release(side, seq);
+    bool ended = px_seq_is_end(seq, token) || release(side, seq);
     if (seq->form && !ended) ended = !px_guide_accept(&seq->guide, token);
     if (ended || (seq->form && px_guide_must_end(&seq->guide)))
         return px_fail(PX_INVALID_ARGUMENT,

@@ -20,6 +20,7 @@ enum {
     QUEUE_DEFAULT = 1024,
     BATCH_DEFAULT = 512,
     BATCH_MAX = 1 << 16,
+    PROPOSALS_DEFAULT = 15,
     WORK_BYTES = 64 << 20 /* tokenizer, scratch, rings */
 };
 static const double scale_default = 2, scale_max = 64;
@@ -149,6 +150,20 @@ static px_status choose_pace(const px_engine_options *options, uint32_t slots, p
     return px_ok();
 }
 
+static px_status choose_proposals(const px_engine_options *options, uint32_t *out)
+{
+    const char *how = options->speculate ? options->speculate : "lookup";
+    *out = 0;
+    if (strcmp(how, "off") == 0) return px_ok();
+    if (strcmp(how, "lookup") != 0)
+        return px_fail(PX_INVALID_ARGUMENT, "speculate '%s' is not one of off, lookup", how);
+    if (options->speculate_max > PX_PROPOSALS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "speculate_max %u; at most %d", options->speculate_max,
+            PX_PROPOSALS_MAX);
+    *out = options->speculate_max ? options->speculate_max : PROPOSALS_DEFAULT;
+    return px_ok();
+}
+
 static px_status choose_limits(loading *l, px_parts *parts)
 {
     const px_engine_options *options = l->options;
@@ -157,6 +172,7 @@ static px_status choose_limits(loading *l, px_parts *parts)
         return px_fail(
             PX_INVALID_ARGUMENT, "%u sequences at once; at most %d", l->slots, SLOTS_MAX);
     PX_TRY(choose_pace(options, l->slots, &parts->pace));
+    PX_TRY(choose_proposals(options, &parts->proposals_max));
     if (options->context_max > parts->info.context)
         return px_fail(PX_INVALID_ARGUMENT,
             "a context of %u tokens was asked for; the model was made for %u", options->context_max,
@@ -164,6 +180,12 @@ static px_status choose_limits(loading *l, px_parts *parts)
     if (options->context_max) parts->info.context = options->context_max;
     parts->queue_max = options->queue_max ? options->queue_max : QUEUE_DEFAULT;
     return px_ok();
+}
+
+/* One for each sequence, and for what one of them guesses twice over. */
+static uint32_t logit_rows(const loading *l, const px_parts *parts)
+{
+    return l->slots + 2 * parts->proposals_max;
 }
 
 static px_status choose_plan(loading *l, const px_plan_shape *shape)
@@ -200,7 +222,8 @@ static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
     PX_TRY(px_model_rank_bytes(parts->file, &l->plan, px_comm_rank(l->comm), &weight_bytes));
     *out = (px_memory_report){
         .weight_bytes = weight_bytes,
-        .work_bytes = WORK_BYTES + (uint64_t)l->slots * parts->info.vocabulary * sizeof(float),
+        .work_bytes =
+            WORK_BYTES + (uint64_t)logit_rows(l, parts) * parts->info.vocabulary * sizeof(float),
         .block_bytes = block_bytes(l, parts),
         .available_bytes = px_memory_available(),
     };
@@ -262,7 +285,7 @@ static px_status settle_limits(const loading *l, px_parts *parts)
     if (tokens < parts->info.context) parts->info.context = (uint32_t)tokens;
     parts->limits = (px_step_limits){.slots = l->slots,
         .rows = parts->pace.rows_max,
-        .logit_rows = l->slots,
+        .logit_rows = logit_rows(l, parts),
         .seq_blocks = px_kv_blocks_for(parts->info.context),
         .blocks = blocks.pool,
         .park_slots = blocks.parked,

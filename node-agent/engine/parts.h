@@ -24,6 +24,7 @@ typedef struct px_parts {
     void *forward_self;
     px_text text; /* rank 0 only */
     uint32_t queue_max;
+    uint32_t proposals_max;          /* guessed tokens of one sequence in one step; 0: none */
     uint64_t weight_bytes, kv_bytes; /* resident on this rank */
 
     px_model_file *file; /* behind the forward; NULL in tests */

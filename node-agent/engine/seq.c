@@ -12,7 +12,8 @@ static size_t arena_limit(const px_seq_options *o)
 {
     return (size_t)o->tokens_max * 2 * sizeof(uint32_t) +
            (size_t)PX_STOPS_MAX * PX_STOP_BYTES_MAX * 8 + px_adjust_bytes(o->adjust) +
-           o->request->bounds.form.length + o->adjust->vocabulary / 8 + 64 * 1024;
+           o->request->bounds.form.length + (o->guesses ? px_guess_bytes(o->tokens_max) : 0) +
+           64 * 1024;
 }
 
 static void *keep(px_seq *seq, const void *from, size_t bytes)
@@ -31,8 +32,6 @@ static void keep_form(px_seq *seq, const px_seq_options *o)
     seq->form_kind = bounds->form_kind;
     seq->form_text =
         (px_slice){keep(seq, bounds->form.data, bounds->form.length), bounds->form.length};
-    seq->mask = px_arena_alloc(&seq->arena, (o->adjust->vocabulary + 31) / 32 * sizeof *seq->mask);
-    PX_ASSERT(seq->mask);
 }
 
 /* The prompt, and what it is resumed with as the answer's first tokens. */
@@ -70,6 +69,8 @@ px_status px_seq_create(const px_seq_options *o, px_seq **out)
     seq->ends =
         (px_token_list){keep(seq, o->ends.ids, o->ends.count * sizeof *o->ends.ids), o->ends.count};
     seq->tokens_max = o->tokens_max;
+    if (o->guesses)
+        seq->guess = px_guess_create(seq->tokens, seq->count, o->tokens_max, &seq->arena);
     seq->sampling = request->sampling;
     seq->wants_logprobs = request->wants_logprobs;
     seq->top_logprobs = request->top_logprobs;
@@ -91,6 +92,13 @@ void px_seq_free(px_seq *seq)
     px_detok_free(seq->detok);
     px_arena_done(&seq->arena);
     free(seq);
+}
+
+bool px_seq_is_end(const px_seq *seq, uint32_t token)
+{
+    for (uint32_t i = 0; i < seq->ends.count; i++)
+        if (seq->ends.ids[i] == token) return true;
+    return false;
 }
 
 int64_t px_seq_urgency(const px_seq *seq)

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/grammar/grammar.h"
 #include "engine/kv/kvcache.h"
+#include "engine/speculate/guess.h"
 #include "engine/stops.h"
 #include "engine/text/tokenizer.h"
 
@@ -43,14 +44,15 @@ typedef struct px_seq {
     bool has_form;
     px_grammar_kind form_kind;
     px_slice form_text;
-    struct px_form *form; /* from px_forms on; with it the guide, and a copy of its mask */
+    struct px_form *form; /* from px_forms on; with it the guide */
     px_guide guide;
-    uint32_t *mask;
 
     px_seq_state state;
     uint32_t slot;         /* while running */
     uint32_t computed;     /* tokens whose KV is in the pool, those of the planned step included */
     uint32_t computed_max; /* ever: what is below and computed again was lost */
+    uint32_t proposed;     /* guessed tokens behind `count` that the plan being made tries */
+    px_guess *guess;       /* NULL: nothing is guessed for it */
     uint32_t cached;       /* of the prompt, what was there when it was let in */
     px_kv_hold hold;
     px_kv_text text;
@@ -70,12 +72,15 @@ typedef struct px_seq {
     px_status status; /* of the DONE event */
 } px_seq;
 
+bool px_seq_is_end(const px_seq *seq, uint32_t token); /* of its answer */
+
 typedef struct px_seq_options { /* all is copied */
     const px_ids *prompt;       /* at least one token */
     uint32_t tokens_max;        /* of prompt and answer; larger than what there is already */
     const px_request *request;
     const px_adjust_options *adjust;
     px_token_list ends;
+    bool guesses; /* what it says next */
     const px_tokenizer *tokenizer;
 } px_seq_options;
 px_status px_seq_create(const px_seq_options *options, px_seq **out) PX_MUST_USE;

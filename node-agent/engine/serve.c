@@ -19,7 +19,8 @@ px_status px_engine_side_create(px_engine *engine)
     uint32_t slots = parts->limits.slots;
     side->scheduler = px_scheduler_create(&(px_scheduler_options){.limits = parts->limits,
         .pace = parts->pace,
-        .shares_prefixes = !engine->options.no_prefix_cache});
+        .shares_prefixes = !engine->options.no_prefix_cache,
+        .proposals_max = parts->proposals_max});
     side->runner = px_parts_make_runner(parts);
     px_step_init(&side->step, &parts->limits);
     side->message = px_alloc(px_step_message_bytes_max(&parts->limits));
@@ -141,6 +142,20 @@ static px_status send_step(px_engine *engine)
     return px_comm_plan_send(engine->parts.comm, engine->side.message, bytes);
 }
 
+/* The sequence takes what was drawn, unless its form has already said what stands there. True: it
+ * goes on, and is what the step's next row took it to be. The sequence may be gone otherwise. */
+static bool settle(px_engine *engine, px_draw *it)
+{
+    px_seq *seq = it->seq;
+    bool is_open = it->position == seq->count;
+    int64_t token = is_open ? it->token : seq->tokens[it->position];
+    bool is_right = token >= 0 && token == it->proposal;
+    if (is_right) px_scheduler_accept(engine->side.scheduler, seq);
+    if (!is_open) return is_right;
+    return px_output_token(engine, seq, token, seq->wants_logprobs ? &it->logprobs : NULL) &&
+           is_right;
+}
+
 static void draw(px_engine *engine)
 {
     px_engine_side *side = &engine->side;
@@ -150,9 +165,10 @@ static void draw(px_engine *engine)
                             .logits = side->logits,
                             .vocabulary = px_forms_vocabulary(engine->forms)});
     side->now_ns = px_now_ns();
+    const px_seq *over = NULL; /* it has ended, or its next rows stand on what it did not say */
     for (uint32_t i = 0; i < draws->count; i++) {
-        const px_draw *it = &draws->at[i];
-        px_output_token(engine, it->seq, it->token, it->seq->wants_logprobs ? &it->logprobs : NULL);
+        px_draw *it = &draws->at[i];
+        if (it->seq != over && !settle(engine, it)) over = it->seq;
     }
 }
 
@@ -200,6 +216,8 @@ static void publish_load(px_engine *engine)
     atomic_store_explicit(&c->prefix_queries, stats.prefix_queries, any);
     atomic_store_explicit(&c->prefix_hits, stats.prefix_hits, any);
     atomic_store_explicit(&c->recomputed, stats.recomputed, any);
+    atomic_store_explicit(&c->proposed, stats.proposed, any);
+    atomic_store_explicit(&c->accepted, stats.accepted, any);
     atomic_store_explicit(&c->dequeued_tokens, stats.dequeued_tokens, any);
     atomic_store_explicit(&c->row_ns, stats.row_ns, any);
     atomic_store_explicit(&c->finish_ns, stats.finish_ns, any);

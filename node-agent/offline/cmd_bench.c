@@ -278,6 +278,7 @@ static px_status run(const px_args *args)
     uint64_t each = px_kv_blocks_for(BATCH_PROMPT_TOKENS + job.gen_tokens) * PX_KV_BLOCK_TOKENS;
     uint64_t rows = at_least((uint64_t)BATCH_PROMPT_TOKENS * job.seqs_max, BATCH_ROWS_MIN);
     px_session_options options = {.seqs_max = job.seqs_max,
+        .speculate = "off", /* every token takes its step */
         .batch_size =
             (uint32_t)(rows < BATCH_ROWS_MAX ? rows : BATCH_ROWS_MAX), /* start together */
         .kv_tokens = at_least(longest + job.gen_tokens, each * job.seqs_max) + PX_KV_BLOCK_TOKENS};

@@ -68,6 +68,8 @@ static px_status run_rank(void *arg, px_comm *comm, const px_world *world)
         .kv_tokens = session.options->kv_tokens,
         .kv_park_bytes = -1,
         .no_prefix_cache = true, /* what is measured is computed */
+        .speculate = session.options->speculate,
+        .speculate_max = session.options->speculate_max,
         .scale_factor = 1,
         .batch_size = session.options->batch_size,
         .on_progress = on_progress,

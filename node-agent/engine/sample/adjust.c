@@ -157,12 +157,19 @@ px_status px_adjust_create(const px_adjust_options *o, px_arena *arena, px_adjus
 
 /* ---------------------------------------------------------------------------------- use */
 
-void px_adjust_note(px_adjust *adjust, uint32_t token, bool is_answer)
+/* Its place in the table, or the free one that it would take. */
+static uint32_t find(const px_adjust *adjust, uint32_t token)
 {
-    if (!adjust->seen || token >= adjust->vocabulary) return;
     uint32_t at = token * UINT32_C(0x9e3779b1) & adjust->mask;
     while (adjust->table[at] && adjust->seen[adjust->table[at] - 1].token != token)
         at = (at + 1) & adjust->mask;
+    return at;
+}
+
+void px_adjust_note(px_adjust *adjust, uint32_t token, bool is_answer)
+{
+    if (!adjust->seen || token >= adjust->vocabulary) return;
+    uint32_t at = find(adjust, token);
     if (!adjust->table[at]) {
         PX_ASSERT(adjust->seen_count < adjust->seen_room);
         adjust->seen[adjust->seen_count] = (seen){.token = token};
@@ -171,13 +178,29 @@ void px_adjust_note(px_adjust *adjust, uint32_t token, bool is_answer)
     adjust->seen[adjust->table[at] - 1].in_answer += is_answer;
 }
 
-static void penalise(const px_adjust *a, float *logits)
+static float penalised(const px_adjust *a, float l, uint32_t in_answer)
 {
+    if (a->repetition != 1) l = l > 0 ? l / a->repetition : l * a->repetition;
+    if (in_answer) l -= a->frequency * (float)in_answer + a->presence;
+    return l;
+}
+
+static void penalise(const px_adjust *a, const px_adjust_text *text, float *logits)
+{
+    float raw[PX_ADJUST_GUESSED_MAX];
+    PX_ASSERT(text->guessed <= PX_ADJUST_GUESSED_MAX);
+    if (!a->seen) return;
+    const uint32_t *guessed = text->tokens + text->count - text->guessed;
+    for (uint32_t i = 0; i < text->guessed; i++) raw[i] = logits[guessed[i]];
     for (uint32_t i = 0; i < a->seen_count; i++) {
         const seen *s = &a->seen[i];
-        float *l = &logits[s->token];
-        if (a->repetition != 1) *l = *l > 0 ? *l / a->repetition : *l * a->repetition;
-        if (s->in_answer) *l -= a->frequency * (float)s->in_answer + a->presence;
+        logits[s->token] = penalised(a, logits[s->token], s->in_answer);
+    }
+    for (uint32_t i = 0; i < text->guessed; i++) { /* once more, as if they had been noted */
+        uint32_t entry = a->table[find(a, guessed[i])], times = 0;
+        for (uint32_t j = 0; j < text->guessed; j++) times += guessed[j] == guessed[i];
+        if (entry) times += a->seen[entry - 1].in_answer;
+        logits[guessed[i]] = penalised(a, raw[i], times);
     }
 }
 
@@ -207,7 +230,7 @@ static void keep_only(
 
 void px_adjust_apply(const px_adjust *a, const px_adjust_text *text, float *logits)
 {
-    penalise(a, logits);
+    penalise(a, text, logits);
     for (uint32_t i = 0; i < a->bias_count; i++) logits[a->biases[i].token] += a->biases[i].bias;
     ban_bad_words(a, text, logits);
     if (text->answer_count < a->min_tokens)

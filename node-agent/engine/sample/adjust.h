@@ -52,11 +52,14 @@ size_t px_adjust_bytes(const px_adjust_options *options);
 /* The text has one more token. */
 void px_adjust_note(px_adjust *adjust, uint32_t token, bool is_answer);
 
+enum { PX_ADJUST_GUESSED_MAX = 32 };
+
 typedef struct px_adjust_text { /* all of it so far */
     const uint32_t *tokens;
     uint32_t count, answer_count;
+    uint32_t guessed; /* of its last tokens: not noted, as nobody knows if they will stay */
 } px_adjust_text;
-/* logits [vocabulary]; all of the text was noted. */
+/* logits [vocabulary]; all of the text but what is guessed was noted. */
 void px_adjust_apply(const px_adjust *adjust, const px_adjust_text *text, float *logits);
 
 /* What a grammar allows: bits of mask [(vocabulary + 31) / 32], and `ends` if `may_end`. A mask for

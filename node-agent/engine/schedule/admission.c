@@ -61,7 +61,9 @@ static px_seq *victim_of_growth(const px_scheduler *scheduler)
 /* Blocks for all its tokens; false: it had to make room itself. */
 static bool grow(px_scheduler *scheduler, px_seq *seq, px_step *step)
 {
-    uint32_t missing = px_kv_blocks_for(seq->count) - seq->hold.count;
+    uint32_t wanted =
+        px_kv_blocks_for(seq->count); /* less than it has, maybe: for what it guessed */
+    uint32_t missing = wanted > seq->hold.count ? wanted - seq->hold.count : 0;
     while (missing > px_kvcache_available(scheduler->cache)) {
         px_seq *victim = victim_of_growth(scheduler);
         preempt(scheduler, victim);

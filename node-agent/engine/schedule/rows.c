@@ -68,19 +68,21 @@ static bool is_planned(const sharing *s, const px_seq *seq)
     return seq->planned == s->scheduler->plans;
 }
 
-/* Its uncomputed tokens up to `rows_max`. */
+/* Its uncomputed tokens and what is proposed behind them, up to `rows_max`. */
 static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
 {
     px_step *step = s->step;
     const px_step_limits *limits = &s->scheduler->options.limits;
-    uint32_t left = px_seq_missing(seq), rows = left < rows_max ? left : rows_max;
+    uint32_t left = px_seq_missing(seq), wanted = left + seq->proposed;
+    uint32_t rows = wanted < rows_max ? wanted : rows_max;
     uint32_t told = seq->blocks_told, blocks = seq->hold.count - told;
     if (step->row_count + rows > limits->rows) rows = limits->rows - step->row_count;
     if (!rows || step->block_count + blocks > px_step_blocks_max(limits)) return;
+    uint32_t logit_rows = rows < left ? 0 : rows - left + 1;
     step->seqs[step->seq_count++] = (px_step_seq){.slot = seq->slot,
         .position = seq->computed,
         .rows = rows,
-        .logit_rows = rows == left,
+        .logit_rows = logit_rows,
         .block_at = told,
         .prompt = seq->prompt_count,
         .blocks = blocks};
@@ -88,14 +90,16 @@ static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
     memcpy(
         step->blocks + step->block_count, seq->hold.blocks + told, blocks * sizeof *step->blocks);
     step->row_count += rows;
-    step->logit_row_count += rows == left;
+    step->logit_row_count += logit_rows;
     step->block_count += blocks;
     seq->blocks_told = seq->hold.count;
-    seq->computed += rows;
+    seq->computed += logit_rows ? left : rows;
+    s->scheduler->total.proposed += logit_rows ? rows - left : 0;
+    seq->proposed = 0;
     if (seq->computed > seq->computed_max) seq->computed_max = seq->computed;
     seq->planned = s->scheduler->plans;
     seq->served_ns = s->now_ns;
-    if (left == 1) px_fair_charge(seq->tenant, 2);
+    if (left == 1) px_fair_charge(seq->tenant, PX_ANSWER_COST);
     px_kvcache_note(s->scheduler->cache, &seq->hold, &seq->text, seq->computed);
 }
 
@@ -121,7 +125,8 @@ static bool has_to_pause(const sharing *s, const px_seq *seq)
 static void add_generating(sharing *s)
 {
     for (px_seq *seq = s->scheduler->running.first; seq; seq = seq->next)
-        if (generates(seq) && !is_planned(s, seq) && !has_to_pause(s, seq)) add_rows(s, seq, 1);
+        if (generates(seq) && !is_planned(s, seq) && !has_to_pause(s, seq))
+            add_rows(s, seq, 1 + seq->proposed);
 }
 
 /* The prompt that is next, of `tenant` or (NULL) of the least served one. */

@@ -19,6 +19,8 @@ px_scheduler *px_scheduler_create(const px_scheduler_options *options)
         &(px_kvcache_options){.blocks = limits->blocks, .slots = limits->park_slots});
     px_fair_set_rate(&scheduler->fair, default_rate);
     px_pace_init(&scheduler->pace, &options->pace);
+    if (options->proposals_max)
+        scheduler->speculator = px_speculator_create(options->proposals_max);
     scheduler->slots = px_alloc_array(limits->slots, sizeof *scheduler->slots);
     scheduler->free_slots = px_alloc_array(limits->slots, sizeof *scheduler->free_slots);
     while (scheduler->free_slot_count < limits->slots) {
@@ -32,6 +34,7 @@ void px_scheduler_free(px_scheduler *scheduler)
 {
     if (!scheduler) return;
     px_kvcache_free(scheduler->cache);
+    px_speculator_free(scheduler->speculator);
     free(scheduler->slots);
     free(scheduler->free_slots);
     free(scheduler);
@@ -82,6 +85,7 @@ bool px_scheduler_plan(px_scheduler *scheduler, int64_t now_ns, px_step *out_ste
     scheduler->budget = px_scheduler_budget(scheduler, now_ns);
     px_scheduler_grow(scheduler, out_step);
     px_scheduler_admit(scheduler, now_ns, out_step);
+    px_scheduler_propose(scheduler, out_step);
     px_scheduler_share_rows(scheduler, now_ns, out_step);
     PX_ASSERT(out_step->seq_count || !(scheduler->running.count || scheduler->total.waiting));
     return out_step->seq_count > 0;
@@ -90,6 +94,8 @@ bool px_scheduler_plan(px_scheduler *scheduler, int64_t now_ns, px_step *out_ste
 void px_scheduler_observe(px_scheduler *scheduler, const px_step *step, int64_t ns)
 {
     px_pace_observe(&scheduler->pace, step->row_count, ns);
+    if (scheduler->speculator && step->logit_row_count == step->row_count)
+        px_speculator_observe(scheduler->speculator, step->row_count, ns);
     if (step->row_count < FULL_STEP_ROWS) return;
     double row_ns = (double)ns / step->row_count;
     scheduler->row_ns += (scheduler->row_ns ? learning_rate : 1) * (row_ns - scheduler->row_ns);

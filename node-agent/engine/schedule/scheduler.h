@@ -7,8 +7,9 @@
  *           served tenant makes room
  *   admit   waiting sequences get a slot and blocks for all their tokens, all or none, leaving a
  *           spare block for each that runs; a favoured tenant's may turn out another's
- *   rows    favoured tenants first; then everybody's generated tokens; then prompts, cut to what is
- *           left of the budget
+ *   propose if nobody has a prompt to compute: tokens that may come next, to be tried in the same
+ * step rows    favoured tenants first; then everybody's generated tokens; then prompts, cut to what
+ * is left of the budget
  *
  * Making room: the sequence's blocks stay findable by its tokens, or are parked (kvcache.h), and it
  * waits in its place to come back. The most urgent that runs is never turned out to let others
@@ -25,6 +26,7 @@
 #include "engine/kv/kvcache.h"
 #include "engine/schedule/fair.h"
 #include "engine/schedule/pace.h"
+#include "engine/speculate/speculator.h"
 #include "engine/step.h"
 
 typedef struct px_scheduler px_scheduler;
@@ -33,6 +35,7 @@ typedef struct px_scheduler_options {
     px_step_limits limits; /* rows: at least slots */
     px_pace_options pace;  /* rows_max is limits.rows */
     bool shares_prefixes;
+    uint32_t proposals_max; /* guessed tokens of one sequence in one step; 0: none */
 } px_scheduler_options;
 
 px_scheduler *px_scheduler_create(const px_scheduler_options *options);
@@ -47,6 +50,9 @@ int64_t px_scheduler_ttft_ns(const px_scheduler *scheduler, const px_seq *seq, i
 /* Fills the next step; false: nothing can run, because there is nothing. The step's rows count as
  * computed from here on. */
 bool px_scheduler_plan(px_scheduler *scheduler, int64_t now_ns, px_step *out_step);
+/* The next token of what the step tried for the sequence is the one that was picked: its KV counts
+ * as computed. What was tried behind the first that is not never counts. */
+void px_scheduler_accept(px_scheduler *scheduler, px_seq *seq);
 /* The planned step took that long: what later budgets are made of. */
 void px_scheduler_observe(px_scheduler *scheduler, const px_step *step, int64_t ns);
 
@@ -58,9 +64,10 @@ const px_seq_list *px_scheduler_waiting(const px_scheduler *scheduler, uint32_t 
 typedef struct px_scheduler_stats {
     uint32_t running, waiting, blocks_free, blocks_parked;
     uint64_t preemptions, prefix_queries, prefix_hits, recomputed; /* tokens, but the first */
-    uint64_t dequeued_tokens; /* of prompts: let in for the first time, or ended before */
-    int64_t row_ns;           /* what a row of a full step takes; 0: not known */
-    int64_t finish_ns;        /* from one sequence's end to the next; 0: not known */
+    uint64_t proposed, accepted; /* guessed tokens: tried; right */
+    uint64_t dequeued_tokens;    /* of prompts: let in for the first time, or ended before */
+    int64_t row_ns;              /* what a row of a full step takes; 0: not known */
+    int64_t finish_ns;           /* from one sequence's end to the next; 0: not known */
 } px_scheduler_stats;
 px_scheduler_stats px_scheduler_stats_of(const px_scheduler *scheduler);
 

@@ -1,5 +1,6 @@
 /* scheduler_impl.h - the scheduler's own state, and its parts: scheduler.c (life, the order of a
- * plan, what is told), admission.c (blocks and slots), rows.c (a step's rows).
+ * plan, what is told), admission.c (blocks and slots), proposals.c (guessed tokens), rows.c (a
+ * step's rows).
  */
 #ifndef PX_ENGINE_SCHEDULER_IMPL_H
 #define PX_ENGINE_SCHEDULER_IMPL_H
@@ -11,6 +12,7 @@ struct px_scheduler {
     px_kvcache *cache;
     px_fair fair;
     px_pace pace;
+    px_speculator *speculator; /* NULL: nothing is guessed */
     px_seq_list running;
     px_seq **slots;       /* [limits.slots] */
     uint32_t *free_slots; /* a stack */
@@ -22,6 +24,8 @@ struct px_scheduler {
     double row_ns, finish_ns; /* means; 0: not known */
     px_scheduler_stats total;
 };
+
+enum { PX_ANSWER_COST = 2 /* tokens that one of an answer is charged as */ };
 
 /* Tokens whose KV is not there. */
 static inline uint32_t px_seq_missing(const px_seq *seq)
@@ -36,6 +40,9 @@ void px_scheduler_admit(px_scheduler *scheduler, int64_t now_ns, px_step *step);
 void px_scheduler_leave(px_scheduler *scheduler, px_seq *seq, px_kv_release how);
 void px_scheduler_queue(px_scheduler *scheduler, px_seq *seq);
 void px_scheduler_unqueue(px_scheduler *scheduler, px_seq *seq);
+
+/* proposals.c: sets `proposed` of those that run. */
+void px_scheduler_propose(px_scheduler *scheduler, px_step *step);
 
 /* rows.c */
 uint32_t px_scheduler_budget(const px_scheduler *scheduler, int64_t now_ns);

@@ -4,9 +4,10 @@
  * A real (tiny, random) model answers the same requests under hundreds of random schedules: alone
  * and in company, prompts cut into chunks of any size, beginnings found in the cache, sequences
  * turned out and brought back from where they were parked (memory or a file) or computed again,
- * several tenants, urgent and patient ones, some cancelled half-way. Between the engine and the
- * model every row of logits is hashed and kept by request and position; the next schedule must give
- * the same bits. For each number of ranks by itself: sums over ranks are their own.
+ * several tenants, urgent and patient ones, some cancelled half-way, with and without tokens
+ * guessed ahead. Between the engine and the model every row of logits is hashed and kept by request
+ * and position; the next schedule must give the same bits. Rows that stand on a wrong guess are
+ * left out: they never count. For each number of ranks by itself: sums over ranks are their own.
  */
 #include "test.h"
 
@@ -19,6 +20,8 @@
 
 enum {
     REQUESTS = 14,
+    PROMPT_LEAST = 5,
+    PROMPT_MORE = 11,
     ANSWER_MAX = 30,
     CONTEXT = 192,
     SCHEDULES = PX_TEST_SANITIZED ? 20 : 200,
@@ -33,8 +36,16 @@ static px_doorbell bell;
 
 /* Prompts have different lengths, so a row's prompt says whose it is. */
 static uint64_t row_hashes[GROUPS][CONTEXT + 1][CONTEXT];
-static uint64_t rows_compared, rows_different;
+static uint64_t rows_compared, rows_different, rows_guessed_wrong;
 static uint32_t group; /* of the schedule that runs */
+
+typedef struct answer {
+    uint64_t id;
+    uint32_t ids[ANSWER_MAX], count;
+    bool is_open;
+} answer;
+
+static answer known[GROUPS][REQUESTS];
 
 typedef struct watch { /* the real forward */
     px_forward_fn forward;
@@ -54,12 +65,21 @@ static uint64_t hash_of(const float *logits, uint32_t count)
     return hash | 1;
 }
 
+static bool is_true(const px_kv_row *at, uint32_t id);
+
 static px_status watched_step(void *self, const px_batch *batch, float *out_logits)
 {
     watch *w = self;
     PX_TRY(w->forward(w->self, batch, out_logits));
+    uint32_t wrong_prompt = 0; /* of the sequence that goes on from a wrong guess */
     for (uint32_t i = 0; out_logits && i < batch->logit_rows; i++) {
-        const px_kv_row *at = &batch->at[batch->logit_at[i]];
+        uint32_t row = batch->logit_at[i];
+        const px_kv_row *at = &batch->at[row];
+        bool goes_on = row && batch->at[row - 1].blocks == at->blocks;
+        if (!goes_on) wrong_prompt = 0;
+        if (!is_true(at, batch->ids[row])) wrong_prompt = at->prompt;
+        rows_guessed_wrong += wrong_prompt != 0;
+        if (wrong_prompt) continue;
         uint64_t *kept = &row_hashes[group][at->prompt][at->position];
         uint64_t hash = hash_of(out_logits + (size_t)i * w->vocabulary, w->vocabulary);
         rows_compared += *kept != 0;
@@ -95,6 +115,7 @@ static uint32_t below(dice *d, uint32_t limit)
 
 static px_engine_options options_of(dice *d)
 {
+    bool is_first = !known[group][0].count;
     static const int64_t park_bytes[] = {-1, 0, 30000, 200000};
     return (px_engine_options){.model_path = folder,
         .tp = group + 1,
@@ -108,6 +129,8 @@ static px_engine_options options_of(dice *d)
         .kv_tokens = CONTEXT + below(d, 2) * below(d, 800),
         .kv_park_bytes = park_bytes[below(d, 4)],
         .kv_park_folder = below(d, 4) ? NULL : "/tmp",
+        .speculate = is_first ? "off" : NULL,
+        .speculate_max = 1 + below(d, PX_PROPOSALS_MAX),
         .no_prefix_cache = below(d, 5) == 0};
 }
 
@@ -115,7 +138,7 @@ static px_engine_options options_of(dice *d)
 static px_request request_of(uint32_t index, uint32_t *tokens)
 {
     px_request request = {.tokens = tokens,
-        .token_count = 5 + index * 11,
+        .token_count = PROMPT_LEAST + index * PROMPT_MORE,
         .max_tokens = 1 + (uint32_t)(px_random_unit(index, 1) * (ANSWER_MAX - 1)),
         .ignore_eos = true,
         .sampling = {.temperature = index % 3 ? 1.0f : 0, .top_p = 1, .seed = index}};
@@ -127,18 +150,20 @@ static px_request request_of(uint32_t index, uint32_t *tokens)
     return request;
 }
 
+/* As far as is known: the first schedule of each group guesses nothing. */
+static bool is_true(const px_kv_row *at, uint32_t id)
+{
+    uint32_t index = (at->prompt - PROMPT_LEAST) / PROMPT_MORE,
+             answered = at->position - at->prompt;
+    const answer *truth = &known[group][index];
+    return at->position < at->prompt || answered >= truth->count || truth->ids[answered] == id;
+}
+
 static void on_wake(void *arg)
 {
     px_doorbell_ring(&bell);
 }
 
-typedef struct answer {
-    uint64_t id;
-    uint32_t ids[ANSWER_MAX], count;
-    bool is_open;
-} answer;
-
-static answer known[GROUPS][REQUESTS];
 static px_engine_stats total;
 
 /* Takes events until at most `most` requests are open. */
@@ -241,6 +266,8 @@ static void run_schedule(uint64_t seed)
     total.preemptions += stats.preemptions;
     total.prefix_hits += stats.prefix_hits;
     total.recomputed_tokens += stats.recomputed_tokens;
+    total.proposed += stats.proposed;
+    total.accepted += stats.accepted;
     px_engine_close(engine);
     if (group) pthread_join(thread, NULL);
     if (group) PX_CHECK_OK(second.status);
@@ -255,6 +282,9 @@ PX_TEST(no_schedule_changes_a_bit_of_any_logits)
     printf("     %llu rows compared; %llu preemptions, %llu tokens found, %llu computed again\n",
         (unsigned long long)rows_compared, (unsigned long long)total.preemptions,
         (unsigned long long)total.prefix_hits, (unsigned long long)total.recomputed_tokens);
+    printf("     %llu tokens guessed, %llu right; %llu rows stood on a wrong one\n",
+        (unsigned long long)total.proposed, (unsigned long long)total.accepted,
+        (unsigned long long)rows_guessed_wrong);
     PX_CHECK(rows_different == 0 && rows_compared > 50 * SCHEDULES);
     PX_CHECK(total.preemptions > SCHEDULES / 2 &&
              total.prefix_hits > 50 * SCHEDULES); /* all of it happened */
