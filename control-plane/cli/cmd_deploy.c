@@ -135,7 +135,10 @@ const px_arg_spec px_cmd_deploy_specs[] = {PX_CLIENT_SPECS,
     {.name = "kernels",
         .kind = PX_ARG_STR,
         .value = "NAME",
-        .help = "scalar, avx2, avx512, avx512_bf16; by default the best there is"},
+        .help =
+            "scalar, avx2, avx512, or avx512_bf16, which rounds what BF16 weights are multiplied "
+            "with to bfloat16 as well, as other servers do: faster, less exact, never chosen "
+            "by itself; by default the best of the exact ones"},
     {.name = "detach",
         .kind = PX_ARG_FLAG,
         .no_env = true,

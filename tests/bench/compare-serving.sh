@@ -2,9 +2,10 @@
 # compare-serving.sh - clients that stream from our whole stack, beside the peers' servers, under the
 # same load in the same run.
 #
-#   tests/bench/compare-serving.sh [--clients 1,8,32] [--rounds 3] [--ours NAME=MODEL ..]
+#   tests/bench/compare-serving.sh [--clients 1,8,32] [--rounds 3] [--ours 'NAME=MODEL [OPTIONS]' ..]
 #                                  [--llama NAME=MODEL.gguf ..] [--vllm NAME=FOLDER ..] [--json]
 #
+# OPTIONS are those of `control-plane deploy`, as 'bf16=FOLDER --kernels avx512_bf16'.
 # Without --ours and --llama both serve the quickstart's SmolLM2. Every model named is a column; the
 # load generator is `control-plane bench` for all of them.
 #

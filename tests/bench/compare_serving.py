@@ -7,6 +7,7 @@ median over the rounds. Ratios are to our first column.
 import argparse
 import json
 import os
+import shlex
 import signal
 import statistics
 import subprocess
@@ -23,6 +24,13 @@ START_LIMIT_S, RUN_LIMIT_S = 300, 900
 
 def pairs(texts):
     return [text.split('=', 1) for text in texts or []]
+
+
+def ours_of(text):
+    """'NAME=MODEL' or 'NAME=MODEL --option value ..' as for `control-plane deploy`."""
+    name, rest = text.split('=', 1)
+    model, *options = shlex.split(rest)
+    return name, os.path.abspath(model), options
 
 
 class Peer:
@@ -140,7 +148,7 @@ def show(args, columns, found):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--llama-server', required=True)
-    parser.add_argument('--ours', action='append', metavar='NAME=MODEL')
+    parser.add_argument('--ours', action='append', metavar="'NAME=MODEL [deploy options]'")
     parser.add_argument('--llama', action='append', metavar='NAME=MODEL')
     parser.add_argument('--vllm', action='append', metavar='NAME=FOLDER')
     parser.add_argument('--clients', default='1,8,32', type=lambda text: [int(n) for n in text.split(',')])
@@ -160,8 +168,8 @@ def main():
     try:
         with e2e.Cluster(agents=1) as cluster:
             ours = []
-            for name, model in pairs(args.ours):
-                cluster.deploy(name, os.path.abspath(model))
+            for name, model, options in map(ours_of, args.ours or []):
+                cluster.deploy(name, model, 1, 1, *options)
                 cluster.wait_ready(name, START_LIMIT_S)
                 ours.append(Ours(name, cluster))
             peers += [llama(args, name, model) for name, model in pairs(args.llama)]
