@@ -149,21 +149,30 @@ const px_arg_spec px_cmd_models_specs[] = {PX_CLIENT_SPECS, {0}};
 
 static const px_command_doc models_doc = {
     .usage = "control-plane models [options]",
-    .summary = "Lists what is deployed: its state, where its ranks run, and its load.",
+    .summary = "Lists what is deployed: its state, where its ranks run, and its load. PARKED: KV "
+               "blocks that left the pool and can come back; CACHED: of the prompts' tokens, those "
+               "that another request had computed; RECOMPUTED: tokens whose KV was lost in "
+               "between. --json has more.",
     .examples = "  control-plane models\n",
 };
+
+static void print_percent(char *out, size_t room, uint64_t part, uint64_t whole)
+{
+    snprintf(out, room, "%.0f%%", whole ? 100.0 * (double)part / (double)whole : 0);
+}
 
 static void print_models(const ProtobufCMessage *message)
 {
     const Phalanx__V1__ListDeploymentsResponse *list =
         (const Phalanx__V1__ListDeploymentsResponse *)message;
     static const char *const headers[] = {"NAME", "STATE", "ARCH", ">TP", ">PP", "AGENTS",
-        ">CONTEXT", ">RUNNING", ">WAITING", ">KV FREE", ">RESTARTS", "MESSAGE"};
+        ">CONTEXT", ">RUNNING", ">WAITING", ">KV FREE", ">PARKED", ">CACHED", ">RECOMPUTED",
+        ">RESTARTS", "MESSAGE"};
     px_table *table = px_table_create(headers, sizeof headers / sizeof *headers);
     for (size_t i = 0; i < list->n_deployments; i++) {
         const Phalanx__V1__Deployment *d = list->deployments[i];
         char state[32], tp[16], pp[16], agents[256], context[16], running[16], waiting[16], kv[32],
-            restarts[16];
+            parked[16], cached[32], recomputed[32], restarts[16];
         snprintf(state, sizeof state, "%s", d->state);
         if (strcmp(d->state, "LOADING") == 0)
             snprintf(state, sizeof state, "LOADING %.0f%%", 100 * d->progress);
@@ -172,12 +181,14 @@ static void print_models(const ProtobufCMessage *message)
         snprintf(context, sizeof context, "%u", d->context);
         snprintf(running, sizeof running, "%u", d->running);
         snprintf(waiting, sizeof waiting, "%u", d->waiting);
-        snprintf(
-            kv, sizeof kv, "%.0f%%", d->kv_blocks ? 100.0 * d->kv_blocks_free / d->kv_blocks : 0);
+        print_percent(kv, sizeof kv, d->kv_blocks_free, d->kv_blocks);
+        print_percent(cached, sizeof cached, d->prefix_hits, d->prefix_queries);
+        snprintf(parked, sizeof parked, "%u", d->kv_blocks_parked);
+        snprintf(recomputed, sizeof recomputed, "%llu", (unsigned long long)d->recomputed_tokens);
         snprintf(restarts, sizeof restarts, "%u", d->restarts);
         const char *const cells[] = {d->name, state, d->architecture[0] ? d->architecture : "-", tp,
             pp, join(d->agents, d->n_agents, agents, sizeof agents), context, running, waiting, kv,
-            restarts, d->message};
+            parked, cached, recomputed, restarts, d->message};
         px_table_row(table, cells);
     }
     px_table_print(table, stdout);

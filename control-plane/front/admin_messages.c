@@ -73,11 +73,19 @@ static void fill_deployment(
 {
     px_router_load load = {0};
     if (px_router_load_of(router, d->spec.name, &load)) {
-        out->running = load.running;
-        out->waiting = load.waiting;
-        out->kv_blocks = load.kv_blocks;
-        out->kv_blocks_free = load.kv_blocks_free;
         out->requests_total = load.requests_total;
+        out->running = load.said.running;
+        out->waiting = load.said.waiting;
+        out->kv_blocks = load.said.kv_blocks;
+        out->kv_blocks_free = load.said.kv_blocks_free;
+        out->kv_blocks_parked = load.said.kv_blocks_parked;
+        out->prompt_tokens = load.said.prompt_tokens;
+        out->output_tokens = load.said.output_tokens;
+        out->prefix_queries = load.said.prefix_queries;
+        out->prefix_hits = load.said.prefix_hits;
+        out->preemptions = load.said.preemptions;
+        out->recomputed_tokens = load.said.recomputed_tokens;
+        out->refused = load.said.refused;
     }
     out->name = (char *)d->spec.name;
     out->model_path = (char *)d->spec.model_path;

@@ -142,10 +142,8 @@ static void take_tokens(engine *e, const Phalanx__V1__EngineTokenized *tokenized
 
 static void take_load(engine *e, const Phalanx__V1__EngineLoad *load)
 {
-    e->load.running = load->running;
-    e->load.waiting = load->waiting;
-    e->load.kv_blocks = load->kv_blocks;
-    e->load.kv_blocks_free = load->kv_blocks_free;
+    e->load.said = *load;
+    e->load.said.model = NULL; /* the message goes */
     if (e->up || !load->model) return;
     e->up = true;
     e->router->on_engine_up(e->router->arg, e->model, e->generation, load->model);

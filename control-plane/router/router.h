@@ -42,9 +42,9 @@ void px_router_attach(px_router *router, const px_router_engine *engine);
 /* Requests in flight end with `why`. An unknown model is fine. */
 void px_router_detach(px_router *router, const char *model, px_status why);
 
-typedef struct px_router_load { /* as the engine last said */
-    uint32_t running, waiting, kv_blocks, kv_blocks_free;
-    uint64_t requests_total;
+typedef struct px_router_load {
+    Phalanx__V1__EngineLoad said; /* by the engine, last; without its model */
+    uint64_t requests_total;      /* sent to it by this router */
 } px_router_load;
 bool px_router_load_of(const px_router *router, const char *model, px_router_load *out);
 

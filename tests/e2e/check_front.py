@@ -144,6 +144,46 @@ def stop_strings_end_the_answer_before_them(cluster):
     assert parts[-1].done.finish_reason == pb.FINISH_REASON_STOP
 
 
+def answers_to(stub, prompts, model, max_tokens):
+    """Of all at once: their ids."""
+    def ask(ids):
+        request = pb.GenerateRequest(model=model, tokens=pb.TokenIds(ids=ids), sampling=pb.Sampling(temperature=0.0),
+                                     stopping=pb.Stopping(max_tokens=max_tokens, ignore_eos=True))
+        return [i for part in stub.Generate(request, timeout=60) for i in part.token_ids]
+
+    with concurrent.futures.ThreadPoolExecutor(len(prompts)) as pool:
+        return list(pool.map(ask, prompts))
+
+
+@check
+def kv_is_found_again_and_not_lost_under_pressure(cluster):
+    """The counters that `control-plane models` shows, beside what is counted by hand."""
+    cluster.deploy("tight", tiny_model(), 1, 1, "--context", "256", "--kv-tokens", "512", "--seqs", "16")
+    stub = cluster.inference()
+
+    def counters(**expected):
+        def are_told():
+            told = next(m for m in cluster.models() if m["name"] == "tight")
+            return told if all(told[key] == value for key, value in expected.items()) else None
+        return wait_for(f"{expected}", 5, are_told)
+
+    first = [100 + i % 50 for i in range(100)]
+    for prompt, hits in ((first, 0), (first, 99), (first[:48] + [99] * 52, 99 + 48)):
+        answers_to(stub, [prompt], "tight", 4)
+        counters(prefix_hits=hits)
+    counters(prefix_queries=300, preemptions=0, recomputed_tokens=0)
+
+    # Eight times 160 tokens where 512 have room.
+    prompts = [[100 + (7 * i + k * (i + 1)) % 60 for i in range(64)] for k in range(8)]
+    alone = [answers_to(stub, [prompt], "tight", 96)[0] for prompt in prompts]
+    assert answers_to(stub, prompts, "tight", 96) == alone
+    after = counters(output_tokens=3 * 4 + 2 * 8 * 96)
+    computed = after["prompt_tokens"] - after["prefix_hits"] + after["output_tokens"]
+    assert after["preemptions"] > 0 and after["kv_blocks_parked"] > 0, after
+    assert after["recomputed_tokens"] <= computed / 100, after
+    cluster.cli("undeploy", "tight")
+
+
 @check
 def bad_requests_are_refused_with_a_sentence(cluster):
     stub, invalid = cluster.inference(), grpc.StatusCode.INVALID_ARGUMENT

@@ -275,7 +275,7 @@ PX_TEST(connects_with_the_secret)
     attach("s3cret");
     PX_CHECK(run_until(&up));
     px_router_load load;
-    PX_CHECK(px_router_load_of(router, "m", &load) && load.kv_blocks == 100);
+    PX_CHECK(px_router_load_of(router, "m", &load) && load.said.kv_blocks == 100);
     PX_CHECK(!px_router_load_of(router, "other", &load));
 }
 
