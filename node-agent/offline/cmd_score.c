@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/adapter/load.h"
 #include "engine/kv/kvpool.h"
 #include "offline/commands.h"
 #include "offline/session.h"
@@ -20,6 +21,8 @@ const px_arg_spec px_cmd_score_specs[] = {PX_SESSION_MODEL_SPEC,
         .required = true, .no_env = true},
     {"logits", PX_ARG_STR, "FILE", NULL,
         "write the logits as raw little-endian float32 [tokens, vocabulary]", .no_env = true},
+    {"adapter", PX_ARG_STR, "PATH", NULL, "a folder with a LoRA adapter (PEFT) to score with",
+        .no_env = true},
     PX_SESSION_RANK_SPECS, {"json", PX_ARG_FLAG, NULL, NULL, "print JSON, one object a line"}, {0}};
 
 static const px_command_doc doc = {.usage = "node-agent score --model PATH --tokens FILE [options]",
@@ -44,6 +47,7 @@ typedef struct scorer { /* one rank */
     px_model_file *file;
     px_team *team;
     px_model *model;
+    px_adapter *adapter; /* NULL: none */
     px_kvpool *pool;
     px_forward *forward;
     uint32_t vocabulary, chunk_rows;
@@ -77,7 +81,12 @@ static px_status load_model(scorer *s, px_comm *comm, const px_world *world)
     s->vocabulary = info.vocabulary;
     px_model_options options = {
         .kernels = s->job->kernels, .rank = px_comm_rank(comm), .plan = &plan, .team = s->team};
-    return px_model_load(s->file, &options, &s->model);
+    PX_TRY(px_model_load(s->file, &options, &s->model));
+    px_adapter_options adapter = {.model = s->model,
+        .kernels = s->job->kernels,
+        .folder = px_args_str(args, "adapter"),
+        .bytes_max = UINT64_MAX};
+    return adapter.folder ? px_adapter_load(&adapter, &s->adapter) : px_ok();
 }
 
 static px_status open_logits_file(score_job *job)
@@ -111,6 +120,7 @@ static px_status open_forward(scorer *s, px_comm *comm)
     }
     px_forward_limits limits = {.rows_max = s->chunk_rows,
         .logit_rows_max = s->chunk_rows,
+        .adapters = s->adapter != NULL,
         .position_max = (uint32_t)s->job->count};
     return px_forward_create(
         s->model, s->job->kernels, comm, s->team, px_kvpool_layers(s->pool), &limits, &s->forward);
@@ -120,6 +130,7 @@ static void close_scorer(scorer *s)
 {
     px_forward_free(s->forward);
     px_kvpool_free(s->pool);
+    px_adapter_free(s->adapter);
     px_model_free(s->model);
     px_team_free(s->team);
     px_model_file_close(s->file);
@@ -182,7 +193,9 @@ static px_status score_chunks(scorer *s)
             .ids = job->ids + first,
             .at = s->at,
             .logit_rows = rows,
-            .logit_at = s->rows};
+            .logit_at = s->rows,
+            .spans = &(px_adapter_span){s->adapter, {.count = rows}, {.count = rows}},
+            .span_count = s->adapter != NULL};
         PX_TRY(px_forward_step(s->forward, &batch, s->logits));
         if (s->logits) PX_TRY(take_logits(s, first, rows));
     }

@@ -16,6 +16,7 @@ proto                       proto base phalanx grpc
 parallel                    parallel kernels base
 node-agent/engine           engine parallel kernels base
 node-agent/engine/grammar   engine/grammar base
+node-agent/engine/adapter   engine/adapter engine/text engine/model parallel kernels base
 node-agent/engine/model     engine/model parallel kernels base
 node-agent/engine/text      engine/text engine/model base
 node-agent/offline          offline engine parallel kernels base

@@ -272,16 +272,17 @@ static px_status read_rope(const px_config *config, px_arch *arch)
 
 /* What a file puts for "model." shows in its embedding's name: older wrappers have the second,
  * newer ones the third form. */
+const char *const px_tensor_prefixes[] = {
+    "model.", "language_model.model.", "model.language_model.", "", NULL};
+
 static const char *find_prefix(const px_model_file *file)
 {
-    static const char *const prefixes[] = {
-        "model.", "language_model.model.", "model.language_model.", ""};
     char name[64];
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[i]);
-        if (px_model_file_tensor(file, name)) return prefixes[i];
+    for (const char *const *prefix = px_tensor_prefixes; *prefix; prefix++) {
+        snprintf(name, sizeof name, "%sembed_tokens.weight", *prefix);
+        if (px_model_file_tensor(file, name)) return *prefix;
     }
-    return prefixes[0];
+    return px_tensor_prefixes[0];
 }
 
 static const px_tensor *tensor_of(const px_arch *arch, const px_model_file *file, px_role role)

@@ -189,6 +189,9 @@ typedef struct px_arch {
     int64_t bos_id;
 } px_arch;
 
+/* What files put before a text model's own names, ended by NULL. */
+extern const char *const px_tensor_prefixes[];
+
 /* Reads the description; UNIMPLEMENTED names an unknown architecture and lists the known. */
 px_status px_arch_read(const px_model_file *file, px_arch *out) PX_MUST_USE;
 const char *px_arch_name(const px_arch *arch); /* "llama" */

@@ -99,8 +99,13 @@ static void make_logits(const px_lane *lane)
     px_lane_prepare(lane,
         (px_input){
             .x = normed, .cols = hidden, .range = chain, .kinds = px_lane_kinds(lane, output)});
+    px_lane_lower(lane, (px_lowering){PX_ROLE_OUTPUT, 0, normed, chain});
     px_lane_chain_done(lane);
     px_lane_project(lane, (px_product){.w = output, .x = normed, .y = logits, .rows = wanted});
+    if (px_lane_is_adapted(lane)) {
+        px_lane_barrier(lane);
+        px_lane_raise(lane, (px_raising){PX_ROLE_OUTPUT, 0, logits, output->rows});
+    }
     if (f->model->arch.logit_softcap != 0) {
         px_lane_barrier(lane);
         cap_logits(lane, logits, output->rows);
@@ -213,6 +218,7 @@ px_status px_forward_step(px_forward *f, const px_batch *batch, float *out_logit
     PX_ASSERT(batch->rows > 0 && batch->rows <= f->limits.rows_max);
     PX_ASSERT(batch->logit_rows <= f->limits.logit_rows_max && batch->logit_rows <= batch->rows);
     PX_ASSERT(batch->hidden_rows <= batch->rows);
+    PX_ASSERT(!batch->span_count || f->limits.adapters);
     f->batch = batch;
     f->out_logits = out_logits;
     f->position_max = 0;
@@ -278,6 +284,12 @@ static void carve_desk(px_forward *f, carver *c, size_t rows, float *mlp, px_des
          kind++)
         if (f->act_kinds >> kind & 1)
             out->act[kind] = carve(c, rows, f->kernels->act_row_bytes(kind, widest_input(model)));
+}
+
+static void carve_shelves(const px_forward *f, carver *c, size_t rows, px_desk *out)
+{
+    for (int i = 0; f->limits.adapters && i < PX_LANE_SHELVES; i++)
+        out->low[i] = carve_floats(c, rows, PX_ADAPTER_RANK_MAX);
 }
 
 static void carve_latent(px_forward *f, carver *c)
@@ -364,8 +376,11 @@ static void carve_all(px_forward *f, carver *c)
         f->gathered = carve_floats(c, logit_rows, arch->vocabulary);
     /* Gating in place: row by row and element by element. */
     carve_desk(f, c, rows, f->gate, &f->shared);
-    for (uint32_t i = 0; i < workers; i++)
+    carve_shelves(f, c, rows, &f->shared);
+    for (uint32_t i = 0; i < workers; i++) {
         carve_desk(f, c, PX_LANE_ALONE_ROWS_MAX, NULL, &f->own[i]);
+        carve_shelves(f, c, PX_LANE_ALONE_ROWS_MAX, &f->own[i]);
+    }
     carve_routing(f, c);
 }
 
@@ -400,6 +415,7 @@ static unsigned find_act_kinds(const px_forward *f)
     for (uint32_t i = 0; i < layers; i++)
         for (uint32_t e = 0; model->layers[i].experts && e < model->arch.experts.count; e++)
             kinds |= kinds_of_expert(f, &model->layers[i].experts[e]);
+    if (f->limits.adapters) kinds |= 1u << PX_ACT_F32;
     return kinds;
 }
 

@@ -15,6 +15,13 @@
 
 typedef struct px_forward px_forward;
 
+/* Rows that an adapter is for. */
+typedef struct px_adapter_span {
+    const struct px_adapter *adapter; /* borrowed for the step */
+    px_range rows;                    /* of the batch */
+    px_range logits;                  /* of logit_at: those among them that want logits */
+} px_adapter_span;
+
 typedef struct px_batch {
     uint32_t rows;
     const uint32_t *ids;      /* [rows], each < vocabulary */
@@ -25,12 +32,15 @@ typedef struct px_batch {
      * cost a norm each: the output matrix is not read for them, nor at all where logit_rows is 0. A
      * row may want both. Every rank gets the same hidden_rows and hidden_at. */
     uint32_t hidden_rows;
-    const uint32_t *hidden_at; /* [hidden_rows] row indices, ascending */
-    float *out_hidden;         /* [hidden_rows, hidden] on rank 0, NULL on the others */
+    const uint32_t *hidden_at;    /* [hidden_rows] row indices, ascending */
+    float *out_hidden;            /* [hidden_rows, hidden] on rank 0, NULL on the others */
+    const px_adapter_span *spans; /* [span_count] ascending; other rows have no adapter */
+    uint32_t span_count;          /* 0 unless limits.adapters */
 } px_batch;
 
 typedef struct px_forward_limits {
     uint32_t rows_max, logit_rows_max, position_max;
+    bool adapters; /* rows may have some: needs more scratch */
 } px_forward_limits;
 
 /* `world` has plan.tp * plan.pp ranks and is borrowed, as are model, team and kv layers:

@@ -212,14 +212,32 @@ bool px_lane_add_delta(const px_lane *lane, const float *post_norm)
     return true;
 }
 
-bool px_lane_add_product(const px_lane *lane, px_product product, const float *post_norm)
+bool px_lane_add_product(const px_lane *lane, px_addition addition)
 {
     px_forward *f = lane->f;
-    bool direct = !f->places && !post_norm;
-    product.y = direct ? f->x : f->delta + px_model_place(f->model)->hidden.begin;
-    product.y_stride = f->model->arch.hidden;
-    product.accumulate = direct;
+    const px_weights *w = &f->model->layers[addition.layer];
+    const float *post_norm = w->vector[addition.post_norm];
+    bool adapted = px_lane_is_adapted(lane);
+    /* With adapters the sum is made first, as it is where places meet: the same bits. */
+    bool direct = !f->places && !post_norm && !adapted;
+    uint32_t begin = px_model_place(f->model)->hidden.begin;
+    px_product product = {.w = &w->matrix[addition.role],
+        .x = px_lane_met(lane, addition.x),
+        .bias = w->vector[addition.bias],
+        .y = direct ? f->x : f->delta + begin,
+        .y_stride = f->model->arch.hidden,
+        .rows = lane->rows,
+        .accumulate = direct};
+    if (adapted) {
+        px_lane_lower(lane, (px_lowering){addition.role, addition.layer, product.x, lane->chain});
+        px_lane_chain_done(lane);
+    }
     px_lane_project(lane, product);
     px_lane_barrier(lane);
+    if (adapted) {
+        px_lane_raise(
+            lane, (px_raising){addition.role, addition.layer, product.y, product.y_stride});
+        px_lane_barrier(lane);
+    }
     return direct || px_lane_add_delta(lane, post_norm);
 }

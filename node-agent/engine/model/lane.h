@@ -13,16 +13,21 @@
 #ifndef PX_MODEL_LANE_H
 #define PX_MODEL_LANE_H
 
+#include "engine/model/adapter.h"
 #include "engine/model/forward.h"
 #include "engine/model/weights.h"
 
-enum { PX_LANE_ALONE_ROWS_MAX = 2 };
+enum {
+    PX_LANE_ALONE_ROWS_MAX = 2,
+    PX_LANE_SHELVES = 3, /* adapted products between two barriers */
+};
 
 /* Where chains leave what matmuls read. */
 typedef struct px_desk {
     float *normed;                         /* [rows, hidden] */
     float *mlp;                            /* [rows, MLP width of this place] */
     unsigned char *act[PX_ACT_KIND_COUNT]; /* prepared inputs */
+    float *low[PX_LANE_SHELVES]; /* of adapters: scale * A x [rows, PX_ADAPTER_RANK_MAX] */
 } px_desk;
 
 /* A mixture's step: each row takes `used` slots, one for each of its experts; slots are ordered
@@ -151,8 +156,34 @@ void px_lane_gate(const px_lane *lane, px_gating gating);
 /* x += f->delta, of which each place made its columns (px_plan_place.hidden), normed by post_norm
  * (NULL: not). A barrier stands before; false: a peer failed, see f->status. */
 bool px_lane_add_delta(const px_lane *lane, const float *post_norm);
-/* x += the product, in the same way. product's y and accumulate are set here. */
-bool px_lane_add_product(const px_lane *lane, px_product product, const float *post_norm);
+/* x += a layer's product and what adapters add to it, in the same way. */
+typedef struct px_addition {
+    uint32_t layer; /* in this stage */
+    px_role role, bias, post_norm;
+    const float *x; /* what was prepared and has met */
+} px_addition;
+bool px_lane_add_product(const px_lane *lane, px_addition addition);
+
+/* What adapters add to the product of a role (adapt.c): y += B (scale * A x) for the rows of each
+ * span. `lower` makes the small vectors at the desk, of this worker's rows `range`; `raise` comes
+ * after the chain's end and after a barrier behind the product itself, for all rows. */
+bool px_lane_is_adapted(const px_lane *lane); /* does any row of the step have an adapter? */
+typedef struct px_lowering {
+    px_role role;
+    uint32_t layer;
+    const float *x; /* float32 rows, all columns of the role's matrix */
+    px_range range;
+} px_lowering;
+void px_lane_lower(const px_lane *lane, px_lowering lowering);
+typedef struct px_raising {
+    px_role role;
+    uint32_t layer;
+    float *y; /* of row 0 */
+    size_t y_stride;
+} px_raising;
+void px_lane_raise(const px_lane *lane, px_raising raising);
+/* Kinds that must meet (px_lane_meet) for a product and its adapters. */
+unsigned px_lane_meeting_kinds(const px_lane *lane, const px_matrix *w);
 
 /* Fills f->query and the cache from f->x through the latents; ends with a barrier. */
 void px_layer_latent_qkv(const px_lane *lane, uint32_t layer);

@@ -35,9 +35,10 @@ static px_lane with_desk(const px_lane *lane, px_desk *desk)
 /* --- down to the latents ------------------------------------------------------------------ */
 
 /* The first products, all of the normed hidden rows. */
-static void project_down(const px_lane *lane, const px_weights *w)
+static void project_down(const px_lane *lane, uint32_t layer)
 {
     px_forward *f = lane->f;
+    const px_weights *w = &f->model->layers[layer];
     static const px_role readers[] = {PX_ROLE_Q, PX_ROLE_Q_DOWN, PX_ROLE_KV_DOWN};
     static const px_role biases[] = {PX_ROLE_Q_BIAS, PX_ROLE_Q_DOWN_BIAS, PX_ROLE_KV_DOWN_BIAS};
     float *outputs[] = {f->q, f->latent.q, f->latent.kv};
@@ -51,6 +52,8 @@ static void project_down(const px_lane *lane, const px_weights *w)
                               .cols = f->model->arch.hidden,
                               .range = lane->mine,
                               .kinds = kinds});
+    for (int i = 0; i < 3; i++)
+        px_lane_lower(lane, (px_lowering){readers[i], layer, lane->desk->normed, lane->mine});
     px_lane_barrier(lane);
     for (int i = 0; i < 3; i++)
         px_lane_project(lane, (px_product){.w = &w->matrix[readers[i]],
@@ -58,6 +61,11 @@ static void project_down(const px_lane *lane, const px_weights *w)
                                   .bias = w->vector[biases[i]],
                                   .y = outputs[i],
                                   .rows = lane->rows});
+    px_lane_barrier(lane);
+    if (!px_lane_is_adapted(lane)) return;
+    for (int i = 0; i < 3; i++)
+        px_lane_raise(
+            lane, (px_raising){readers[i], layer, outputs[i], w->matrix[readers[i]].rows});
     px_lane_barrier(lane);
 }
 
@@ -86,17 +94,22 @@ static void norm_latent(const px_lane *lane, latent_norm n)
 
 /* --- queries ------------------------------------------------------------------------------ */
 
-static void project_queries(const px_lane *lane, const px_weights *w)
+static void project_queries(const px_lane *lane, uint32_t layer)
 {
     px_forward *f = lane->f;
+    const px_weights *w = &f->model->layers[layer];
     const px_matrix *up = &w->matrix[PX_ROLE_Q_UP];
     uint32_t rank = f->model->arch.latent.q_rank;
     norm_latent(lane, (latent_norm){w->vector[PX_ROLE_Q_DOWN_NORM], f->latent.q, rank, rank});
     px_lane_prepare(lane,
         (px_input){
             .x = f->latent.q, .cols = rank, .range = lane->mine, .kinds = px_lane_kinds(lane, up)});
+    px_lane_lower(lane, (px_lowering){PX_ROLE_Q_UP, layer, f->latent.q, lane->mine});
     px_lane_barrier(lane);
     px_lane_project(lane, (px_product){.w = up, .x = f->latent.q, .y = f->q, .rows = lane->rows});
+    px_lane_barrier(lane);
+    if (!px_lane_is_adapted(lane)) return;
+    px_lane_raise(lane, (px_raising){PX_ROLE_Q_UP, layer, f->q, up->rows});
     px_lane_barrier(lane);
 }
 
@@ -216,8 +229,8 @@ void px_layer_latent_qkv(const px_lane *lane, uint32_t layer)
     const px_weights *w = &f->model->layers[layer];
     px_lane together = with_desk(lane, &f->shared), by_head = with_desk(lane, &f->latent.desk);
 
-    project_down(&together, w);
-    if (w->matrix[PX_ROLE_Q_UP].rows) project_queries(&together, w);
+    project_down(&together, layer);
+    if (w->matrix[PX_ROLE_Q_UP].rows) project_queries(&together, layer);
     norm_latent(lane, (latent_norm){w->vector[PX_ROLE_KV_DOWN_NORM], f->latent.kv,
                           px_axis_size(arch, PX_AXIS_LATENT_DOWN), arch->latent.kv_rank});
     turn_to_heads(lane, (turn){f->q, f->latent.plain, arch->head_k, arch->rope_offset});

@@ -105,9 +105,10 @@ static void attend(const px_lane *lane, uint32_t layer)
 }
 
 /* Fills f->q, k and v from f->x; ends with a barrier. */
-static void project_qkv(const px_lane *lane, const px_weights *w)
+static void project_qkv(const px_lane *lane, uint32_t layer)
 {
     px_forward *f = lane->f;
+    const px_weights *w = &f->model->layers[layer];
     const px_matrix *q = &w->matrix[PX_ROLE_Q], *k = &w->matrix[PX_ROLE_K],
                     *v = &w->matrix[PX_ROLE_V];
     const float *h = lane->desk->normed;
@@ -121,6 +122,8 @@ static void project_qkv(const px_lane *lane, const px_weights *w)
             .cols = f->model->arch.hidden,
             .range = lane->chain,
             .kinds = px_lane_kinds(lane, q) | px_lane_kinds(lane, k) | px_lane_kinds(lane, v)});
+    for (px_role role = PX_ROLE_Q; role <= PX_ROLE_V; role++)
+        px_lane_lower(lane, (px_lowering){role, layer, h, lane->chain});
     px_lane_chain_done(lane);
     px_lane_project(lane,
         (px_product){.w = q, .x = h, .bias = w->vector[PX_ROLE_Q_BIAS], .y = f->q, .rows = rows});
@@ -129,19 +132,24 @@ static void project_qkv(const px_lane *lane, const px_weights *w)
     px_lane_project(lane,
         (px_product){.w = v, .x = h, .bias = w->vector[PX_ROLE_V_BIAS], .y = f->v, .rows = rows});
     px_lane_barrier(lane);
+    if (!px_lane_is_adapted(lane)) return;
+    px_lane_raise(lane, (px_raising){PX_ROLE_Q, layer, f->q, q->rows});
+    px_lane_raise(lane, (px_raising){PX_ROLE_K, layer, f->k, k->rows});
+    px_lane_raise(lane, (px_raising){PX_ROLE_V, layer, f->v, v->rows});
+    px_lane_barrier(lane);
 }
 
 bool px_layer_attention(const px_lane *lane, uint32_t layer)
 {
     px_forward *f = lane->f;
-    const px_weights *w = &f->model->layers[layer];
-    const px_matrix *o = &w->matrix[PX_ROLE_O];
+    const px_matrix *o = &f->model->layers[layer].matrix[PX_ROLE_O];
+    unsigned kinds = px_lane_meeting_kinds(lane, o);
     if (px_model_place(f->model)->heads.count) { /* a place may hold none */
         bool is_latent = f->model->arch.latent.kv_rank != 0;
         if (is_latent) {
             px_layer_latent_qkv(lane, layer);
         } else {
-            project_qkv(lane, w);
+            project_qkv(lane, layer);
             place_rows(lane, layer);
             px_lane_barrier(lane);
         }
@@ -152,16 +160,15 @@ bool px_layer_attention(const px_lane *lane, uint32_t layer)
             (px_input){.x = f->attended,
                 .cols = px_model_width(f->model, PX_AXIS_ATTENTION),
                 .range = lane->chain,
-                .kinds = px_lane_kinds(lane, o)},
+                .kinds = kinds},
             PX_AXIS_ATTENTION);
     }
-    if (!px_lane_meet(lane, px_lane_kinds(lane, o), PX_AXIS_ATTENTION)) return false;
-    return px_lane_add_product(lane,
-        (px_product){.w = o,
-            .x = px_lane_met(lane, f->attended),
-            .bias = w->vector[PX_ROLE_O_BIAS],
-            .rows = lane->rows},
-        w->vector[PX_ROLE_ATTN_POST_NORM]);
+    if (!px_lane_meet(lane, kinds, PX_AXIS_ATTENTION)) return false;
+    return px_lane_add_product(lane, (px_addition){.layer = layer,
+                                         .role = PX_ROLE_O,
+                                         .bias = PX_ROLE_O_BIAS,
+                                         .post_norm = PX_ROLE_ATTN_POST_NORM,
+                                         .x = f->attended});
 }
 
 /* --- MLP --- */
@@ -172,6 +179,7 @@ bool px_layer_mlp(const px_lane *lane, uint32_t layer)
     const px_weights *w = &f->model->layers[layer];
     const px_matrix *gate = &w->matrix[PX_ROLE_GATE], *up = &w->matrix[PX_ROLE_UP],
                     *down = &w->matrix[PX_ROLE_DOWN];
+    unsigned kinds = px_lane_meeting_kinds(lane, down);
     uint32_t rows = lane->rows;
 
     if (gate->rows) {
@@ -184,6 +192,8 @@ bool px_layer_mlp(const px_lane *lane, uint32_t layer)
                                   .cols = f->model->arch.hidden,
                                   .range = lane->chain,
                                   .kinds = px_lane_kinds(lane, gate) | px_lane_kinds(lane, up)});
+        px_lane_lower(lane, (px_lowering){PX_ROLE_GATE, layer, h, lane->chain});
+        px_lane_lower(lane, (px_lowering){PX_ROLE_UP, layer, h, lane->chain});
         px_lane_chain_done(lane);
         px_lane_project(lane, (px_product){.w = gate,
                                   .x = h,
@@ -194,23 +204,25 @@ bool px_layer_mlp(const px_lane *lane, uint32_t layer)
             (px_product){
                 .w = up, .x = h, .bias = w->vector[PX_ROLE_UP_BIAS], .y = f->up, .rows = rows});
         px_lane_barrier(lane);
+        if (px_lane_is_adapted(lane)) {
+            px_lane_raise(lane, (px_raising){PX_ROLE_GATE, layer, f->gate, gate->rows});
+            px_lane_raise(lane, (px_raising){PX_ROLE_UP, layer, f->up, up->rows});
+            px_lane_barrier(lane);
+        }
         px_lane_gate(lane, (px_gating){.gate = f->gate,
                                .up = f->up,
                                .y = lane->desk->mlp,
                                .width = gate->rows,
                                .range = lane->chain});
         px_lane_prepare_part(lane,
-            (px_input){.x = lane->desk->mlp,
-                .cols = gate->rows,
-                .range = lane->chain,
-                .kinds = px_lane_kinds(lane, down)},
+            (px_input){
+                .x = lane->desk->mlp, .cols = gate->rows, .range = lane->chain, .kinds = kinds},
             PX_AXIS_FFN);
     }
-    if (!px_lane_meet(lane, px_lane_kinds(lane, down), PX_AXIS_FFN)) return false;
-    return px_lane_add_product(lane,
-        (px_product){.w = down,
-            .x = px_lane_met(lane, lane->desk->mlp),
-            .bias = w->vector[PX_ROLE_DOWN_BIAS],
-            .rows = rows},
-        w->vector[PX_ROLE_FFN_POST_NORM]);
+    if (!px_lane_meet(lane, kinds, PX_AXIS_FFN)) return false;
+    return px_lane_add_product(lane, (px_addition){.layer = layer,
+                                         .role = PX_ROLE_DOWN,
+                                         .bias = PX_ROLE_DOWN_BIAS,
+                                         .post_norm = PX_ROLE_FFN_POST_NORM,
+                                         .x = lane->desk->mlp});
 }

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Check the logits of tiny models with LoRA adapters, for any number of ranks and from a GGUF file.
+
+usage: check_adapters.py --bin NODE_AGENT [--only SUBSTRING] [DEGREES...]
+
+tests/golden/data/adapters are what make_adapters.py had PEFT write and compute. The logits are
+compared with scalar and default kernels; then every one of DEGREES ('--tp 3', say) must give the
+same bytes as one rank; then the model, converted to GGUF, which holds the rows of some projections
+in another order, the same logits within the tolerance.
+"""
+import argparse
+import array
+import glob
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOLERANCE = 1e-3  # of float32 arithmetic, for logits of a standard deviation around 1
+
+
+def read_floats(path):
+    values = array.array('f')
+    with open(path, 'rb') as f:
+        values.frombytes(f.read())
+    return values
+
+
+class Checker:
+    def __init__(self, args, work):
+        self.args, self.work = args, work
+        self.checks = self.failed = 0
+
+    def node_agent(self, *line):
+        done = subprocess.run([self.args.bin, *line], capture_output=True, text=True, timeout=300)
+        if done.returncode:
+            sys.exit(f'{" ".join(line)}: {done.stderr.strip()}')
+
+    def logits(self, model, ids, adapter, *more):
+        ids_path, path = f'{self.work}/ids', f'{self.work}/logits'
+        with open(ids_path, 'w') as f:
+            f.write(' '.join(map(str, ids)))
+        self.node_agent('score', '--model', model, '--tokens', ids_path, '--logits', path,
+                        '--threads', '2', '--adapter', adapter, *more)
+        return read_floats(path)
+
+    def say(self, what, wrong):
+        self.checks += 1
+        if wrong:
+            self.failed += 1
+            print(f'  FAIL {what}: {wrong}')
+
+    def close(self, what, got, wanted):
+        if len(got) != len(wanted):
+            return self.say(what, f'{len(got)} logits instead of {len(wanted)}')
+        mean = sum(wanted) / len(wanted)
+        deviation = (sum((v - mean) ** 2 for v in wanted) / len(wanted)) ** 0.5
+        worst = max(abs(a - b) if a == a else float('inf') for a, b in zip(got, wanted))
+        limit = TOLERANCE * max(1, deviation)
+        self.say(what, f'logits off by {worst:.2e}, limit {limit:.2e}' if worst > limit else None)
+
+    def check(self, golden_path):
+        adapter = golden_path.removesuffix('.golden.json')
+        name = os.path.basename(adapter)
+        with open(golden_path, encoding='utf-8') as f:
+            golden = json.load(f)
+        model, ids = f'{HERE}/data/models/{golden["model"]}', golden['ids']
+        wanted = read_floats(f'{adapter}.golden.f32')
+        self.close(f'{name}, scalar', self.logits(model, ids, adapter, '--kernels', 'scalar'),
+                   wanted)
+        one = self.logits(model, ids, adapter)
+        self.close(name, one, wanted)
+        for degrees in self.args.degrees:
+            many = self.logits(model, ids, adapter, *degrees.split())
+            self.say(f'{name} {degrees}', 'differs from one rank' if many != one else None)
+        gguf = f'{self.work}/{name}.gguf'
+        self.node_agent('convert', '--model', model, '--out', gguf, '--type', 'f32')
+        self.close(f'{name}, GGUF', self.logits(gguf, ids, adapter, '--kernels', 'scalar'), wanted)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--bin', required=True)
+    parser.add_argument('--only', default='')
+    parser.add_argument('degrees', nargs='*')
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        checker = Checker(args, work)
+        for path in sorted(glob.glob(f'{HERE}/data/adapters/*.golden.json')):
+            if args.only in os.path.basename(path):
+                checker.check(path)
+        print(f'{checker.checks - checker.failed} passed, {checker.failed} failed')
+        sys.exit(1 if checker.failed or not checker.checks else 0)
+
+
+main()
