@@ -47,6 +47,7 @@ static px_target_ask ask_of(const bench *b, uint32_t index)
     const px_prompt *prompt = &b->prompts->items[index % b->prompts->count];
     return (px_target_ask){.prompt = prompt,
         .model = b->options->model,
+        .tenant = b->options->tenant,
         .max_tokens = prompt->max_tokens ? prompt->max_tokens : b->options->output_tokens,
         .ignore_eos = b->options->ignore_eos,
         .temperature = b->options->temperature,

@@ -12,6 +12,7 @@
 
 typedef struct px_bench_options {
     const char *model;
+    const char *tenant; /* NULL: none is named */
     uint32_t requests;
     uint32_t warmups;     /* sent one after the other before, and not counted */
     uint32_t concurrency; /* 0: no bound (open loop only) */

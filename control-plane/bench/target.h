@@ -16,6 +16,7 @@ typedef struct px_target_usage { /* as the server counts; 0: it did not say */
 typedef struct px_target_ask {
     const px_prompt *prompt; /* borrowed until on_done */
     const char *model;       /* "": the only one */
+    const char *tenant;      /* whose request it is, over gRPC; NULL: nobody's in particular */
     uint32_t max_tokens;
     bool ignore_eos;
     double temperature;

@@ -110,6 +110,8 @@ static void ask_grpc(px_target *target, const px_target_ask *ask)
         .path = chats ? "/phalanx.v1.Inference/Chat" : "/phalanx.v1.Inference/Generate",
         .response = &phalanx__v1__generate_response__descriptor,
         .timeout_ns = ask->timeout_ns,
+        .metadata_key = ask->tenant ? "phalanx-tenant" : NULL,
+        .metadata_value = ask->tenant,
         .on_message = on_message,
         .on_done = on_done,
         .arg = call};

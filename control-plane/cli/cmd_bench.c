@@ -30,6 +30,12 @@ const px_arg_spec px_cmd_bench_specs[] = {{.name = "server",
         .no_env = true,
         .help = "which model; not needed while only one is served",
         .group = SERVER},
+    {.name = "tenant",
+        .kind = PX_ARG_STR,
+        .value = "NAME",
+        .no_env = true,
+        .help = "whose requests they are, to a control plane",
+        .group = SERVER},
     {.name = "requests",
         .kind = PX_ARG_INT,
         .value = "N",
@@ -171,6 +177,7 @@ static px_bench_options options_of(const px_args *args)
     const char *model = px_args_str(args, "model");
     bool is_open = px_args_given(args, "rate");
     return (px_bench_options){.model = model ? model : "",
+        .tenant = px_args_str(args, "tenant"),
         .requests = (uint32_t)px_args_int(args, "requests"),
         .warmups = (uint32_t)px_args_int(args, "warmups"),
         .concurrency = px_args_given(args, "concurrency")
@@ -248,6 +255,8 @@ static px_status run(const px_args *args)
     px_bench_options options = options_of(args);
     if (px_args_given(args, "openai") && px_args_given(args, "server"))
         return px_args_fail("--openai and --server exclude each other");
+    if (px_args_given(args, "openai") && px_args_given(args, "tenant"))
+        return px_args_fail("--tenant is told over gRPC; it does not go with --openai");
     PX_TRY(px_loop_create(&loop));
     px_status status = run_with(loop, args, &options);
     px_loop_free(loop);
