@@ -32,6 +32,12 @@ void px_draws_done(px_draws *draws)
     free(draws->at);
 }
 
+/* Whoever waits for the prompt draws as its first does. */
+static void add_followers(px_draws *draws, px_draw it)
+{
+    while ((it.seq = it.seq->next_choice)) draws->at[draws->count++] = it;
+}
+
 void px_draws_plan(px_draws *draws, const px_step *step, const px_scheduler *scheduler)
 {
     const uint32_t *ids = step->ids; /* of the entry */
@@ -40,11 +46,14 @@ void px_draws_plan(px_draws *draws, const px_step *step, const px_scheduler *sch
     for (uint32_t i = 0; i < step->seq_count; i++) {
         const px_step_seq *entry = &step->seqs[i];
         px_seq *seq = px_scheduler_at(scheduler, entry->slot);
-        for (uint32_t at = entry->rows - entry->logit_rows; at < entry->rows; at++)
-            draws->at[draws->count++] = (px_draw){.seq = seq,
+        for (uint32_t at = entry->rows - entry->logit_rows; at < entry->rows; at++) {
+            px_draw it = {.seq = seq,
                 .row = row++,
                 .position = entry->position + at + 1,
                 .proposal = at + 1 < entry->rows ? (int64_t)ids[at + 1] : -1};
+            draws->at[draws->count++] = it;
+            if (seq->followers) add_followers(draws, it);
+        }
         ids += entry->rows;
     }
 }
@@ -135,7 +144,7 @@ static void draw(const drawing *d, px_sampler *sampler, px_draw *it)
     const float *logits = d->input->logits + (size_t)it->row * vocabulary;
     const float *changed = changed_row(d, sampler, it, logits);
     it->token = px_sampler_pick(sampler, &seq->sampling, it->position, changed);
-    if (!seq->wants_logprobs || it->token < 0) return;
+    if (!(seq->wants_logprobs || seq->is_ranked) || it->token < 0) return;
     px_logprob_row told = {logits, vocabulary, (uint32_t)it->token, seq->top_logprobs};
     px_logprobs_of(&told, &it->logprobs);
 }

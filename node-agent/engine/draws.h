@@ -23,7 +23,7 @@ typedef struct px_draw {
     int64_t proposal;     /* what the step's next row takes it to be; -1: there is none */
     bool may_end;         /* the sequence's form may be complete here */
     int64_t token;        /* picked; -1: none could be */
-    px_logprobs logprobs; /* if the sequence asked */
+    px_logprobs logprobs; /* if the sequence asked, or is ranked */
 } px_draw;
 
 typedef struct px_draws {
@@ -41,7 +41,8 @@ typedef struct px_draws_options {
 px_status px_draws_init(px_draws *draws, const px_draws_options *options) PX_MUST_USE;
 void px_draws_done(px_draws *draws); /* half-made ones too */
 
-/* All draws of a step, in its order. */
+/* All draws of a step, in its order. Sequences that wait for a prompt draw from its last row too,
+ * behind the one that computed it. */
 void px_draws_plan(px_draws *draws, const px_step *step, const px_scheduler *scheduler);
 
 typedef struct px_draws_input {

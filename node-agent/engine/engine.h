@@ -7,7 +7,8 @@
  * Threads: open starts the engine thread (rank 0) and the team. submit, cancel, poll and stats are
  *          for one thread of the caller; they meet the engine thread in bounded rings. on_wake runs
  *          on the engine thread and must only wake the caller (px_loop_post, eventfd, px_rpc_wake).
- * Order:   a request's events come in order and end with exactly one PX_EVENT_DONE.
+ * Order:   a request's events come in order and end with exactly one PX_EVENT_DONE. Those of its
+ *          several answers are mixed, each in its own order.
  * Errors:  submit refuses with a status (INVALID_ARGUMENT: the prompt is longer than the context;
  *          RESOURCE_EXHAUSTED: the queue is full, with retry_ms; FAILED_PRECONDITION: no chat
  * template); what goes wrong later is in the DONE event. A lost peer ends every request with
@@ -73,6 +74,7 @@ typedef struct px_sampling {
     float min_p;       /* 0: off */
     float typical_p;   /* 0 or 1: off */
     uint64_t seed;
+    uint32_t sequence; /* of several answers to one prompt: each draws numbers of its own */
 } px_sampling;
 
 enum { PX_STOPS_MAX = 16, PX_STOP_BYTES_MAX = 256, PX_STOP_TOKENS_MAX = 64 };
@@ -98,6 +100,10 @@ typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for
     px_sampling sampling;
     px_bounds bounds;
     uint32_t max_tokens; /* 0: up to the context */
+    /* Answers to the one prompt, which is computed once: answer i draws as one with
+     * sampling.sequence + i would alone. best_of: of so many the n likeliest, by the mean of their
+     * tokens' log probabilities, told at the end. 0: n is 1, best_of is n. */
+    uint32_t n, best_of;
     /* An answer's first tokens, that were given out already: it goes on behind them as if it had
      * never stopped. They count as its tokens; no events are sent for them. */
     px_token_list resumed;
@@ -117,6 +123,7 @@ typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for
 } px_request;
 
 enum {
+    PX_CHOICES_MAX = 128, /* best_of */
     PX_PRIORITY_SECONDS = 30,
     PX_PRIORITY_MAX = 100,
     PX_WEIGHT_MAX = 1000000,
@@ -133,11 +140,12 @@ typedef enum px_finish {
 const char *px_finish_name(px_finish finish); /* "stop", "length", "error" */
 
 enum { PX_EVENT_TEXT_MAX = 128 };
-typedef enum px_event_kind { PX_EVENT_TOKEN, PX_EVENT_DONE } px_event_kind;
+typedef enum px_event_kind { PX_EVENT_TOKEN, PX_EVENT_ANSWERED, PX_EVENT_DONE } px_event_kind;
 
 typedef struct px_event {
     uint64_t id;
     px_event_kind kind;
+    uint32_t index; /* TOKEN, ANSWERED: which of the n answers */
     /* TOKEN: one id (has_token) and the text it completed, whole characters, maybe none; long
      * text comes as further TOKEN events without a token. */
     bool has_token;
@@ -146,10 +154,12 @@ typedef struct px_event {
     px_logprobs logprobs;
     uint32_t text_length;
     char text[PX_EVENT_TEXT_MAX];
-    /* DONE */
+    /* ANSWERED (each answer's last event, where n > 1): finish, output_tokens, logprob_sum.
+     * DONE: finish of the first answer, output_tokens of all that were made. */
     px_finish finish;
-    px_status status; /* not OK only with PX_FINISH_ERROR */
+    px_status status; /* not OK only with PX_FINISH_ERROR: of the first that failed */
     uint32_t prompt_tokens, output_tokens;
+    double logprob_sum;                  /* of the answer's tokens; 0 where nobody asked for it */
     uint32_t cached_tokens;              /* of the prompt, what was not computed for it */
     int64_t queue_ns, ttft_ns, total_ns; /* from submit: to first step, first token, end */
 } px_event;

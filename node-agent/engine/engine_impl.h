@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "base/ring.h"
+#include "engine/choices.h"
 #include "engine/doorbell.h"
 #include "engine/draws.h"
 #include "engine/forms.h"
@@ -37,6 +38,7 @@ typedef struct px_caller_side {
     uint32_t free_count, capacity;
     uint64_t submitted;     /* in total; id = submitted * capacity + slot */
     uint64_t queued_tokens; /* of prompts, in total; less those dequeued: what waits */
+    px_choices *telling;    /* all its answers have ended, and are told next; NULL: none */
 } px_caller_side;
 
 typedef struct px_engine_side {
@@ -97,23 +99,32 @@ void px_engine_break(px_engine *engine, px_status cause);
 /* output.c: engine thread. */
 /* The sequence got its next token (-1: none could be picked), and what its form forces behind it.
  * False: it ended by one of them, and is not to be touched any more. `logprobs`: NULL unless it
- * asked. */
+ * asked or is ranked. */
 bool px_output_token(px_engine *engine, px_seq *seq, int64_t picked, const px_logprobs *logprobs);
-/* Before its first step: its guide and text stand where the tokens it is resumed with lead. False:
- * it has ended. */
+/* Before its first step: its guide and text stand where the tokens it is resumed with lead; those
+ * of the answers that wait for its prompt, at their beginning. False: it has ended. */
 bool px_output_begin(px_engine *engine, px_seq *seq);
-/* Ends it, wherever it is: gives its blocks back, sends DONE. */
+/* Ends it, wherever it is, and those that wait for its prompt: gives its blocks back, sends DONE.
+ */
 void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status status);
 /* The events so far are worth waking the caller for. */
 void px_output_flush(px_engine *engine);
 
 /* prepare.c: caller's thread. */
 px_status px_engine_check_request(const px_engine *engine, const px_request *request) PX_MUST_USE;
+/* With several answers: the first of their chain. */
 px_status px_engine_make_seq(
     px_engine *engine, const px_request *request, px_seq **out) PX_MUST_USE;
 /* Appends to `ids`; ids_max 0: no bound. */
 px_status px_engine_encode(
     px_engine *engine, px_slice text, bool add_special, size_t ids_max, px_ids *ids) PX_MUST_USE;
+
+/* How many answers are made: best_of, else n, else 1. */
+static inline uint32_t px_request_answers(const px_request *request)
+{
+    uint32_t n = request->n ? request->n : 1;
+    return request->best_of ? request->best_of : n;
+}
 
 /* intake.c: caller's thread. */
 void px_caller_side_create(px_engine *engine, uint32_t capacity);

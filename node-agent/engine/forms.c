@@ -118,6 +118,17 @@ static px_status compile(px_forms *forms, const px_seq *seq, px_form **out)
     return px_ok();
 }
 
+/* With all choices behind `seq`; its own use is counted. */
+static void share(px_forms *forms, px_form *form, px_seq *seq)
+{
+    seq->form = form;
+    if (!form || !seq->next_choice) return;
+    pthread_mutex_lock(&forms->lock);
+    for (px_seq *other = seq->next_choice; other; other = other->next_choice)
+        other->form = use(forms, form);
+    pthread_mutex_unlock(&forms->lock);
+}
+
 static void serve(px_forms *forms, px_seq *seq)
 {
     pthread_mutex_lock(&forms->lock);
@@ -134,7 +145,7 @@ static void serve(px_forms *forms, px_seq *seq)
             pthread_mutex_unlock(&forms->lock);
         }
     }
-    seq->form = form;
+    share(forms, form, seq);
     bool pushed = px_ring_push(&forms->ready, &seq);
     PX_ASSERT(pushed);
     forms->options.on_ready(forms->options.arg);

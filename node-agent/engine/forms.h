@@ -28,7 +28,8 @@ void px_forms_free(px_forms *forms);
 
 /* `seq` has a form. */
 void px_forms_submit(px_forms *forms, px_seq *seq);
-/* seq->form is set, or seq->status says why not. False: none is ready. */
+/* seq->form is set, and that of the choices behind it, or seq->status says why not. False: none is
+ * ready. */
 bool px_forms_take(px_forms *forms, px_seq **out);
 /* One that seq->form was set to. NULL is fine. Any thread. */
 void px_forms_release(px_forms *forms, px_form *form);

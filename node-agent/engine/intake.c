@@ -27,7 +27,11 @@ void px_caller_side_create(px_engine *engine, uint32_t capacity)
 void px_caller_side_free(px_engine *engine)
 {
     px_caller_side *side = &engine->caller;
-    for (uint32_t i = 0; i < side->capacity; i++) px_seq_free(side->live[i]);
+    for (uint32_t i = 0; i < side->capacity; i++) {
+        px_seq *seq = side->live[i];
+        if (seq && !seq->choice) px_choices_free(seq->choices);
+        px_seq_free(seq);
+    }
     free(side->live);
     free(side->free_slots);
 }
@@ -44,50 +48,66 @@ static uint32_t retry_ms(const px_engine *engine, uint64_t excess_tokens)
     return (uint32_t)(ms < most ? ms : most);
 }
 
-static px_status check_queue(const px_engine *engine, uint32_t prompt_tokens)
+typedef struct demand { /* of one request */
+    uint32_t sequences, prompt_tokens;
+} demand;
+
+static px_status check_queue(const px_engine *engine, demand asked)
 {
     const px_caller_side *side = &engine->caller;
     uint64_t waiting = side->queued_tokens - atomic_load_explicit(&engine->counters.dequeued_tokens,
                                                  memory_order_relaxed);
-    uint64_t most = engine->options.queue_tokens_max, wanted = waiting + prompt_tokens;
-    if (!side->free_count)
+    uint64_t most = engine->options.queue_tokens_max, wanted = waiting + asked.prompt_tokens;
+    if (side->free_count < asked.sequences)
         return px_retry_after(
             px_fail(PX_RESOURCE_EXHAUSTED,
-                "the engine's queue is full: %u requests are running or waiting", side->capacity),
+                "the engine's queue is full: %u of %u sequences are running or "
+                "waiting, and %u more are asked for",
+                side->capacity - side->free_count, side->capacity, asked.sequences),
             retry_ms(engine, 0));
     if (most && waiting && wanted > most)
         return px_retry_after(
             px_fail(PX_RESOURCE_EXHAUSTED,
                 "the engine's queue is full: prompts of %llu tokens wait, %u more make over %llu",
-                (unsigned long long)waiting, prompt_tokens, (unsigned long long)most),
+                (unsigned long long)waiting, asked.prompt_tokens, (unsigned long long)most),
             retry_ms(engine, wanted - most));
     return px_ok();
+}
+
+static void take_slot(px_caller_side *side, px_seq *seq)
+{
+    uint32_t slot = side->free_slots[--side->free_count];
+    seq->id = ++side->submitted * side->capacity + slot;
+    side->live[slot] = seq;
 }
 
 px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_t *out_id)
 {
     px_caller_side *side = &engine->caller;
     int64_t now_ns = px_now_ns();
+    demand asked = {.sequences = px_request_answers(request)};
     PX_TRY(px_engine_health(engine));
     PX_TRY(px_engine_check_request(engine, request));
-    PX_TRY(check_queue(engine, 0)); /* before work is put into the text */
-    px_seq *seq;
-    PX_TRY(px_engine_make_seq(engine, request, &seq));
-    px_status status = check_queue(engine, seq->prompt_count);
+    PX_TRY(check_queue(engine, asked)); /* before work is put into the text */
+    px_seq *first;
+    PX_TRY(px_engine_make_seq(engine, request, &first));
+    asked.prompt_tokens = first->prompt_count;
+    px_status status = check_queue(engine, asked);
     if (!px_is_ok(status)) {
-        px_seq_free(seq);
+        px_seq_free_chain(first);
         return status;
     }
-    uint32_t slot = side->free_slots[--side->free_count];
-    seq->id = ++side->submitted * side->capacity + slot;
-    seq->submitted_ns = now_ns;
-    side->queued_tokens += seq->prompt_count;
-    side->live[slot] = seq;
-    *out_id = seq->id;
-    if (seq->has_form) { /* it comes to the engine when its grammar is compiled */
-        px_forms_submit(engine->forms, seq);
+    for (px_seq *seq = first; seq; seq = seq->next_choice) {
+        take_slot(side, seq);
+        seq->submitted_ns = now_ns;
+    }
+    if (first->next_choice) px_choices_create(first, request->n ? request->n : 1);
+    side->queued_tokens += first->prompt_count;
+    *out_id = first->id;
+    if (first->has_form) { /* it comes to the engine when its grammar is compiled */
+        px_forms_submit(engine->forms, first);
     } else {
-        bool pushed = px_ring_push(&engine->inbox, &seq);
+        bool pushed = px_ring_push(&engine->inbox, &first);
         PX_ASSERT(pushed); /* the inbox has room for all that can live at once */
         px_doorbell_ring(&engine->bell);
     }
@@ -96,52 +116,89 @@ px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_
 
 void px_engine_cancel(px_engine *engine, uint64_t id)
 {
-    px_seq *seq = engine->caller.live[id % engine->caller.capacity];
-    if (!seq || seq->id != id) return;
-    atomic_store_explicit(&seq->cancelled, true, memory_order_relaxed);
+    px_seq *first = engine->caller.live[id % engine->caller.capacity];
+    if (!first || first->id != id) return;
+    for (px_seq *seq = first; seq; seq = seq->next_choice)
+        atomic_store_explicit(&seq->cancelled, true, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->cancels, 1, memory_order_release);
     px_doorbell_ring(&engine->bell);
 }
 
-/* The sequence is the caller's again: its end becomes the event, its memory is freed. */
-static void take_done(px_engine *engine, uint32_t slot, px_event *out)
+/* The sequence was the caller's again, and its end is told: its memory is freed. */
+static void let_go(px_engine *engine, px_seq *seq)
 {
     px_caller_side *side = &engine->caller;
-    px_seq *seq = side->live[slot];
-    int64_t submitted_ns = seq->submitted_ns;
-    out->finish = seq->finish;
-    out->status = seq->status;
-    out->prompt_tokens = seq->prompt_count;
-    out->output_tokens = seq->count - seq->prompt_count;
-    out->cached_tokens = seq->cached;
-    out->queue_ns = (seq->started_ns ? seq->started_ns : seq->ended_ns) - submitted_ns;
-    out->ttft_ns = seq->first_token_ns ? seq->first_token_ns - submitted_ns : 0;
-    out->total_ns = seq->ended_ns - submitted_ns;
+    uint32_t slot = (uint32_t)(seq->id % side->capacity);
     side->live[slot] = NULL;
     side->free_slots[side->free_count++] = slot;
     px_forms_release(engine->forms, seq->form);
     px_seq_free(seq);
 }
 
+/* What is left to tell of a request whose answers have all ended. */
+static void tell_next(px_engine *engine, px_event *out)
+{
+    px_choices *choices = engine->caller.telling;
+    px_choices_next(choices, out);
+    if (out->kind != PX_EVENT_DONE) return;
+    for (px_seq *seq = choices->first, *next; seq; seq = next) {
+        next = seq->next_choice;
+        let_go(engine, seq);
+    }
+    px_choices_free(choices);
+    engine->caller.telling = NULL;
+}
+
+/* One of several answers: true if the event is to be told. */
+static bool take_choice(px_engine *engine, px_choices *choices, const px_seq *seq, px_event *event)
+{
+    bool tells = px_choices_take(choices, seq, event);
+    if (choices->is_failing) px_engine_cancel(engine, choices->first->id);
+    choices->is_failing = false;
+    if (!choices->open) engine->caller.telling = choices;
+    return tells;
+}
+
+static bool next_output(px_engine *engine, px_output *out)
+{
+    if (px_ring_pop(&engine->outbox, out)) return true;
+    /* From here on new events wake the caller again; look once more for those that came before it
+     * said so. */
+    atomic_exchange_explicit(&engine->is_waking, false, memory_order_acq_rel);
+    return px_ring_pop(&engine->outbox, out);
+}
+
+static void read_output(const px_output *output, const px_seq *seq, px_event *out)
+{
+    *out = (px_event){.id = seq->id,
+        .kind = (px_event_kind)output->kind,
+        .has_token = output->has_token,
+        .token = output->token,
+        .has_logprobs = output->has_logprobs,
+        .text_length = output->text_length};
+    if (output->has_logprobs) out->logprobs = output->logprobs;
+    memcpy(out->text, output->text, output->text_length);
+    if (out->kind == PX_EVENT_DONE) px_seq_outcome(seq, out);
+}
+
 bool px_engine_poll(px_engine *engine, px_event *out)
 {
     px_output output;
-    if (!px_ring_pop(&engine->outbox, &output)) {
-        /* From here on new events wake the caller again; look once more for those that came
-         * before it said so. */
-        atomic_exchange_explicit(&engine->is_waking, false, memory_order_acq_rel);
-        if (!px_ring_pop(&engine->outbox, &output)) return false;
+    for (;;) {
+        if (engine->caller.telling) {
+            tell_next(engine, out);
+            return true;
+        }
+        if (!next_output(engine, &output)) return false;
+        px_seq *seq = engine->caller.live[output.slot];
+        read_output(&output, seq, out);
+        if (seq->choices) {
+            if (take_choice(engine, seq->choices, seq, out)) return true;
+        } else {
+            if (out->kind == PX_EVENT_DONE) let_go(engine, seq);
+            return true;
+        }
     }
-    *out = (px_event){.id = engine->caller.live[output.slot]->id,
-        .kind = (px_event_kind)output.kind,
-        .has_token = output.has_token,
-        .token = output.token,
-        .has_logprobs = output.has_logprobs,
-        .text_length = output.text_length};
-    if (output.has_logprobs) out->logprobs = output.logprobs;
-    memcpy(out->text, output.text, output.text_length);
-    if (out->kind == PX_EVENT_DONE) take_done(engine, output.slot, out);
-    return true;
 }
 
 px_status px_engine_tokenize(

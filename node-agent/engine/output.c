@@ -72,7 +72,7 @@ static void send_text(px_engine *engine, const px_seq *seq, picked one, const px
     }
 }
 
-void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status status)
+static void end_one(px_engine *engine, px_seq *seq, px_finish finish, px_status status)
 {
     px_scheduler_remove(engine->side.scheduler, seq, engine->side.now_ns);
     px_guide_end(&seq->guide);
@@ -80,6 +80,18 @@ void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status s
     seq->status = status;
     seq->ended_ns = engine->side.now_ns;
     push(engine, &(px_output){.slot = slot_of(engine, seq), .kind = PX_EVENT_DONE});
+}
+
+void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status status)
+{
+    /* The caller may free all of them as soon as it has seen the last one's end. */
+    px_seq *next = seq->followers ? seq->next_choice : NULL;
+    end_one(engine, seq, finish, status);
+    while (next) {
+        px_seq *waiting = next;
+        next = waiting->next_choice;
+        end_one(engine, waiting, finish, status);
+    }
 }
 
 /* Text through the stop strings into side.released; true: a stop string is complete. */
@@ -147,7 +159,8 @@ static bool force_tokens(px_engine *engine, px_seq *seq)
     char bytes[FORCED_BYTES_MAX];
     bool ends;
     const px_vocabulary *vocabulary = px_forms_vocabulary(engine->forms);
-    if (!seq->form || seq->wants_logprobs) return true; /* nobody could tell their probabilities */
+    /* Nobody could tell their probabilities. */
+    if (!seq->form || seq->wants_logprobs || seq->is_ranked) return true;
     size_t left = px_guide_forced(&seq->guide, bytes, sizeof bytes, &ends);
     for (const char *at = bytes; left;) {
         uint32_t token = px_vocabulary_longest(vocabulary, (px_slice){at, left});
@@ -173,7 +186,9 @@ bool px_output_token(px_engine *engine, px_seq *seq, int64_t pick, const px_logp
         px_output_end(engine, seq, PX_FINISH_ERROR, why);
         return false;
     }
-    return take_token(engine, seq, (picked){(uint32_t)pick, logprobs}) && force_tokens(engine, seq);
+    if (logprobs) seq->logprob_sum += (double)logprobs->picked.logprob;
+    picked it = {(uint32_t)pick, seq->wants_logprobs ? logprobs : NULL};
+    return take_token(engine, seq, it) && force_tokens(engine, seq);
 }
 
 /* One of the tokens that the answer is resumed with: as when it was said, but nobody is told. */
@@ -194,7 +209,8 @@ static px_status retrace(px_engine *engine, px_seq *seq, uint32_t token)
 bool px_output_begin(px_engine *engine, px_seq *seq)
 {
     px_status status = px_ok();
-    if (seq->form) px_guide_begin(px_form_grammar(seq->form), &seq->guide);
+    for (px_seq *each = seq; each; each = each->next_choice)
+        if (each->form) px_guide_begin(px_form_grammar(each->form), &each->guide);
     for (uint32_t i = 0; i < seq->resumed && px_is_ok(status); i++)
         status = retrace(engine, seq, seq->tokens[seq->prompt_count + i]);
     if (!px_is_ok(status)) px_output_end(engine, seq, PX_FINISH_ERROR, status);

@@ -159,6 +159,25 @@ static px_adjust_options adjust_options_of(
         .tokens_max = tokens_max};
 }
 
+/* A sequence for each answer, in a chain. */
+static px_status make_chain(px_seq_options *options, px_seq **out)
+{
+    px_seq *first = NULL, **end = &first;
+    uint32_t count = px_request_answers(options->request);
+    options->is_ranked = count > 1 && count > options->request->n;
+    for (; options->choice < count; options->choice++) {
+        px_status status = px_seq_create(options, end);
+        if (!px_is_ok(status)) {
+            px_seq_free_chain(first);
+            return status;
+        }
+        end = &(*end)->next_choice;
+    }
+    first->followers = count - 1;
+    *out = first;
+    return px_ok();
+}
+
 static px_status make_seq_of(
     px_engine *engine, const px_request *request, const px_ids *prompt, px_seq **out)
 {
@@ -182,7 +201,7 @@ static px_status make_seq_of(
     px_status status = read_bad_words(engine, &request->bounds, &words);
     adjust.bad_words = words.items;
     adjust.bad_word_count = words.count;
-    if (px_is_ok(status)) status = px_seq_create(&options, out);
+    if (px_is_ok(status)) status = make_chain(&options, out);
     word_list_done(&words);
     return status;
 }
@@ -192,7 +211,8 @@ px_status px_engine_make_seq(px_engine *engine, const px_request *request, px_se
     px_ids ids = {0};
     px_status status = prompt_ids(engine, request, &ids);
     if (px_is_ok(status)) status = make_seq_of(engine, request, &ids, out);
-    if (px_is_ok(status)) set_salt(engine, request, *out);
+    for (px_seq *seq = px_is_ok(status) ? *out : NULL; seq; seq = seq->next_choice)
+        set_salt(engine, request, seq);
     free(ids.data);
     return status;
 }
@@ -217,9 +237,29 @@ static px_status check_lists(const px_engine *engine, const px_request *request)
     return px_ok();
 }
 
+static px_status check_choices(const px_engine *engine, const px_request *request)
+{
+    uint32_t count = px_request_answers(request), capacity = engine->caller.capacity;
+    if (count > PX_CHOICES_MAX || request->n > PX_CHOICES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "n and best_of are at most %d, not %u", PX_CHOICES_MAX,
+            count > request->n ? count : request->n);
+    if (request->n > count)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "best_of must be at least n: the best %u of %u answers are none", request->n, count);
+    if (count > capacity)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "%u answers at once are more than the %u sequences that may run or wait here", count,
+            capacity);
+    if (count > 1 && request->resumed.count)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "continue_ids go on with one answer: n and best_of must be 1, not %u", count);
+    return px_ok();
+}
+
 px_status px_engine_check_request(const px_engine *engine, const px_request *request)
 {
     PX_TRY(check_lists(engine, request));
+    PX_TRY(check_choices(engine, request));
     PX_TRY(px_sampling_check(&request->sampling));
     if (request->priority < -PX_PRIORITY_MAX || request->priority > PX_PRIORITY_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "priority must be from %d (soonest) to %d, not %d",

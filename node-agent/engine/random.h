@@ -1,4 +1,4 @@
-/* random.h - random numbers as a pure function of (seed, position): no state, no order.
+/* random.h - random numbers as a pure function of (seed, sequence, position): no state, no order.
  *
  * Whatever else runs beside a sequence, however its prompt is cut, wherever it is replayed, the
  * number drawn for a position is the same.
@@ -30,13 +30,23 @@ static inline px_philox_counter px_philox(px_philox_counter c, px_philox_key k)
     return c;
 }
 
-/* Uniform in [0, 1), 53 bits: the draw for the token at `position` of a sequence. */
-static inline double px_random_unit(uint64_t seed, uint32_t position)
+typedef struct px_random_place {
+    uint32_t sequence, position; /* the draw for the token there of one of a seed's sequences */
+} px_random_place;
+
+/* Uniform in [0, 1), 53 bits. */
+static inline double px_random_at(uint64_t seed, px_random_place place)
 {
-    px_philox_counter r = px_philox((px_philox_counter){{position, 0, 0, 0}},
+    px_philox_counter r = px_philox((px_philox_counter){{place.position, place.sequence, 0, 0}},
         (px_philox_key){{(uint32_t)seed, (uint32_t)(seed >> 32)}});
     uint64_t bits = (uint64_t)r.word[0] << 32 | r.word[1];
     return (double)(bits >> 11) * 0x1p-53;
+}
+
+/* Of a seed's first sequence. */
+static inline double px_random_unit(uint64_t seed, uint32_t position)
+{
+    return px_random_at(seed, (px_random_place){.position = position});
 }
 
 #endif

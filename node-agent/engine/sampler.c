@@ -365,7 +365,7 @@ int64_t px_sampler_pick(
     if (best < 0 || greedy) return best;
 
     scale s = {.best = logits[best], .factor = (float)(1 / LN_2) / sampling->temperature};
-    double unit = px_random_unit(sampling->seed, position);
+    double unit = px_random_at(sampling->seed, (px_random_place){sampling->sequence, position});
     if (sampling->typical_p > 0 && sampling->typical_p < 1) {
         logits = keep_typical(sampler, sampling, s, logits);
         s.best = logits[argmax(logits, sampler->vocabulary)];

@@ -72,6 +72,9 @@ px_status px_seq_create(const px_seq_options *o, px_seq **out)
     if (o->guesses)
         seq->guess = px_guess_create(seq->tokens, seq->count, o->tokens_max, &seq->arena);
     seq->sampling = request->sampling;
+    seq->sampling.sequence += o->choice;
+    seq->choice = o->choice;
+    seq->is_ranked = o->is_ranked;
     seq->wants_logprobs = request->wants_logprobs;
     seq->top_logprobs = request->top_logprobs;
     seq->deadline_ns = request->deadline_ns;
@@ -99,6 +102,30 @@ bool px_seq_is_end(const px_seq *seq, uint32_t token)
     for (uint32_t i = 0; i < seq->ends.count; i++)
         if (seq->ends.ids[i] == token) return true;
     return false;
+}
+
+void px_seq_free_chain(px_seq *seq)
+{
+    while (seq) {
+        px_seq *next = seq->next_choice;
+        px_seq_free(seq);
+        seq = next;
+    }
+}
+
+void px_seq_outcome(const px_seq *seq, px_event *out)
+{
+    int64_t submitted_ns = seq->submitted_ns;
+    out->kind = PX_EVENT_DONE;
+    out->finish = seq->finish;
+    out->status = seq->status;
+    out->prompt_tokens = seq->prompt_count;
+    out->output_tokens = seq->count - seq->prompt_count;
+    out->logprob_sum = seq->logprob_sum;
+    out->cached_tokens = seq->cached;
+    out->queue_ns = (seq->started_ns ? seq->started_ns : seq->ended_ns) - submitted_ns;
+    out->ttft_ns = seq->first_token_ns ? seq->first_token_ns - submitted_ns : 0;
+    out->total_ns = seq->ended_ns - submitted_ns;
 }
 
 int64_t px_seq_urgency(const px_seq *seq)

@@ -4,7 +4,8 @@
  *           allocates nor frees. The caller's thread makes it and, once its DONE event was taken,
  *           frees it.
  * Threads:  made by the caller's thread, handed to the engine thread through a ring, handed back
- *           with the DONE event. In between only `cancelled` is shared.
+ *           with the DONE event. In between only `cancelled` is shared. Of several answers to one
+ *           request only the first travels; the others hang from it.
  */
 #ifndef PX_ENGINE_SEQ_H
 #define PX_ENGINE_SEQ_H
@@ -19,6 +20,7 @@
 #include "engine/text/tokenizer.h"
 
 typedef enum px_seq_state {
+    PX_SEQ_APART, /* not in the scheduler: another computes its prompt */
     PX_SEQ_WAITING,
     PX_SEQ_RUNNING,
     PX_SEQ_ENDED,
@@ -40,12 +42,21 @@ typedef struct px_seq {
     px_adjust *adjust;  /* NULL: nothing to change about its logits */
     bool wants_logprobs;
     uint32_t top_logprobs;
-    uint32_t resumed; /* first tokens of the answer that it came with */
+    bool is_ranked;     /* against the other answers, by */
+    double logprob_sum; /* of its tokens */
+    uint32_t resumed;   /* first tokens of the answer that it came with */
     bool has_form;
     px_grammar_kind form_kind;
     px_slice form_text;
     struct px_form *form; /* from px_forms on; with it the guide */
     px_guide guide;
+
+    /* Several answers to one prompt: the first's sequence computes it, the others begin behind it.
+     */
+    struct px_choices *choices; /* the caller's thread's; NULL: the only answer */
+    struct px_seq *next_choice;
+    uint32_t choice;    /* which one */
+    uint32_t followers; /* that wait for the prompt that this one computes */
 
     px_seq_state state;
     uint32_t slot;         /* while running */
@@ -76,6 +87,8 @@ bool px_seq_is_end(const px_seq *seq, uint32_t token); /* of its answer */
 
 typedef struct px_seq_options { /* all is copied */
     const px_ids *prompt;       /* at least one token */
+    uint32_t choice;            /* which of several answers */
+    bool is_ranked;             /* against the others */
     uint32_t tokens_max;        /* of prompt and answer; larger than what there is already */
     const px_request *request;
     const px_adjust_options *adjust;
@@ -84,7 +97,10 @@ typedef struct px_seq_options { /* all is copied */
     const px_tokenizer *tokenizer;
 } px_seq_options;
 px_status px_seq_create(const px_seq_options *options, px_seq **out) PX_MUST_USE;
-void px_seq_free(px_seq *seq); /* NULL is fine */
+void px_seq_free(px_seq *seq);       /* NULL is fine */
+void px_seq_free_chain(px_seq *seq); /* with all choices behind it */
+/* It has ended: what its DONE event says. Leaves id and index alone. */
+void px_seq_outcome(const px_seq *seq, px_event *out);
 
 /* When it is due, as a time that orders it among its tenant's own: its deadline, at most
  * PX_SEQ_PATIENCE_SECONDS after it came, earlier or later by its priority. It never changes, so

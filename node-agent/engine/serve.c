@@ -33,7 +33,7 @@ px_status px_engine_side_create(px_engine *engine)
     px_ring_init(&engine->outbox, sizeof(px_output), slots * OUTPUTS_EACH);
     atomic_store(&engine->counters.blocks_free, parts->limits.blocks);
 
-    px_draws_options draws = {.draws_max = parts->limits.logit_rows,
+    px_draws_options draws = {.draws_max = parts->limits.logit_rows + slots + parts->queue_max,
         .workers = px_team_count(parts->team),
         .vocabulary = parts->info.vocabulary};
     PX_TRY(px_draws_init(&side->draws, &draws));
@@ -152,8 +152,8 @@ static bool settle(px_engine *engine, px_draw *it)
     bool is_right = token >= 0 && token == it->proposal;
     if (is_right) px_scheduler_accept(engine->side.scheduler, seq);
     if (!is_open) return is_right;
-    return px_output_token(engine, seq, token, seq->wants_logprobs ? &it->logprobs : NULL) &&
-           is_right;
+    bool has_logprobs = seq->wants_logprobs || seq->is_ranked;
+    return px_output_token(engine, seq, token, has_logprobs ? &it->logprobs : NULL) && is_right;
 }
 
 static void draw(px_engine *engine)
@@ -168,6 +168,7 @@ static void draw(px_engine *engine)
     const px_seq *over = NULL; /* it has ended, or its next rows stand on what it did not say */
     for (uint32_t i = 0; i < draws->count; i++) {
         px_draw *it = &draws->at[i];
+        if (it->seq->followers) px_scheduler_fork(side->scheduler, it->seq);
         if (it->seq != over && !settle(engine, it)) over = it->seq;
     }
 }

@@ -509,6 +509,14 @@ void px_kvcache_release(px_kvcache *cache, px_kv_hold *hold, const px_kv_text *t
     hold->diverged = false;
 }
 
+void px_kvcache_pin_too(px_kvcache *cache, const px_kv_hold *from, px_kv_hold *to)
+{
+    if (from->pinned == PX_KV_NONE) return;
+    add_pins(cache, from->pinned, 1);
+    to->pinned = from->pinned;
+    to->pinned_generation = from->pinned_generation;
+}
+
 uint32_t px_kvcache_available(const px_kvcache *cache)
 {
     return cache->free_block_count + cache->idle;

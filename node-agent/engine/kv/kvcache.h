@@ -82,6 +82,9 @@ typedef enum px_kv_release {
 } px_kv_release;
 void px_kvcache_release(px_kvcache *cache, px_kv_hold *hold, const px_kv_text *text,
     uint32_t computed, px_kv_release how);
+/* `to`, which holds nothing, comes back to where `from` will, which was just released with
+ * PX_KV_PIN: both have the same tokens up to there. */
+void px_kvcache_pin_too(px_kvcache *cache, const px_kv_hold *from, px_kv_hold *to);
 /* The sequence will not come back. */
 void px_kvcache_unpin(px_kvcache *cache, px_kv_hold *hold);
 

@@ -172,12 +172,23 @@ static bool ends_in_time(const px_scheduler *scheduler, const px_seq *seq, int64
     return px_pace_predict(&scheduler->pace, scheduler->running.count + 1) <= bound_ns;
 }
 
+/* Blocks to be left: one for each that runs, one for each answer that will come out of a prompt.
+ * Who would run alone needs to leave none. */
+static uint32_t spare_blocks(const px_scheduler *scheduler, const px_seq *seq)
+{
+    if (!scheduler->running.count) return 0;
+    uint32_t spare = scheduler->running.count + seq->followers;
+    for (const px_seq *other = scheduler->running.first; other; other = other->next)
+        spare += other->followers;
+    return spare;
+}
+
 static bool make_room(px_scheduler *scheduler, candidate *c, int64_t now_ns, const px_step *step)
 {
     for (;;) {
-        bool fits =
-            scheduler->free_slot_count && ends_in_time(scheduler, c->seq, now_ns) &&
-            px_kvcache_fits(scheduler->cache, &c->match, &step->moves, scheduler->running.count);
+        bool fits = scheduler->free_slot_count && ends_in_time(scheduler, c->seq, now_ns) &&
+                    px_kvcache_fits(
+                        scheduler->cache, &c->match, &step->moves, spare_blocks(scheduler, c->seq));
         if (fits) return true;
         px_seq *victim = victim_of_admission(scheduler, c->seq->tenant);
         if (!victim) return false;

@@ -52,6 +52,27 @@ void px_scheduler_add(px_scheduler *scheduler, px_seq *seq, int64_t now_ns)
     px_scheduler_queue(scheduler, seq);
 }
 
+void px_scheduler_fork(px_scheduler *scheduler, px_seq *first)
+{
+    px_scheduler_leave(scheduler, first, PX_KV_PIN);
+    for (px_seq *seq = first->next_choice; seq; seq = seq->next_choice) {
+        seq->text.salt = first->text.salt;
+        seq->tenant = first->tenant;
+        seq->urgency_ns = first->urgency_ns;
+        seq->entered = first->entered;
+        seq->computed_max = first->computed_max;
+        seq->cached = first->cached;
+        seq->started_ns = first->started_ns;
+        seq->served_ns = first->served_ns;
+        px_kvcache_pin_too(scheduler->cache, &first->hold, &seq->hold);
+    }
+    first->followers = 0;
+    for (px_seq *seq = first; seq; seq = seq->next_choice) {
+        seq->state = PX_SEQ_WAITING;
+        px_scheduler_queue(scheduler, seq);
+    }
+}
+
 static void note_finish(px_scheduler *scheduler, int64_t now_ns)
 {
     double since_ns = (double)(now_ns - scheduler->finished_ns);
@@ -68,7 +89,7 @@ void px_scheduler_remove(px_scheduler *scheduler, px_seq *seq, int64_t now_ns)
         bool shares = scheduler->options.shares_prefixes;
         px_scheduler_leave(scheduler, seq, shares ? PX_KV_KEEP : PX_KV_FORGET);
         note_finish(scheduler, now_ns);
-    } else {
+    } else if (seq->state == PX_SEQ_WAITING) {
         px_scheduler_unqueue(scheduler, seq);
         px_kvcache_unpin(scheduler->cache, &seq->hold);
         if (!seq->entered) scheduler->total.dequeued_tokens += seq->prompt_count;

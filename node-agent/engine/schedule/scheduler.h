@@ -6,10 +6,12 @@
  *   grow    whoever runs gets blocks for its newest token; when none is left, the last of the most
  *           served tenant makes room
  *   admit   waiting sequences get a slot and blocks for all their tokens, all or none, leaving a
- *           spare block for each that runs; a favoured tenant's may turn out another's
+ *           spare block for each that runs and each answer that will come out of their prompts; a
+ *           favoured tenant's may turn out another's
  *   propose if nobody has a prompt to compute: tokens that may come next, to be tried in the same
- * step rows    favoured tenants first; then everybody's generated tokens; then prompts, cut to what
- * is left of the budget
+ *           step
+ *   rows    favoured tenants first; then everybody's generated tokens; then prompts, cut to what is
+ *           left of the budget
  *
  * Making room: the sequence's blocks stay findable by its tokens, or are parked (kvcache.h), and it
  * waits in its place to come back. The most urgent that runs is never turned out to let others
@@ -44,6 +46,10 @@ void px_scheduler_free(px_scheduler *scheduler); /* NULL is fine */
 void px_scheduler_add(px_scheduler *scheduler, px_seq *seq, int64_t now_ns);
 /* The sequence ended, for whatever reason and in whatever state: slot and blocks are free again. */
 void px_scheduler_remove(px_scheduler *scheduler, px_seq *seq, int64_t now_ns);
+/* The prompt of `first` is computed, by the step just run: the answers that wait for it begin
+ * behind it. All of them, the first too, come back through admission and find the prompt's KV,
+ * whole blocks shared and the last one copied. */
+void px_scheduler_fork(px_scheduler *scheduler, px_seq *first);
 /* How long a new request would wait for its first token; 0: nothing is known yet. */
 int64_t px_scheduler_ttft_ns(const px_scheduler *scheduler, const px_seq *seq, int64_t now_ns);
 

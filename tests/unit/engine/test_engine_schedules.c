@@ -4,10 +4,11 @@
  * A real (tiny, random) model answers the same requests under hundreds of random schedules: alone
  * and in company, prompts cut into chunks of any size, beginnings found in the cache, sequences
  * turned out and brought back from where they were parked (memory or a file) or computed again,
- * several tenants, urgent and patient ones, some cancelled half-way, with and without tokens
- * guessed ahead. Between the engine and the model every row of logits is hashed and kept by request
- * and position; the next schedule must give the same bits. Rows that stand on a wrong guess are
- * left out: they never count. For each number of ranks by itself: sums over ranks are their own.
+ * several tenants, urgent and patient ones, some with several answers, some cancelled half-way,
+ * with and without tokens guessed ahead. Between the engine and the model every row of logits is
+ * hashed and kept by request and position; the next schedule must give the same bits. Rows that
+ * stand on a wrong guess are left out: they never count. For each number of ranks by itself: sums
+ * over ranks are their own.
  */
 #include "test.h"
 
@@ -23,6 +24,7 @@ enum {
     PROMPT_LEAST = 5,
     PROMPT_MORE = 11,
     ANSWER_MAX = 30,
+    ANSWERS = 3, /* to some of the requests */
     CONTEXT = 192,
     SCHEDULES = PX_TEST_SANITIZED ? 20 : 200,
     GROUPS = 2,     /* one rank, two ranks */
@@ -34,14 +36,16 @@ static px_doorbell bell;
 
 /* --- every row of logits ------------------------------------------------------------------ */
 
-/* Prompts have different lengths, so a row's prompt says whose it is. */
-static uint64_t row_hashes[GROUPS][CONTEXT + 1][CONTEXT];
+/* Prompts have different lengths, so a row's prompt says whose it is; which of several answers' it
+ * is, nothing: a row of theirs may be any of as many as there are answers. */
+static uint64_t row_hashes[GROUPS][CONTEXT + 1][CONTEXT][ANSWERS];
 static uint64_t rows_compared, rows_different, rows_guessed_wrong;
+static bool guesses;   /* the schedule that runs */
 static uint32_t group; /* of the schedule that runs */
 
 typedef struct answer {
     uint64_t id;
-    uint32_t ids[ANSWER_MAX], count;
+    uint32_t ids[ANSWERS][ANSWER_MAX], counts[ANSWERS];
     bool is_open;
 } answer;
 
@@ -65,6 +69,16 @@ static uint64_t hash_of(const float *logits, uint32_t count)
     return hash | 1;
 }
 
+static uint32_t index_of(uint32_t prompt_length)
+{
+    return (prompt_length - PROMPT_LEAST) / PROMPT_MORE;
+}
+
+static uint32_t answers_of(uint32_t index)
+{
+    return index % 4 == 1 ? ANSWERS : 1;
+}
+
 static bool is_true(const px_kv_row *at, uint32_t id);
 
 static px_status watched_step(void *self, const px_batch *batch, float *out_logits)
@@ -75,16 +89,19 @@ static px_status watched_step(void *self, const px_batch *batch, float *out_logi
     for (uint32_t i = 0; out_logits && i < batch->logit_rows; i++) {
         uint32_t row = batch->logit_at[i];
         const px_kv_row *at = &batch->at[row];
+        uint32_t answers = at->position < at->prompt ? 1 : answers_of(index_of(at->prompt));
+        if (answers > 1 && guesses) continue; /* nobody can tell which of them are wrong */
         bool goes_on = row && batch->at[row - 1].blocks == at->blocks;
         if (!goes_on) wrong_prompt = 0;
         if (!is_true(at, batch->ids[row])) wrong_prompt = at->prompt;
         rows_guessed_wrong += wrong_prompt != 0;
         if (wrong_prompt) continue;
-        uint64_t *kept = &row_hashes[group][at->prompt][at->position];
+        uint64_t *kept = row_hashes[group][at->prompt][at->position], *end = kept + answers;
         uint64_t hash = hash_of(out_logits + (size_t)i * w->vocabulary, w->vocabulary);
-        rows_compared += *kept != 0;
-        rows_different += *kept && *kept != hash;
-        *kept = hash;
+        while (kept < end && *kept && *kept != hash) kept++;
+        rows_different += kept == end;
+        rows_compared += kept < end && *kept == hash;
+        if (kept < end) *kept = hash;
     }
     return px_ok();
 }
@@ -115,7 +132,7 @@ static uint32_t below(dice *d, uint32_t limit)
 
 static px_engine_options options_of(dice *d)
 {
-    bool is_first = !known[group][0].count;
+    bool is_first = !known[group][0].counts[0];
     static const int64_t park_bytes[] = {-1, 0, 30000, 200000};
     return (px_engine_options){.model_path = folder,
         .tp = group + 1,
@@ -129,7 +146,7 @@ static px_engine_options options_of(dice *d)
         .kv_tokens = CONTEXT + below(d, 2) * below(d, 800),
         .kv_park_bytes = park_bytes[below(d, 4)],
         .kv_park_folder = below(d, 4) ? NULL : "/tmp",
-        .speculate = is_first ? "off" : NULL,
+        .speculate = is_first || below(d, 2) ? "off" : NULL,
         .speculate_max = 1 + below(d, PX_PROPOSALS_MAX),
         .no_prefix_cache = below(d, 5) == 0};
 }
@@ -139,6 +156,7 @@ static px_request request_of(uint32_t index, uint32_t *tokens)
 {
     px_request request = {.tokens = tokens,
         .token_count = PROMPT_LEAST + index * PROMPT_MORE,
+        .n = answers_of(index),
         .max_tokens = 1 + (uint32_t)(px_random_unit(index, 1) * (ANSWER_MAX - 1)),
         .ignore_eos = true,
         .sampling = {.temperature = index % 3 ? 1.0f : 0, .top_p = 1, .seed = index}};
@@ -153,10 +171,10 @@ static px_request request_of(uint32_t index, uint32_t *tokens)
 /* As far as is known: the first schedule of each group guesses nothing. */
 static bool is_true(const px_kv_row *at, uint32_t id)
 {
-    uint32_t index = (at->prompt - PROMPT_LEAST) / PROMPT_MORE,
-             answered = at->position - at->prompt;
+    uint32_t index = index_of(at->prompt), answered = at->position - at->prompt;
     const answer *truth = &known[group][index];
-    return at->position < at->prompt || answered >= truth->count || truth->ids[answered] == id;
+    return at->position < at->prompt || answers_of(index) > 1 || answered >= truth->counts[0] ||
+           truth->ids[0][answered] == id;
 }
 
 static void on_wake(void *arg)
@@ -180,7 +198,7 @@ static void take_until(px_engine *engine, answer *answers, uint32_t count, uint3
                 a->is_open = false;
                 PX_CHECK(px_is_ok(event.status) || event.status.code == PX_CANCELLED);
             } else if (event.has_token) {
-                a->ids[a->count++] = event.token;
+                a->ids[event.index][a->counts[event.index]++] = event.token;
             }
         }
         for (uint32_t i = 0; i < count; i++) open += answers[i].is_open;
@@ -193,16 +211,18 @@ static void take_until(px_engine *engine, answer *answers, uint32_t count, uint3
 static void check_answer(uint32_t index, const answer *got)
 {
     answer *want = &known[group][index];
-    if (!want->count) *want = *got;
-    PX_CHECK(got->count == want->count);
-    PX_CHECK(memcmp(got->ids, want->ids, got->count * sizeof *got->ids) == 0);
+    if (!want->counts[0]) *want = *got;
+    for (uint32_t i = 0; i < answers_of(index); i++) {
+        PX_CHECK(got->counts[i] > 0 && got->counts[i] == want->counts[i]);
+        PX_CHECK(memcmp(got->ids[i], want->ids[i], got->counts[i] * sizeof *got->ids[i]) == 0);
+    }
 }
 
 /* All requests in any order, at any moment, some twice and one of the two cancelled. */
 static void play(px_engine *engine, dice *d)
 {
     static answer answers[2 * REQUESTS];
-    uint32_t index_of[2 * REQUESTS], order[REQUESTS], count = 0, tokens[CONTEXT];
+    uint32_t indices[2 * REQUESTS], order[REQUESTS], count = 0, tokens[CONTEXT];
     bool is_cancelled[2 * REQUESTS] = {false};
     memset(answers, 0, sizeof answers);
     for (uint32_t i = 0; i < REQUESTS; i++) { /* shuffled */
@@ -220,7 +240,7 @@ static void play(px_engine *engine, dice *d)
             request.priority = (int32_t)below(d, 5) - 2;
             PX_CHECK_OK(px_engine_submit(engine, &request, &answers[count].id));
             answers[count].is_open = true;
-            index_of[count++] = order[i];
+            indices[count++] = order[i];
         }
         if (below(d, 3) == 0) take_until(engine, answers, count, below(d, count));
         is_cancelled[count - 1] = twice;
@@ -228,7 +248,7 @@ static void play(px_engine *engine, dice *d)
     }
     take_until(engine, answers, count, 0);
     for (uint32_t i = 0; i < count; i++)
-        if (!is_cancelled[i]) check_answer(index_of[i], &answers[i]);
+        if (!is_cancelled[i]) check_answer(indices[i], &answers[i]);
 }
 
 typedef struct rank { /* the second one's thread */
@@ -253,6 +273,7 @@ static void run_schedule(uint64_t seed)
     group = seed % GROUP_EVERY == GROUP_EVERY - 1;
     px_engine_options options = options_of(&d);
     options.on_wake = on_wake;
+    guesses = !options.speculate;
     px_comm *comms[GROUPS];
     PX_REQUIRE(px_is_ok(px_comm_threads((int)group + 1, comms)));
     rank second = {.options = &options, .comm = comms[group]};
