@@ -141,8 +141,8 @@ typedef struct px_kv_layer {
 typedef struct px_kv_row {
     const uint32_t *blocks; /* the sequence's block ids; borrowed for the step */
     uint32_t position;      /* of this token; it sees positions 0..position (less the window) */
-    uint32_t prompt;        /* tokens of its prompt, for rotations that depend on length; no kernel
-                               reads it */
+    uint32_t prompt;        /* tokens of its prompt, for rotations that depend on length and for
+                               attention both ways */
 } px_kv_row;
 
 typedef struct px_kv_store {
@@ -154,7 +154,7 @@ typedef struct px_kv_store {
     uint32_t rows;
 } px_kv_store;
 
-typedef struct px_attention { /* softmax(q k^T * scale) v, causal, over the paged KV */
+typedef struct px_attention { /* softmax(q k^T * scale) v over the paged KV */
     const px_kv_layer *kv;
     const px_kv_row *at; /* [rows] */
     const float *q;      /* [rows, heads, k_dim] */
@@ -166,10 +166,25 @@ typedef struct px_attention { /* softmax(q k^T * scale) v, causal, over the page
     float scale;
     float softcap;      /* 0: none; else softcap * tanh(s / softcap) before the mask */
     uint32_t window;    /* 0: none; else sees the last `window` positions, itself included */
+    bool both_ways;     /* sees what comes after it too: the prompt's positions, less the window */
     const float *sinks; /* [heads] or NULL: a logit that takes part in the softmax alone */
     float *scratch;     /* attention_scratch_floats(op) floats for each part, one after the other */
     uint32_t position_max; /* largest position of any row; sizes scratch */
 } px_attention;
+/* The positions that a row sees. */
+typedef struct px_seen {
+    uint32_t first, last;
+} px_seen;
+static inline px_seen px_attention_seen(const px_attention *op, uint32_t row)
+{
+    uint32_t position = op->at[row].position, last = position;
+    if (op->both_ways && op->at[row].prompt > position) {
+        last = op->at[row].prompt - 1;
+        if (op->window && last - position >= op->window) last = position + op->window - 1;
+    }
+    bool is_cut = op->window && position >= op->window;
+    return (px_seen){.first = is_cut ? position - op->window + 1 : 0, .last = last};
+}
 
 typedef struct px_kernels {
     const char *name; /* as px_kernels_find knows it */

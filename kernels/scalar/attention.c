@@ -49,7 +49,7 @@ static void attend(const px_attention *op, uint32_t row, uint32_t head, float *s
     const px_kv_layer *kv = op->kv;
     const px_kv_row *at = &op->at[row];
     uint32_t kv_head = (op->head_offset + head) / op->group;
-    uint32_t first = op->window && at->position >= op->window ? at->position - op->window + 1 : 0;
+    px_seen seen = px_attention_seen(op, row);
     const float *q = op->q + row * op->q_stride + (size_t)head * kv->k_dim;
     float *out = op->out + row * op->out_stride + (size_t)head * kv->v_dim;
     float *scores = scratch, *kv_row = scratch + op->position_max + 1;
@@ -57,7 +57,7 @@ static void attend(const px_attention *op, uint32_t row, uint32_t head, float *s
     kv_at v = {kv->v_block_bytes, kv_head, kv->v_dim, kv->dtype};
 
     double largest = op->sinks ? (double)op->sinks[head] : -INFINITY;
-    for (uint32_t p = first; p <= at->position; p++) {
+    for (uint32_t p = seen.first; p <= seen.last; p++) {
         double score = 0;
         px_dtype_to_f32(kv->dtype, kv->k + kv_offset(k, at->blocks, p), kv_row, kv->k_dim);
         for (uint32_t d = 0; d < kv->k_dim; d++) score += (double)q[d] * (double)kv_row[d];
@@ -67,13 +67,13 @@ static void attend(const px_attention *op, uint32_t row, uint32_t head, float *s
         largest = fmax(largest, (double)scores[p]);
     }
     double total = op->sinks ? exp((double)op->sinks[head] - largest) : 0;
-    for (uint32_t p = first; p <= at->position; p++) {
+    for (uint32_t p = seen.first; p <= seen.last; p++) {
         double weight = exp((double)scores[p] - largest);
         scores[p] = (float)weight;
         total += weight;
     }
     for (uint32_t d = 0; d < kv->v_dim; d++) out[d] = 0;
-    for (uint32_t p = first; p <= at->position; p++) {
+    for (uint32_t p = seen.first; p <= seen.last; p++) {
         float weight = (float)((double)scores[p] / total);
         const unsigned char *value =
             kv->v ? kv->v + kv_offset(v, at->blocks, p) : kv->k + kv_offset(k, at->blocks, p);
@@ -87,7 +87,7 @@ bool px_scalar_attention(const px_attention *op, px_part part)
     assert(op->group && op->head_offset + op->heads <= op->kv->kv_heads * op->group);
     float *scratch = op->scratch + part.index * px_scalar_attention_scratch_floats(op);
     for (uint32_t row = 0; row < op->rows; row++) {
-        assert(op->at[row].position <= op->position_max);
+        assert(px_attention_seen(op, row).last <= op->position_max);
         for (uint32_t head = 0; head < op->heads; head++) {
             /* Dealt in turn: later rows of a prompt have more positions to visit. */
             if ((row * op->heads + head) % part.count == part.index) {

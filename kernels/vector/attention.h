@@ -33,16 +33,11 @@ typedef struct patch {
     uint32_t span;       /* length of its spans */
 } patch;
 
-static uint32_t first_seen(const px_attention *op, uint32_t row)
-{
-    uint32_t position = op->at[row].position;
-    return op->window && position >= op->window ? position - op->window + 1 : 0;
-}
-
-static uint32_t span_length(uint32_t position)
+/* Of the spans of a row that sees as far as `last`. */
+static uint32_t span_length(uint32_t last)
 {
     uint32_t length = SPAN_MIN;
-    while (position / length >= SPANS_MAX) length *= 2;
+    while (last / length >= SPANS_MAX) length *= 2;
     return length;
 }
 
@@ -50,9 +45,10 @@ static uint32_t span_length(uint32_t position)
 static uint32_t rows_together(const px_attention *op, uint32_t row)
 {
     uint32_t most = op->group < QUERIES ? QUERIES / op->group : 1, rows = 1;
+    uint32_t length = span_length(px_attention_seen(op, row).last);
     while (rows < most && row + rows < op->rows &&
            op->at[row + rows].blocks == op->at[row].blocks &&
-           span_length(op->at[row + rows].position) == span_length(op->at[row].position)) {
+           span_length(px_attention_seen(op, row + rows).last) == length) {
         rows++;
     }
     return rows;
@@ -66,13 +62,15 @@ static bool next_patch(const px_attention *op, patch *p)
         p->row += p->rows, p->head = 0;
         if (p->row == op->rows) return false;
         p->rows = rows_together(op, p->row);
-        p->span = span_length(op->at[p->row].position);
-        p->begin = first_seen(op, p->row), p->end = op->at[p->row].position + 1;
+        px_seen all = px_attention_seen(op, p->row);
+        p->span = span_length(all.last);
         for (uint32_t row = p->row + 1; row < p->row + p->rows; row++) {
-            assert(op->at[row].position <= op->position_max);
-            if (first_seen(op, row) < p->begin) p->begin = first_seen(op, row);
-            if (op->at[row].position >= p->end) p->end = op->at[row].position + 1;
+            px_seen seen = px_attention_seen(op, row);
+            if (seen.first < all.first) all.first = seen.first;
+            if (seen.last > all.last) all.last = seen.last;
         }
+        assert(all.last <= op->position_max);
+        p->begin = all.first, p->end = all.last + 1;
     }
     p->heads = op->group - (op->head_offset + p->head) % op->group;
     if (p->heads > op->heads - p->head) p->heads = op->heads - p->head;
@@ -105,12 +103,13 @@ static int take_queries(const px_attention *op, const patch *p, float *out, quer
     const px_kv_layer *kv = op->kv;
     int count = 0;
     for (uint32_t r = p->row; r < p->row + p->rows; r++) {
+        px_seen seen = px_attention_seen(op, r);
         for (uint32_t h = p->head; h < p->head + p->heads; h++, count++) {
             queries[count] = (query){.q = op->q + r * op->q_stride + (size_t)h * kv->k_dim,
                 .out = out ? out + (size_t)count * kv->v_dim
                            : op->out + r * op->out_stride + (size_t)h * kv->v_dim,
-                .first = first_seen(op, r),
-                .last = op->at[r].position};
+                .first = seen.first,
+                .last = seen.last};
         }
     }
     return count;

@@ -209,6 +209,7 @@ static px_status make_seq_of(
 px_status px_engine_make_seq(px_engine *engine, const px_request *request, px_seq **out)
 {
     px_ids ids = {0};
+    PX_TRY(px_model_check_generates(&engine->parts.info));
     px_status status = prompt_ids(engine, request, &ids);
     if (px_is_ok(status)) status = make_seq_of(engine, request, &ids, out);
     for (px_seq *seq = px_is_ok(status) ? *out : NULL; seq; seq = seq->next_choice)

@@ -19,6 +19,7 @@ typedef struct shape {
     uint32_t head_begin, head_count; /* those of a rank; 0: all */
     bool v_in_k;                     /* the first dims of K are V, in one plane */
     bool v_is_k;                     /* the same values, but stored as ever */
+    bool both_ways;                  /* the whole context is the prompt */
 } shape;
 
 static cache make_cache(px_dtype dtype, shape s)
@@ -76,7 +77,8 @@ static float *attend(
     for (uint32_t i = 0; (s.v_in_k || s.v_is_k) && i < s.context * s.kv_heads; i++)
         memcpy(v + (size_t)i * s.v_dim, k + (size_t)i * s.k_dim, s.v_dim * sizeof *v);
     px_kv_row *at = malloc(s.context * sizeof *at);
-    for (uint32_t i = 0; i < s.context; i++) at[i] = (px_kv_row){.blocks = c.blocks, .position = i};
+    for (uint32_t i = 0; i < s.context; i++)
+        at[i] = (px_kv_row){.blocks = c.blocks, .position = i, .prompt = s.context};
     px_kv_store store = {
         &c.kv, at, k + kv.begin * s.k_dim, v + kv.begin * s.v_dim, k_cols, v_cols, s.context};
     IN_PARTS(kernels->kv_store, &store, parts);
@@ -97,6 +99,7 @@ static float *attend(
             .scale = 1.7f / sqrtf((float)s.k_dim),
             .softcap = s.softcap,
             .window = s.window,
+            .both_ways = s.both_ways,
             .sinks = s.sinks ? sinks + s.head_begin : NULL,
             .position_max = s.context - 1};
         op.scratch = malloc((kernels->attention_scratch_floats(&op) * parts + 1) * sizeof(float));
@@ -124,6 +127,22 @@ static const shape shapes[] = {
     {.heads = 3, .kv_heads = 1, .k_dim = 32, .v_dim = 32, .rows = 6, .context = 1027},
     {.heads = 2, .kv_heads = 1, .k_dim = 32, .v_dim = 32, .rows = 4, .context = 8194},
     {.heads = 2, .kv_heads = 2, .k_dim = 32, .v_dim = 32, .rows = 8, .context = 1028, .window = 9},
+    {.heads = 3,
+        .kv_heads = 1,
+        .k_dim = 32,
+        .v_dim = 32,
+        .rows = 300,
+        .context = 300,
+        .window = 65,
+        .both_ways = true},
+    {.heads = 4,
+        .kv_heads = 2,
+        .k_dim = 64,
+        .v_dim = 64,
+        .rows = 9,
+        .context = 530,
+        .softcap = 5,
+        .both_ways = true},
     {.heads = 4,
         .kv_heads = 2,
         .k_dim = 32,
@@ -277,6 +296,41 @@ PX_TEST(scalar_is_softmax_over_what_a_row_sees)
     free(v);
     free(q);
     free(sink);
+}
+
+/* The same where a row sees both ways: the third of six rows, less than `window` away. */
+PX_TEST(scalar_sees_what_comes_after_where_asked)
+{
+    enum { CONTEXT = 6, DIM = 8, ROW = 2 };
+    for (uint32_t window = 0; window < 4; window++) {
+        shape s = {.heads = 1,
+            .kv_heads = 1,
+            .k_dim = DIM,
+            .v_dim = DIM,
+            .rows = CONTEXT,
+            .context = CONTEXT,
+            .window = window,
+            .both_ways = true};
+        float *got = attend(px_kernels_scalar(), PX_F32, s, CONTEXT, 1);
+        float *k = random_floats(CONTEXT * DIM, 1), *v = random_floats(CONTEXT * DIM, 2);
+        float *q = random_floats(CONTEXT * DIM, 3);
+        double total = 0, want[DIM] = {0};
+        for (int p = 0; p < CONTEXT; p++) {
+            if (window && abs(p - ROW) >= (int)window) continue;
+            double score = 0;
+            for (int d = 0; d < DIM; d++)
+                score += (double)q[ROW * DIM + d] * (double)k[p * DIM + d];
+            double weight = exp(score * (double)(1.7f / sqrtf(DIM)));
+            total += weight;
+            for (int d = 0; d < DIM; d++) want[d] += weight * (double)v[p * DIM + d];
+        }
+        for (int d = 0; d < DIM; d++)
+            PX_CHECK(fabs((double)got[ROW * DIM + d] - want[d] / total) < 1e-6);
+        free(got);
+        free(k);
+        free(v);
+        free(q);
+    }
 }
 
 PX_TEST(a_row_does_not_depend_on_its_batch_or_the_parts)

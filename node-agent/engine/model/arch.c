@@ -147,7 +147,7 @@ static bool has_mlp_weight(const px_arch *arch, px_role role, bool routed)
 bool px_arch_has(const px_arch *arch, px_role role, uint32_t layer)
 {
     switch (role) {
-    case PX_ROLE_OUTPUT: return !arch->tied;
+    case PX_ROLE_OUTPUT: return arch->head == PX_HEAD_TOKENS && !arch->tied;
     case PX_ROLE_EMBED:
     case PX_ROLE_FINAL_NORM:
     case PX_ROLE_ATTN_NORM:
@@ -273,7 +273,7 @@ static px_status read_rope(const px_config *config, px_arch *arch)
 /* What a file puts for "model." shows in its embedding's name: older wrappers have the second,
  * newer ones the third form. */
 const char *const px_tensor_prefixes[] = {
-    "model.", "language_model.model.", "model.language_model.", "", NULL};
+    "model.", "language_model.model.", "model.language_model.", "language_model.", "", NULL};
 
 static const char *find_prefix(const px_model_file *file)
 {
@@ -334,9 +334,22 @@ static void drop_impossible_ends(px_arch *arch)
     arch->eos_count = kept;
 }
 
+/* Any model may be said to see both ways. In a config.json a window then counts distances and
+ * includes its own, where the causal one does not. */
+static px_status read_direction(const px_config *config, px_arch *arch)
+{
+    bool is_causal = true;
+    PX_TRY(px_config_bool(config, (px_key){"is_causal", "attention.causal"}, &is_causal));
+    if (is_causal || arch->both_ways) return px_ok();
+    arch->both_ways = true;
+    for (uint32_t i = 0; config->json && i < arch->layer_count; i++)
+        if (arch->layers[i].window) arch->layers[i].window++;
+    return px_ok();
+}
+
 static px_status read_all(px_config *config, px_arch *arch)
 {
-    PX_TRY(px_family_find(config, &arch->family));
+    PX_TRY(px_family_find(config, &arch->family, &arch->head));
     PX_TRY(px_coded_settings_read(px_model_file_config(config->file), &arch->coded));
     PX_TRY(read_title(config, arch));
     PX_TRY(read_sizes(config, arch));
@@ -350,6 +363,7 @@ static px_status read_all(px_config *config, px_arch *arch)
     PX_TRY(px_config_begin(config, &arch->bos_id));
     arch->experts = (px_experts){.groups = 1, .groups_used = 1, .scale = 1};
     PX_TRY(arch->family->describe(config, arch));
+    PX_TRY(read_direction(config, arch));
     if (arch->from_gguf && arch->family->gguf_pairs_rows) arch->rope_interleaved = true;
     px_family_routed_layers(config, arch);
     PX_TRY(px_config_f32(config, (px_key){NULL, "attention.scale"}, &arch->attn_scale));

@@ -146,6 +146,13 @@ typedef struct px_latent {
     bool biases;      /* of the projections to the latents */
 } px_latent;
 
+/* What reads the last hidden states. */
+typedef enum px_head_kind {
+    PX_HEAD_TOKENS, /* "...ForCausalLM": the output matrix, logits of the next token */
+    PX_HEAD_NONE,   /* "...Model": nothing; embeddings are made of them (pooling.h) */
+    PX_HEAD_SCORES, /* "...ForSequenceClassification": a matrix of few rows (pooling.h) */
+} px_head_kind;
+
 typedef struct px_family px_family;
 
 typedef struct px_arch {
@@ -161,6 +168,7 @@ typedef struct px_arch {
 
     /* embedding and output */
     float embed_scale;
+    px_head_kind head;
     bool tied;           /* the output matrix is the embedding */
     float logit_softcap; /* 0: none */
 
@@ -172,6 +180,7 @@ typedef struct px_arch {
     uint32_t heads, kv_heads, head_k, head_v;
     float attn_scale, attn_softcap;
     bool qkv_bias, o_bias, qk_norm, sinks;
+    bool both_ways; /* tokens see what comes after them too; windows reach both ways */
     px_latent latent;
     px_rope_freqs ropes[2];
     uint32_t rope_offset;  /* first rotated element of a head */

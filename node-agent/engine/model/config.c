@@ -11,26 +11,24 @@
 static const char where[] = "config.json";
 
 /* A copy of config.json; of a wrapper (text and images) its text half, where what that leaves out
- * (ids, tying) is the wrapper's. */
-static px_status open_json(const json_t *root, json_t **out)
+ * (ids, tying) is the wrapper's, and so is the name of the whole. */
+static px_status open_json(const json_t *root, px_config *out)
 {
     if (!json_is_object(root))
         return px_fail(PX_INVALID_ARGUMENT, "%s must hold a JSON object", where);
     json_t *text = json_object_get(root, "text_config");
-    bool is_wrapper = json_is_object(text);
-    *out = json_deep_copy(is_wrapper ? text : root);
-    if (is_wrapper) {
-        json_object_update_missing(*out, (json_t *)(uintptr_t)root);
-        json_object_del(
-            *out, "architectures"); /* that of the wrapper; the text half's type counts */
-    }
+    out->is_wrapper = json_is_object(text);
+    out->json = json_deep_copy(out->is_wrapper ? text : root);
+    if (!out->is_wrapper) return px_ok();
+    json_object_del(out->json, "architectures");
+    json_object_update_missing(out->json, (json_t *)(uintptr_t)root);
     return px_ok();
 }
 
 px_status px_config_open(const px_model_file *file, px_config *out)
 {
     *out = (px_config){.file = file};
-    if (px_model_file_config(file)) return open_json(px_model_file_config(file), &out->json);
+    if (px_model_file_config(file)) return open_json(px_model_file_config(file), out);
     out->gguf = px_model_file_gguf(file);
     px_slice arch;
     if (!px_gguf_str(out->gguf, "general.architecture", &arch))

@@ -14,6 +14,7 @@ typedef struct px_config {
     const px_model_file *file;
     json_t *json;        /* config.json, of a wrapper its text half; owned; NULL: GGUF */
     const px_gguf *gguf; /* NULL: config.json, be it one that a GGUF carries */
+    bool is_wrapper;     /* of text and images: model_type tells the text half's family */
     char prefix[64];     /* "llama", of GGUF keys */
 } px_config;
 
@@ -23,7 +24,8 @@ typedef struct px_key { /* NULL: the source has no such setting */
 
 px_status px_config_open(const px_model_file *file, px_config *out) PX_MUST_USE;
 void px_config_done(px_config *config);
-/* architectures[0], or general.architecture; empty: it names none. Valid as long as the config. */
+/* architectures[0] (of a wrapper its own), or general.architecture; empty: it names none. Valid as
+ * long as the config. */
 px_slice px_config_architecture(const px_config *config);
 /* config.json's model_type (of a wrapper: that of its text half), which also names a family; empty
  * as above. */

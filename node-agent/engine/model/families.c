@@ -148,6 +148,39 @@ static const px_family *find_called(px_slice text, size_t name_offset)
     return NULL;
 }
 
+/* Takes what architectures[0] ends with off its name; false: another kind of model. */
+static bool split_head(px_slice *name, bool is_wrapper, px_head_kind *out)
+{
+    static const struct {
+        const char *tail;
+        px_head_kind head;
+        bool of_wrappers;
+    } known[] = {{"ForCausalLM", PX_HEAD_TOKENS, false},
+        {"ForConditionalGeneration", PX_HEAD_TOKENS, true},
+        {"TextForSequenceClassification", PX_HEAD_SCORES, false},
+        {"ForSequenceClassification", PX_HEAD_SCORES, false}, {"TextModel", PX_HEAD_NONE, false},
+        {"Model", PX_HEAD_NONE, false}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t length = strlen(known[i].tail);
+        if (name->length <= length || (known[i].of_wrappers && !is_wrapper) ||
+            memcmp(name->data + name->length - length, known[i].tail, length) != 0)
+            continue;
+        name->length -= length;
+        *out = known[i].head;
+        return true;
+    }
+    return false;
+}
+
+static const px_family *find_hf(const px_config *config, px_slice name, px_head_kind *out_head)
+{
+    px_slice type = px_config_model_type(config);
+    *out_head = PX_HEAD_TOKENS;
+    if (name.length && !split_head(&name, config->is_wrapper, out_head)) return NULL;
+    return config->is_wrapper || !name.length ? find_called(type, offsetof(px_family, model_type))
+                                              : find_called(name, offsetof(px_family, hf));
+}
+
 static px_status refuse(const px_config *config, px_slice name)
 {
     char known[200] = "";
@@ -167,13 +200,12 @@ static px_status refuse(const px_config *config, px_slice name)
         (int)(name.length < 40 ? name.length : 40), name.data, known);
 }
 
-px_status px_family_find(px_config *config, const px_family **out)
+px_status px_family_find(px_config *config, const px_family **out, px_head_kind *out_head)
 {
     px_slice name = px_config_architecture(config), type = px_config_model_type(config);
-    size_t by_name = config->gguf ? offsetof(px_family, gguf) : offsetof(px_family, hf);
-    *out = find_called(name, by_name);
-    if (!*out && !name.length && !config->gguf)
-        *out = find_called(type, offsetof(px_family, model_type));
+    *out_head = PX_HEAD_TOKENS;
+    *out = config->gguf ? find_called(name, offsetof(px_family, gguf))
+                        : find_hf(config, name, out_head);
     if (!*out) return refuse(config, name.length ? name : type);
     px_config_set_defaults(config, (*out)->defaults);
     return px_ok();

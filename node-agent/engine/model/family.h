@@ -44,7 +44,8 @@ typedef struct px_name { /* a table ends with pattern NULL */
 struct px_family {
     const char *name; /* ours */
     const char *gguf; /* general.architecture; of two families with the same the first reads it */
-    const char *hf;   /* architectures[0] of config.json; NULL: none */
+    const char *hf;   /* what architectures[0] of config.json begins with ("Llama"); its end tells
+                         the head, see px_head_kind */
     const char *model_type; /* the same, where a config says no more: the text half of a wrapper */
     const char *defaults;   /* JSON: what a config.json that leaves a key out means */
     px_status (*describe)(const px_config *config, px_arch *arch); /* after the common part */
@@ -60,8 +61,10 @@ struct px_family {
 extern const px_family px_families_llama[], px_families_qwen[], px_families_gemma[],
     px_families_phi[], px_families_glm[], px_families_gpt_oss[], px_families_deepseek[];
 
-/* The family that `config` names, whose defaults it gets; UNIMPLEMENTED lists the known ones. */
-px_status px_family_find(px_config *config, const px_family **out) PX_MUST_USE;
+/* The family that `config` names, whose defaults it gets, and what stands on its layers;
+ * UNIMPLEMENTED lists the known ones. */
+px_status px_family_find(
+    px_config *config, const px_family **out, px_head_kind *out_head) PX_MUST_USE;
 
 /* The activation that `key` of config.json names, if it does. */
 px_status px_family_activation(const px_config *config, const char *key, px_arch *arch) PX_MUST_USE;

@@ -83,17 +83,23 @@ static px_status describe_local_rope(const px_config *config, px_arch *arch)
 static px_status describe_gemma3(const px_config *config, px_arch *arch)
 {
     uint32_t window = 0, period = 6;
-    bool sees_both_ways = false;
-    PX_TRY(px_config_bool(config, (px_key){"use_bidirectional_attention", NULL}, &sees_both_ways));
-    if (sees_both_ways)
-        return px_fail(PX_UNIMPLEMENTED, "attention to later tokens is not supported");
     arch->qk_norm = true;
+    PX_TRY(px_config_bool(config, (px_key){"use_bidirectional_attention", NULL}, &arch->both_ways));
     PX_TRY(describe_later(config, arch, 62));
     PX_TRY(px_config_u32(config, (px_key){"sliding_window", "attention.sliding_window"}, &window));
     PX_TRY(px_config_u32(config, (px_key){"_sliding_window_pattern", NULL}, &period));
     PX_TRY(px_config_u32(config, (px_key){"sliding_window_pattern", NULL}, &period));
+    if (arch->both_ways) window = window / 2 + 1; /* half of it on either side */
     PX_TRY(px_family_windows(config, arch, window, is_not_last_of, period));
     return describe_local_rope(config, arch);
+}
+
+/* GGUF's name for Gemma 3 as an encoder. */
+static px_status describe_embedding(const px_config *config, px_arch *arch)
+{
+    arch->both_ways = true;
+    arch->head = PX_HEAD_NONE;
+    return describe_gemma3(config, arch);
 }
 
 /* What a config.json that leaves a key out means: transformers' defaults. */
@@ -145,23 +151,27 @@ static const char gemma3_defaults[] = PX_JSON({
 const px_family px_families_gemma[] = {
     {.name = "gemma",
         .gguf = "gemma",
-        .hf = "GemmaForCausalLM",
+        .hf = "Gemma",
         .model_type = "gemma",
         .defaults = gemma_defaults,
         .describe = describe_gemma},
     {.name = "gemma2",
         .gguf = "gemma2",
-        .hf = "Gemma2ForCausalLM",
+        .hf = "Gemma2",
         .model_type = "gemma2",
         .defaults = gemma2_defaults,
         .describe = describe_gemma2,
         .hf_names = hf_names},
     {.name = "gemma3",
         .gguf = "gemma3",
-        .hf = "Gemma3ForCausalLM",
+        .hf = "Gemma3",
         .model_type = "gemma3_text",
         .defaults = gemma3_defaults,
         .describe = describe_gemma3,
+        .hf_names = hf_names},
+    {.name = "gemma-embedding",
+        .gguf = "gemma-embedding",
+        .describe = describe_embedding,
         .hf_names = hf_names},
     {0},
 };

@@ -95,6 +95,7 @@ static void attend(const px_lane *lane, uint32_t layer)
         .scale = arch->attn_scale,
         .softcap = arch->attn_softcap,
         .window = layer_of(lane, layer)->window,
+        .both_ways = arch->both_ways,
         .sinks = f->model->layers[layer].vector[PX_ROLE_SINKS],
         .scratch = f->scratch,
         .position_max = f->position_max};

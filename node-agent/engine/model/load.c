@@ -86,6 +86,8 @@ static void make_info(const px_arch *arch, const px_model_file *file, px_model_i
         .k_dim = is_latent ? px_axis_size(arch, PX_AXIS_LATENT_DOWN) : arch->head_k,
         .v_dim = is_latent ? arch->latent.kv_rank : arch->head_v,
         .v_in_k = is_latent,
+        .generates = arch->head == PX_HEAD_TOKENS && !arch->both_ways,
+        .both_ways = arch->both_ways,
         .context = arch->context,
         .eos_count = arch->eos_count,
         .bos_id = arch->bos_id,
@@ -116,6 +118,13 @@ px_status px_model_describe(
 {
     px_arch arch;
     return px_prefix(describe(file, &arch, out_info, out_shape), "%s", px_model_file_path(file));
+}
+
+px_status px_model_check_generates(const px_model_info *info)
+{
+    if (info->generates) return px_ok();
+    return px_fail(PX_FAILED_PRECONDITION,
+        "the model '%s' makes embeddings or scores of texts, and no text itself", info->name);
 }
 
 /* --- the list of what to load --- */
@@ -224,7 +233,8 @@ static px_status list_items(loader *l)
     if (stage == 0) PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_EMBED}, 0, &model->shared));
     if (stage == model->plan.pp - 1) {
         PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_FINAL_NORM}, 0, &model->shared));
-        PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_OUTPUT}, 0, &model->shared));
+        if (arch->head == PX_HEAD_TOKENS)
+            PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_OUTPUT}, 0, &model->shared));
     }
     for (uint32_t i = 0; i < layers.count; i++)
         PX_TRY(add_layer(l, layers.begin + i, &model->layers[i]));

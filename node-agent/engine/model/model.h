@@ -18,7 +18,10 @@ typedef struct px_model_info {
     char name[128]; /* from the file, else the file's base name */
     uint32_t vocabulary, hidden, layers, heads, kv_heads;
     uint32_t kv_heads_cached, k_dim, v_dim; /* what one token's KV holds in a layer (whole model) */
-    bool v_in_k; /* V is the first v_dim of K, which every rank holds whole (latent attention) */
+    bool v_in_k;    /* V is the first v_dim of K, which every rank holds whole (latent attention) */
+    bool generates; /* else it makes embeddings or scores (pooling.h), and has no logits */
+    bool both_ways; /* tokens see those after them: a sequence's rows must be in one step, with
+                       px_kv_row.prompt = its length */
     uint32_t context;                /* positions the model was made for */
     uint32_t rotation_varies_from;   /* the KV of longer prompts depends on their length too;
                                         0: never */
@@ -26,6 +29,9 @@ typedef struct px_model_info {
     int64_t bos_id;                  /* -1: none */
     uint64_t weight_bytes, parameters;
 } px_model_info;
+
+/* FAILED_PRECONDITION with a sentence, where the model makes no text. */
+px_status px_model_check_generates(const px_model_info *info) PX_MUST_USE;
 
 typedef struct px_model px_model;
 

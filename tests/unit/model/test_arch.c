@@ -80,6 +80,42 @@ PX_TEST(a_wrapper_is_its_text_half)
     }
 }
 
+PX_TEST(the_name_of_the_whole_tells_what_stands_on_the_layers)
+{
+    px_arch arch = read_right(NAMED("LlamaForCausalLM", ""));
+    PX_CHECK(arch.head == PX_HEAD_TOKENS && px_arch_has(&arch, PX_ROLE_OUTPUT, 0) == !arch.tied);
+    PX_CHECK_OK(read_config(NAMED("MistralModel", ""), "embed_tokens.weight", &arch));
+    PX_CHECK(arch.head == PX_HEAD_NONE && !px_arch_has(&arch, PX_ROLE_OUTPUT, 0));
+    PX_CHECK(!arch.both_ways && strcmp(px_arch_name(&arch), "mistral") == 0);
+    arch = read_right(NAMED("Qwen3ForSequenceClassification", ""));
+    PX_CHECK(arch.head == PX_HEAD_SCORES && !px_arch_has(&arch, PX_ROLE_OUTPUT, 0));
+    PX_CHECK_OK(read_config("{\"architectures\":[\"Gemma3ForSequenceClassification\"],"
+                            "\"model_type\":\"gemma3\",\"text_config\":"
+                            "{\"model_type\":\"gemma3_text\"," SIZES "}}",
+        "model.language_model.embed_tokens.weight", &arch));
+    PX_CHECK(arch.head == PX_HEAD_SCORES);
+    /* Near misses get a sentence, not another model's forward. */
+    static const char *const others[] = {"LlamaForTokenClassification", "Qwen2VLModel",
+        "LlamaForCausalLMEagle3", "LlamaForConditionalGeneration", "Llama4ForCausalLM",
+        "MistralForQuestionAnswering", "Qwen2ForRewardModel", "LlavaLlamaForCausalLM", "Model"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char config[300];
+        snprintf(config, sizeof config, "{\"architectures\":[\"%s\"]," SIZES "}", others[i]);
+        check_refused(config, others[i]);
+    }
+}
+
+PX_TEST(a_window_of_those_who_see_both_ways_reaches_both_ways)
+{
+    px_arch arch = read_right(
+        NAMED("Gemma3ForCausalLM", ",\"sliding_window\":512,\"use_bidirectional_attention\":true"));
+    PX_CHECK(arch.both_ways && arch.layers[0].window == 257);
+    arch = read_right(NAMED("MistralForCausalLM", ",\"sliding_window\":9,\"is_causal\":false"));
+    PX_CHECK(arch.both_ways && arch.layers[0].window == 10);
+    arch = read_right(NAMED("MistralForCausalLM", ",\"sliding_window\":9,\"is_causal\":true"));
+    PX_CHECK(!arch.both_ways && arch.layers[0].window == 9);
+}
+
 PX_TEST(sliding_layers_follow_each_familys_rule)
 {
     px_arch arch = read_right(NAMED("Qwen2ForCausalLM",
