@@ -31,7 +31,7 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
         .y_stride = op->y_stride,
         .accumulate = op->accumulate};
     uint32_t begin, end, groups, rows;
-    px_part_range(part, (w->rows + tiles->lanes - 1) / tiles->lanes, 1, &begin, &end);
+    px_part_range(part, (w->rows + tiles->lanes - 1) / tiles->lanes, groups_most, &begin, &end);
     for (uint32_t slice_begin = 0; slice_begin < x->rows; slice_begin += slice) {
         uint32_t slice_end = x->rows - slice_begin < slice ? x->rows : slice_begin + slice;
         for (uint32_t group = begin; group < end; group += groups) {

@@ -5,6 +5,11 @@
  *
  * The barrier is a central counter: the last to arrive resets it and raises `passed`. For the few
  * workers of a rank this beats a tree: one line is contended once per worker.
+ *
+ * A deal has one word for each worker's share, {turn, pieces begun}, which a compare-and-swap
+ * advances. A worker begins a turn only when it has seen every share of the turn before begun to
+ * its end. So a word that shows a later turn says that nothing is left of this one, a word that
+ * shows an earlier one that nothing is begun, and neither is ever reset.
  */
 #include "parallel/team.h"
 
@@ -21,9 +26,11 @@
 enum { WORKERS_MAX = 1024 };
 
 typedef struct worker {
-    px_team *team;
+    _Alignas(64) _Atomic uint64_t begun; /* of its share: turn << 32 | pieces */
+    _Alignas(64) uint32_t turn;          /* deals that it has seen; its own */
     uint32_t index;
     pthread_t thread;
+    px_team *team;
 } worker;
 
 struct px_team {
@@ -97,9 +104,15 @@ px_status px_team_create(uint32_t count, bool pin, px_team **out)
     if (!team) return px_fail(PX_RESOURCE_EXHAUSTED, "no memory for a team of threads");
     memset(team, 0, sizeof *team);
     team->count = count;
-    team->workers = px_alloc_array(count, sizeof *team->workers);
-    for (uint32_t i = 0; i < count; i++)
-        team->workers[i] = (worker){.team = team, .index = i, .thread = pthread_self()};
+    team->workers = aligned_alloc(_Alignof(worker), count * sizeof *team->workers);
+    if (!team->workers) {
+        free(team);
+        return px_fail(PX_RESOURCE_EXHAUSTED, "no memory for a team of threads");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        worker *w = &team->workers[i];
+        *w = (worker){.team = team, .index = i, .thread = pthread_self()};
+    }
     px_status status = start_workers(team);
     if (!px_is_ok(status)) {
         px_team_free(team);
@@ -145,4 +158,50 @@ void px_team_barrier(px_team *team)
         return;
     }
     wait_for(&team->passed, turn, PX_GATE_AWAKE_MEETING_NS);
+}
+
+/* --- deals --- */
+
+px_deal px_team_deal(px_team *team, uint32_t index, uint32_t pieces)
+{
+    return (px_deal){.team = team,
+        .turn = ++team->workers[index].turn,
+        .pieces = pieces,
+        .worker = index,
+        .from = index};
+}
+
+/* Where the share of a worker begins; that of the last ends where the one past it would. */
+static uint32_t share_begin(const px_deal *deal, uint32_t whose)
+{
+    return (uint32_t)((uint64_t)deal->pieces * whose / deal->team->count);
+}
+
+/* The order of memory is the barriers' business: a piece is only a number. */
+static bool take_of(px_deal *deal, uint32_t *out_piece)
+{
+    _Atomic uint64_t *word = &deal->team->workers[deal->from].begun;
+    uint32_t begin = share_begin(deal, deal->from),
+             count = share_begin(deal, deal->from + 1) - begin;
+    uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
+    for (;;) {
+        int32_t ahead = (int32_t)((uint32_t)(seen >> 32) - deal->turn); /* turns wrap */
+        uint32_t begun = ahead == 0 ? (uint32_t)seen : 0;
+        if (ahead > 0 || begun == count) return false;
+        uint64_t next = (uint64_t)deal->turn << 32 | (begun + 1);
+        if (atomic_compare_exchange_weak_explicit(
+                word, &seen, next, memory_order_relaxed, memory_order_relaxed)) {
+            *out_piece = begin + begun;
+            return true;
+        }
+    }
+}
+
+bool px_deal_next(px_deal *deal, uint32_t *out_piece)
+{
+    do {
+        if (take_of(deal, out_piece)) return true;
+        deal->from = deal->from + 1 == deal->team->count ? 0 : deal->from + 1;
+    } while (deal->from != deal->worker);
+    return false;
 }

@@ -132,6 +132,16 @@ const float *px_lane_met(const px_lane *lane, const float *own)
     return lane->f->places ? (const float *)(const void *)lane->desk->act[PX_ACT_F32] : own;
 }
 
+/* Into how many pieces workers share out a product. A piece is some microseconds of reading at
+ * least: shorter streams of weights cost more bandwidth than workers in step gain. */
+static uint32_t pieces_of(const px_matrix *w, uint32_t workers)
+{
+    enum { PIECE_WEIGHTS = 1 << 18, EACH_MAX = 64 };
+    uint64_t each = (uint64_t)w->rows * w->cols / workers / PIECE_WEIGHTS;
+    if (workers == 1 || each < 1) return workers;
+    return workers * (uint32_t)(each < EACH_MAX ? each : EACH_MAX);
+}
+
 void px_lane_project(const px_lane *lane, px_product product)
 {
     const px_matrix *w = product.w;
@@ -145,7 +155,9 @@ void px_lane_project(const px_lane *lane, px_product product)
         .y = product.y,
         .y_stride = product.y_stride ? product.y_stride : w->rows,
         .accumulate = product.accumulate};
-    kernels->matmul(&op, (px_part){.index = lane->worker, .count = lane->workers});
+    px_deal deal = px_team_deal(lane->f->team, lane->worker, pieces_of(w, lane->workers));
+    px_part part = {.count = deal.pieces};
+    while (px_deal_next(&deal, &part.index)) kernels->matmul(&op, part);
 }
 
 void px_lane_gate(const px_lane *lane, px_gating gating)

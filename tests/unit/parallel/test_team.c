@@ -2,6 +2,7 @@
 #include "parallel/team.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "test.h"
@@ -55,6 +56,74 @@ PX_TEST(each_run_reaches_each_worker_once)
         if (i % 250 == 0) px_sleep_ns(2 * PX_MS); /* long enough that the workers sleep */
     }
     px_team_free(team);
+}
+
+enum { DEALS = 400, PIECES_MAX = 37 };
+
+typedef struct dealing {
+    px_team *team;
+    _Atomic uint32_t taken[DEALS][PIECES_MAX];
+} dealing;
+
+static uint32_t pieces_of(uint32_t deal)
+{
+    return deal * 7 % (PIECES_MAX + 1);
+}
+
+static void take_all(void *arg, uint32_t worker, uint32_t count)
+{
+    dealing *d = arg;
+    for (uint32_t i = 0; i < DEALS; i++) { /* no barriers between: some are deals ahead */
+        px_deal deal = px_team_deal(d->team, worker, pieces_of(i));
+        for (uint32_t piece; px_deal_next(&deal, &piece);) atomic_fetch_add(&d->taken[i][piece], 1);
+    }
+}
+
+PX_TEST(each_piece_is_dealt_once)
+{
+    static const uint32_t counts[] = {1, 2, 3, 8};
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        static dealing d;
+        memset(&d, 0, sizeof d);
+        PX_CHECK_OK(px_team_create(counts[c], false, &d.team));
+        px_team_run(d.team, take_all, &d);
+        px_team_run(d.team, take_all, &d); /* turns go on from run to run */
+        for (uint32_t i = 0; i < DEALS; i++)
+            for (uint32_t piece = 0; piece < PIECES_MAX; piece++)
+                PX_CHECK(d.taken[i][piece] == (piece < pieces_of(i) ? 2 : 0));
+        px_team_free(d.team);
+    }
+}
+
+enum { HELD_PIECES = 24 };
+
+typedef struct holding {
+    px_team *team;
+    _Atomic uint32_t done;
+    uint32_t done_meanwhile; /* while worker 0 held its first piece */
+} holding;
+
+static void hold_first(void *arg, uint32_t worker, uint32_t count)
+{
+    holding *h = arg;
+    int64_t until_ns = px_now_ns() + 20 * PX_SEC;
+    px_deal deal = px_team_deal(h->team, worker, HELD_PIECES);
+    for (uint32_t piece; px_deal_next(&deal, &piece);) {
+        while (piece == 0 && atomic_load(&h->done) < HELD_PIECES - 1 && px_now_ns() < until_ns)
+            px_sleep_ns(PX_MS);
+        if (piece == 0) h->done_meanwhile = atomic_load(&h->done);
+        atomic_fetch_add(&h->done, 1);
+    }
+}
+
+PX_TEST(a_worker_that_is_held_up_leaves_its_share_to_the_others)
+{
+    holding h = {0};
+    PX_CHECK_OK(px_team_create(3, false, &h.team));
+    px_team_run(h.team, hold_first, &h);
+    PX_CHECK(h.done_meanwhile == HELD_PIECES - 1);
+    PX_CHECK(h.done == HELD_PIECES);
+    px_team_free(h.team);
 }
 
 PX_TEST(a_team_of_none_is_refused)
