@@ -64,6 +64,7 @@ bool px_choices_take(px_choices *choices, const px_seq *seq, px_event *event)
 {
     event->id = choices->first->id;
     event->index = seq->choice;
+    if (event->kind == PX_EVENT_PROMPT) return true;
     if (event->kind != PX_EVENT_DONE) {
         if (!choices->held) return true;
         hold(choices, seq->choice, event);

@@ -50,9 +50,11 @@ void px_draws_plan(px_draws *draws, const px_step *step, const px_scheduler *sch
             px_draw it = {.seq = seq,
                 .row = row++,
                 .position = entry->position + at + 1,
+                .of_prompt = entry->position + at + 1 < seq->prompt_count,
                 .proposal = at + 1 < entry->rows ? (int64_t)ids[at + 1] : -1};
+            if (it.of_prompt) it.token = seq->tokens[it.position];
             draws->at[draws->count++] = it;
-            if (seq->followers) add_followers(draws, it);
+            if (seq->followers && !it.of_prompt) add_followers(draws, it);
         }
         ids += entry->rows;
     }
@@ -91,7 +93,7 @@ static void copy_masks(px_draws *draws, const px_draws_input *input)
     for (uint32_t i = 0; i < draws->count; i++) {
         px_draw *it = &draws->at[i];
         px_seq *seq = it->seq;
-        if (!seq->form) continue;
+        if (!seq->form || it->of_prompt) continue;
         if (it->position > seq->count) {
             follows = follows && px_guide_accept(&ahead, (uint32_t)draws->at[i - 1].proposal);
         } else if (it->proposal >= 0) {
@@ -137,11 +139,24 @@ static const float *changed_row(
     return row;
 }
 
+static void tell_prompt(const drawing *d, px_draw *it, const float *logits)
+{
+    px_logprob_row told = {.logits = logits,
+        .vocabulary = d->draws->vocabulary,
+        .token = (uint32_t)it->token,
+        .top = it->seq->top_prompt_logprobs};
+    px_logprobs_of(&told, &it->logprobs);
+}
+
 static void draw(const drawing *d, px_sampler *sampler, px_draw *it)
 {
     const px_seq *seq = it->seq;
     uint32_t vocabulary = d->draws->vocabulary;
     const float *logits = d->input->logits + (size_t)it->row * vocabulary;
+    if (it->of_prompt) {
+        tell_prompt(d, it, logits);
+        return;
+    }
     const float *changed = changed_row(d, sampler, it, logits);
     it->token = px_sampler_pick(sampler, &seq->sampling, it->position, changed);
     if (!(seq->wants_logprobs || seq->is_ranked) || it->token < 0) return;

@@ -1,4 +1,5 @@
-/* draws.h - what the rows of logits of a step are for: whose next token each of them gives.
+/* draws.h - what the rows of logits of a step are for: whose next token each of them gives, or how
+ * likely the prompt's was.
  *
  *   step's entries -> px_draws_plan -> [row, sequence] ... -> px_draws_run (all workers) -> picks
  *
@@ -21,6 +22,7 @@ typedef struct px_draw {
     uint32_t row;         /* of logits */
     uint32_t position;    /* where the token will stand; what the row stands on may be guessed */
     int64_t proposal;     /* what the step's next row takes it to be; -1: there is none */
+    bool of_prompt;       /* `token` is known, and only told about */
     bool may_end;         /* the sequence's form may be complete here */
     int64_t token;        /* picked; -1: none could be */
     px_logprobs logprobs; /* if the sequence asked, or is ranked */

@@ -109,6 +109,10 @@ typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for
     px_token_list resumed;
     bool wants_logprobs; /* of each token; with the `top_logprobs` likeliest beside it */
     uint32_t top_logprobs;
+    /* Of each token of the prompt as well, but the first, with so many of the likeliest beside it.
+     * Such a prompt is computed as a whole, whatever of it is known. */
+    bool wants_prompt_logprobs;
+    uint32_t top_prompt_logprobs;
     px_token_list stop_tokens; /* end the answer, as its model's own end-of-text tokens do */
     px_slice stops[PX_STOPS_MAX];
     uint32_t stop_count;
@@ -140,7 +144,12 @@ typedef enum px_finish {
 const char *px_finish_name(px_finish finish); /* "stop", "length", "error" */
 
 enum { PX_EVENT_TEXT_MAX = 128 };
-typedef enum px_event_kind { PX_EVENT_TOKEN, PX_EVENT_ANSWERED, PX_EVENT_DONE } px_event_kind;
+typedef enum px_event_kind {
+    PX_EVENT_PROMPT, /* one token of the prompt, with its log probability; before any answer */
+    PX_EVENT_TOKEN,
+    PX_EVENT_ANSWERED,
+    PX_EVENT_DONE
+} px_event_kind;
 
 typedef struct px_event {
     uint64_t id;

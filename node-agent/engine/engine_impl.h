@@ -101,6 +101,9 @@ void px_engine_break(px_engine *engine, px_status cause);
  * False: it ended by one of them, and is not to be touched any more. `logprobs`: NULL unless it
  * asked or is ranked. */
 bool px_output_token(px_engine *engine, px_seq *seq, int64_t picked, const px_logprobs *logprobs);
+/* What a token of the prompt was worth; NULL: nothing stands before it. */
+void px_output_prompt(
+    px_engine *engine, const px_seq *seq, uint32_t token, const px_logprobs *logprobs);
 /* Before its first step: its guide and text stand where the tokens it is resumed with lead; those
  * of the answers that wait for its prompt, at their beginning. False: it has ended. */
 bool px_output_begin(px_engine *engine, px_seq *seq);

@@ -191,6 +191,18 @@ bool px_output_token(px_engine *engine, px_seq *seq, int64_t pick, const px_logp
     return take_token(engine, seq, it) && force_tokens(engine, seq);
 }
 
+void px_output_prompt(
+    px_engine *engine, const px_seq *seq, uint32_t token, const px_logprobs *logprobs)
+{
+    px_output output = {.slot = slot_of(engine, seq),
+        .kind = PX_EVENT_PROMPT,
+        .token = token,
+        .has_token = 1,
+        .has_logprobs = logprobs != NULL};
+    if (logprobs) output.logprobs = *logprobs;
+    push(engine, &output);
+}
+
 /* One of the tokens that the answer is resumed with: as when it was said, but nobody is told. */
 static px_status retrace(px_engine *engine, px_seq *seq, uint32_t token)
 {
@@ -213,6 +225,9 @@ bool px_output_begin(px_engine *engine, px_seq *seq)
         if (each->form) px_guide_begin(px_form_grammar(each->form), &each->guide);
     for (uint32_t i = 0; i < seq->resumed && px_is_ok(status); i++)
         status = retrace(engine, seq, seq->tokens[seq->prompt_count + i]);
-    if (!px_is_ok(status)) px_output_end(engine, seq, PX_FINISH_ERROR, status);
+    if (!px_is_ok(status))
+        px_output_end(engine, seq, PX_FINISH_ERROR, status);
+    else if (seq->wants_prompt_logprobs)
+        px_output_prompt(engine, seq, seq->tokens[0], NULL);
     return px_is_ok(status);
 }

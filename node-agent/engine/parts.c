@@ -21,7 +21,8 @@ enum {
     BATCH_DEFAULT = 512,
     BATCH_MAX = 1 << 16,
     PROPOSALS_DEFAULT = 15,
-    WORK_BYTES = 64 << 20 /* tokenizer, scratch, rings */
+    PROMPT_LOGIT_ROWS = 32, /* of prompts whose log probabilities are asked for, in a step */
+    WORK_BYTES = 64 << 20   /* tokenizer, scratch, rings */
 };
 static const double scale_default = 2, scale_max = 64;
 static const int64_t load_deadline_ns = 15 * 60 * PX_SEC; /* the slowest disk among the ranks */
@@ -182,10 +183,11 @@ static px_status choose_limits(loading *l, px_parts *parts)
     return px_ok();
 }
 
-/* One for each sequence, and for what one of them guesses twice over. */
+/* One for each sequence, and for what one of them guesses twice over or prompts tell. */
 static uint32_t logit_rows(const loading *l, const px_parts *parts)
 {
-    return l->slots + 2 * parts->proposals_max;
+    uint32_t guessed = 2 * parts->proposals_max;
+    return l->slots + (guessed > PROMPT_LOGIT_ROWS ? guessed : PROMPT_LOGIT_ROWS);
 }
 
 static px_status choose_plan(loading *l, const px_plan_shape *shape)

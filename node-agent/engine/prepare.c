@@ -232,6 +232,13 @@ static px_status check_lists(const px_engine *engine, const px_request *request)
     if (request->top_logprobs > PX_TOP_LOGPROBS_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "top_logprobs must be from 0 to %d, not %u",
             PX_TOP_LOGPROBS_MAX, request->top_logprobs);
+    if (request->top_prompt_logprobs > PX_TOP_LOGPROBS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "prompt_logprobs must be from 0 to %d, not %u",
+            PX_TOP_LOGPROBS_MAX, request->top_prompt_logprobs);
+    if (request->wants_prompt_logprobs && request->resumed.count)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "prompt_logprobs come before the answer: an answer that continue_ids go on with has "
+            "had them");
     if (request->bounds.bad_word_count > PX_BAD_WORDS_MAX / 2)
         return px_fail(PX_INVALID_ARGUMENT, "at most %d bad words may be given, not %u",
             PX_BAD_WORDS_MAX / 2, request->bounds.bad_word_count);

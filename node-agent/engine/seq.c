@@ -77,6 +77,8 @@ px_status px_seq_create(const px_seq_options *o, px_seq **out)
     seq->is_ranked = o->is_ranked;
     seq->wants_logprobs = request->wants_logprobs;
     seq->top_logprobs = request->top_logprobs;
+    seq->wants_prompt_logprobs = request->wants_prompt_logprobs && o->choice == 0;
+    seq->top_prompt_logprobs = request->top_prompt_logprobs;
     seq->deadline_ns = request->deadline_ns;
     seq->tenant_weight = request->tenant_weight;
     seq->priority = request->priority;

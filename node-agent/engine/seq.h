@@ -42,9 +42,13 @@ typedef struct px_seq {
     px_adjust *adjust;  /* NULL: nothing to change about its logits */
     bool wants_logprobs;
     uint32_t top_logprobs;
-    bool is_ranked;     /* against the other answers, by */
-    double logprob_sum; /* of its tokens */
-    uint32_t resumed;   /* first tokens of the answer that it came with */
+    bool wants_prompt_logprobs;
+    uint32_t top_prompt_logprobs;
+    uint32_t prompt_told; /* rows of the prompt whose logits were asked for: each tells the token
+                             behind it, so that all but the last are */
+    bool is_ranked;       /* against the other answers, by */
+    double logprob_sum;   /* of its tokens */
+    uint32_t resumed;     /* first tokens of the answer that it came with */
     bool has_form;
     px_grammar_kind form_kind;
     px_slice form_text;
@@ -101,6 +105,12 @@ void px_seq_free(px_seq *seq);       /* NULL is fine */
 void px_seq_free_chain(px_seq *seq); /* with all choices behind it */
 /* It has ended: what its DONE event says. Leaves id and index alone. */
 void px_seq_outcome(const px_seq *seq, px_event *out);
+
+/* Rows of its prompt are still to be told about: none of them may be taken as known. */
+static inline bool px_seq_tells_prompt(const px_seq *seq)
+{
+    return seq->wants_prompt_logprobs && seq->prompt_told + 1 < seq->prompt_count;
+}
 
 /* When it is due, as a time that orders it among its tenant's own: its deadline, at most
  * PX_SEQ_PATIENCE_SECONDS after it came, earlier or later by its priority. It never changes, so

@@ -168,6 +168,10 @@ static void draw(px_engine *engine)
     const px_seq *over = NULL; /* it has ended, or its next rows stand on what it did not say */
     for (uint32_t i = 0; i < draws->count; i++) {
         px_draw *it = &draws->at[i];
+        if (it->of_prompt) {
+            px_output_prompt(engine, it->seq, (uint32_t)it->token, &it->logprobs);
+            continue;
+        }
         if (it->seq->followers) px_scheduler_fork(side->scheduler, it->seq);
         if (it->seq != over && !settle(engine, it)) over = it->seq;
     }

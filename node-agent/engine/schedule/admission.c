@@ -87,10 +87,11 @@ typedef struct candidate {
     px_kv_match match;
 } candidate;
 
-static px_kv_match match_of(const px_scheduler *scheduler, const px_seq *seq)
+px_kv_match px_scheduler_match(const px_scheduler *scheduler, const px_seq *seq)
 {
     /* The last token is always computed: its logits are wanted. */
-    return px_kvcache_match(scheduler->cache, &seq->hold, &seq->text, seq->count - 1, seq->count);
+    uint32_t limit = px_seq_tells_prompt(seq) ? seq->prompt_told : seq->count - 1;
+    return px_kvcache_match(scheduler->cache, &seq->hold, &seq->text, limit, seq->count);
 }
 
 static bool same_salt(const px_seq *a, const px_seq *b)
@@ -103,7 +104,7 @@ static bool same_salt(const px_seq *a, const px_seq *b)
 static bool is_being_computed(const px_scheduler *scheduler, const candidate *c)
 {
     size_t at = (size_t)c->match.blocks * PX_KV_BLOCK_TOKENS, end = at + PX_KV_BLOCK_TOKENS;
-    if (end >= c->seq->count) return false;
+    if (end >= c->seq->count || px_seq_tells_prompt(c->seq)) return false;
     for (const px_seq *seq = scheduler->running.first; seq; seq = seq->next)
         if (px_seq_missing(seq) > 1 && seq->hold.tip == c->match.tip &&
             seq->hold.in_tree == c->match.blocks && !seq->hold.diverged && end <= seq->count &&
@@ -119,7 +120,7 @@ static bool first_ready(const px_scheduler *scheduler, const px_tenant *tenant, 
 {
     uint32_t looked_at = 0;
     for (px_seq *seq = tenant->waiting.first; seq && looked_at < LOOKED_AT_MAX; seq = seq->next) {
-        *out = (candidate){.seq = seq, .match = match_of(scheduler, seq)};
+        *out = (candidate){.seq = seq, .match = px_scheduler_match(scheduler, seq)};
         if (!is_being_computed(scheduler, out)) return true;
         looked_at++;
     }
@@ -193,7 +194,7 @@ static bool make_room(px_scheduler *scheduler, candidate *c, int64_t now_ns, con
         px_seq *victim = victim_of_admission(scheduler, c->seq->tenant);
         if (!victim) return false;
         preempt(scheduler, victim);
-        c->match = match_of(scheduler, c->seq);
+        c->match = px_scheduler_match(scheduler, c->seq);
     }
 }
 

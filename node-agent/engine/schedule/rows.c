@@ -68,6 +68,25 @@ static bool is_planned(const sharing *s, const px_seq *seq)
     return seq->planned == s->scheduler->plans;
 }
 
+/* Of its next `rows` rows, the last that have not told their part of the prompt: all, unless some
+ * were lost and are computed again. */
+static uint32_t told_rows(const px_seq *seq, uint32_t rows)
+{
+    uint32_t again = seq->prompt_told - seq->computed;
+    return rows > again ? rows - again : 0;
+}
+
+/* As many of its next `rows` as there is room for their logits, beside one row of everybody else's
+ * that may come into the step. */
+static uint32_t prompt_rows(const sharing *s, const px_seq *seq, uint32_t rows)
+{
+    const px_step_limits *limits = &s->scheduler->options.limits;
+    uint32_t others = limits->slots - 1 - s->step->seq_count;
+    uint32_t room = limits->logit_rows - s->step->logit_row_count - others;
+    uint32_t told = told_rows(seq, rows);
+    return told > room ? rows - (told - room) : rows;
+}
+
 /* Its uncomputed tokens and what is proposed behind them, up to `rows_max`. */
 static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
 {
@@ -77,8 +96,10 @@ static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
     uint32_t rows = wanted < rows_max ? wanted : rows_max;
     uint32_t told = seq->blocks_told, blocks = seq->hold.count - told;
     if (step->row_count + rows > limits->rows) rows = limits->rows - step->row_count;
+    if (px_seq_tells_prompt(seq)) rows = prompt_rows(s, seq, rows);
     if (!rows || step->block_count + blocks > px_step_blocks_max(limits)) return;
     uint32_t logit_rows = rows < left ? 0 : rows - left + 1;
+    if (px_seq_tells_prompt(seq)) logit_rows = told_rows(seq, rows);
     step->seqs[step->seq_count++] = (px_step_seq){.slot = seq->slot,
         .position = seq->computed,
         .rows = rows,
@@ -93,8 +114,9 @@ static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
     step->logit_row_count += logit_rows;
     step->block_count += blocks;
     seq->blocks_told = seq->hold.count;
-    seq->computed += logit_rows ? left : rows;
-    s->scheduler->total.proposed += logit_rows ? rows - left : 0;
+    if (px_seq_tells_prompt(seq)) seq->prompt_told += logit_rows;
+    seq->computed += rows < left ? rows : left;
+    s->scheduler->total.proposed += rows < left ? 0 : rows - left;
     seq->proposed = 0;
     if (seq->computed > seq->computed_max) seq->computed_max = seq->computed;
     seq->planned = s->scheduler->plans;

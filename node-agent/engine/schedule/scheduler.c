@@ -146,9 +146,7 @@ static double tokens_ahead(const px_scheduler *scheduler, uint64_t tenant_id, do
 int64_t px_scheduler_ttft_ns(const px_scheduler *scheduler, const px_seq *seq, int64_t now_ns)
 {
     if (!scheduler->row_ns) return 0;
-    px_kv_match match =
-        px_kvcache_match(scheduler->cache, &seq->hold, &seq->text, seq->count - 1, seq->count);
-    double own = seq->count - match.tokens;
+    double own = seq->count - px_scheduler_match(scheduler, seq).tokens;
     double ns = tokens_ahead(scheduler, seq->tenant_id, own) * scheduler->row_ns;
     /* Every step also carries what others generate. */
     double budget = px_scheduler_budget(scheduler, now_ns);

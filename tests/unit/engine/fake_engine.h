@@ -18,7 +18,7 @@ enum { FAKE_BYTES = 256, FAKE_EOS = 256, FAKE_WIDE = 257, FAKE_VOCABULARY = 258 
 
 typedef struct fake_model {
     uint32_t slots, rows, blocks, context, queue_max; /* of the engine */
-    uint32_t park_slots;
+    uint32_t park_slots, logit_rows_more;             /* more than slots */
     uint64_t queue_tokens_max;
     px_pace_options pace; /* batch_size 0: rows, without a latency */
     const char *script; /* the answer, whatever the prompt ('$' is the end token); NULL: by hash */
@@ -134,7 +134,7 @@ static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_
         .bos_id = -1};
     out->limits = (px_step_limits){.slots = model->slots,
         .rows = model->rows,
-        .logit_rows = model->slots,
+        .logit_rows = model->slots + model->logit_rows_more,
         .seq_blocks = px_kv_blocks_for(model->context),
         .blocks = model->blocks,
         .park_slots = model->park_slots,
