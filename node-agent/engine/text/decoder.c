@@ -359,15 +359,16 @@ static px_status push_replace(px_decoder_state *state, int index, px_slice token
     const step *s = &state->decoder->steps[index];
     px_buf *made = &state->steps[index].made;
     px_buf_reset(made);
-    size_t at = 0, last_end = SIZE_MAX;
+    size_t at = 0;
+    px_matcher_start(state->matcher, s->pattern, token);
     for (;;) {
         bool found = false;
         px_match match;
-        PX_TRY(px_pattern_next(s->pattern, state->matcher, token, at, last_end, &found, &match));
+        PX_TRY(px_matcher_next(state->matcher, &found, &match));
         if (!found) break;
         px_buf_append(made, token.data + at, match.start - at);
         px_buf_puts(made, s->text);
-        at = last_end = match.end;
+        at = match.end;
     }
     px_buf_append(made, token.data + at, token.length - at);
     return push_made(state, index, out);

@@ -237,16 +237,17 @@ static void strip(const step *s, px_slice text, px_buf *out, bool *first)
 static px_status replace(
     const step *s, px_matcher *matcher, px_slice text, px_buf *out, bool *first)
 {
-    size_t at = 0, last_end = SIZE_MAX;
+    size_t at = 0;
+    px_matcher_start(matcher, s->pattern, text);
     for (;;) {
         bool found;
         px_match match;
-        PX_TRY(px_pattern_next(s->pattern, matcher, text, at, last_end, &found, &match));
+        PX_TRY(px_matcher_next(matcher, &found, &match));
         if (!found) break;
         if (match.end > 0 && match.start == 0 && s->text.length == 0) *first = false;
         px_buf_append(out, text.data + at, match.start - at);
         px_buf_append(out, s->text.data, s->text.length);
-        at = last_end = match.end;
+        at = match.end;
     }
     px_buf_append(out, text.data + at, text.length - at);
     return px_ok();
@@ -259,7 +260,8 @@ static bool bert_clean(uint32_t *rune)
         *rune = ' ';
         return true;
     }
-    if (*rune == 0 || *rune == 0xfffd || px_rune_is_control(*rune)) return false;
+    if (*rune == 0 || *rune == 0xfffd || (px_rune_is_control(*rune) && px_rune_age(*rune) <= 8))
+        return false;
     if (px_rune_is_space(*rune)) *rune = ' ';
     return true;
 }
@@ -284,14 +286,15 @@ static bool nmt_clean(uint32_t *rune)
     return true;
 }
 
+/* Marks and control characters are those of the reference's tables: Unicode 9, BertNormalizer 8. */
 static void map_characters(step_kind kind, px_slice text, px_buf *out, bool *first)
 {
     for (size_t at = 0; at < text.length;) {
         uint32_t rune;
         at += px_rune_decode(text.data + at, &rune);
         bool keep = true;
-        if (kind == STEP_STRIP_ACCENTS) keep = !px_rune_is_mark(rune);
-        if (kind == STEP_BERT_ACCENTS) keep = !px_rune_is_nonspacing(rune);
+        if (kind == STEP_STRIP_ACCENTS) keep = !px_rune_is_mark(rune) || px_rune_age(rune) > 9;
+        if (kind == STEP_BERT_ACCENTS) keep = !px_rune_is_nonspacing(rune) || px_rune_age(rune) > 8;
         if (kind == STEP_BERT_CLEAN) keep = bert_clean(&rune);
         if (kind == STEP_NMT) keep = nmt_clean(&rune);
         if (!keep && out->length == 0) *first = false;

@@ -28,6 +28,10 @@ struct px_matcher {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
+    const px_pattern *pattern;
+    px_slice text;
+    size_t at, last_end; /* of the last match; SIZE_MAX: none yet */
+    px_buf older;        /* the text with older characters, if it has newer ones */
 };
 
 static px_status compile(const px_buf *regex, px_pattern *pattern)
@@ -99,6 +103,7 @@ px_status px_matcher_create(px_matcher **out)
         px_matcher_free(matcher);
         return px_fail(PX_RESOURCE_EXHAUSTED, "no memory for a pattern matcher");
     }
+    px_buf_init(&matcher->older, SIZE_MAX / 2);
     pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
     pcre2_set_match_limit(matcher->context, MATCH_LIMIT);
     *out = matcher;
@@ -111,57 +116,77 @@ void px_matcher_free(px_matcher *matcher)
     pcre2_match_data_free(matcher->data);
     pcre2_match_context_free(matcher->context);
     pcre2_jit_stack_free(matcher->stack);
+    px_buf_done(&matcher->older);
     free(matcher);
 }
 
-static bool next_literal(const px_pattern *pattern, px_slice text, size_t from, px_match *out)
+void px_matcher_start(px_matcher *matcher, const px_pattern *pattern, px_slice text)
 {
-    if (pattern->literal.length == 0 || from > text.length) return false;
-    const char *at = memmem(
-        text.data + from, text.length - from, pattern->literal.data, pattern->literal.length);
+    matcher->pattern = pattern;
+    matcher->text = text;
+    matcher->at = 0;
+    matcher->last_end = SIZE_MAX;
+    if (pattern->code && px_utf8_like(text, &matcher->older))
+        matcher->text.data = px_buf_text(&matcher->older);
+}
+
+static bool next_literal(px_matcher *matcher, px_match *out)
+{
+    const px_buf *literal = &matcher->pattern->literal;
+    px_slice text = matcher->text;
+    if (literal->length == 0) return false;
+    const char *at =
+        memmem(text.data + matcher->at, text.length - matcher->at, literal->data, literal->length);
     if (!at) return false;
     out->start = (size_t)(at - text.data);
-    out->end = out->start + pattern->literal.length;
+    out->end = out->start + literal->length;
+    matcher->at = out->end;
     return true;
 }
 
-static int run(const px_pattern *pattern, px_matcher *matcher, px_slice text, size_t from)
+static int run(const px_matcher *matcher)
 {
-    PCRE2_SPTR subject = (PCRE2_SPTR)text.data;
+    const px_pattern *pattern = matcher->pattern;
+    PCRE2_SPTR subject = (PCRE2_SPTR)matcher->text.data;
     int rc = PCRE2_ERROR_JIT_STACKLIMIT;
     if (pattern->jit)
-        rc = pcre2_jit_match(
-            pattern->code, subject, text.length, from, 0, matcher->data, matcher->context);
+        rc = pcre2_jit_match(pattern->code, subject, matcher->text.length, matcher->at, 0,
+            matcher->data, matcher->context);
     /* The interpreter keeps its backtracking points on the heap, so it can go on where the JIT's
      * stack is too small. */
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(pattern->code, subject, text.length, from,
+        rc = pcre2_match(pattern->code, subject, matcher->text.length, matcher->at,
             PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, matcher->data, matcher->context);
     return rc;
 }
 
-px_status px_pattern_next(const px_pattern *pattern, px_matcher *matcher, px_slice text,
-    size_t from, size_t last_end, bool *out_found, px_match *out)
+px_status px_matcher_next(px_matcher *matcher, bool *out_found, px_match *out)
 {
-    if (!pattern->code) {
-        *out_found = next_literal(pattern, text, from, out);
+    px_slice text = matcher->text;
+    if (!matcher->pattern->code) {
+        *out_found = next_literal(matcher, out);
         return px_ok();
     }
+    if (matcher->older.overflowed)
+        return px_fail(
+            PX_RESOURCE_EXHAUSTED, "no memory to match a text of %zu bytes", text.length);
     *out_found = false;
-    while (from <= text.length) {
-        int rc = run(pattern, matcher, text, from);
+    while (matcher->at <= text.length) {
+        int rc = run(matcher);
         if (rc == PCRE2_ERROR_NOMATCH) return px_ok();
         if (rc < 0)
             return px_fail(PX_RESOURCE_EXHAUSTED,
                 "the tokenizer's pattern backtracks too much on this text (PCRE2 error %d)", rc);
         const PCRE2_SIZE *at = pcre2_get_ovector_pointer(matcher->data);
         *out = (px_match){.start = at[0], .end = at[1]};
-        if (out->end > out->start || out->end != last_end) {
+        matcher->at = out->end;
+        if (out->end > out->start || out->end != matcher->last_end) {
+            matcher->last_end = out->end;
             *out_found = true;
             return px_ok();
         }
         if (out->end == text.length) return px_ok();
-        from = out->end + px_rune_bytes(text.data[out->end]);
+        matcher->at += px_rune_bytes(text.data[out->end]);
     }
     return px_ok();
 }

@@ -26,12 +26,13 @@ typedef struct px_match {
     size_t start, end;
 } px_match;
 
-/* The first match in text[from..length) whose end differs from `last_end` if it is empty (an
- * empty match right after a match does not count); *out_found says whether there is one. The text
- * is valid UTF-8, `from` on a character. RESOURCE_EXHAUSTED when the expression backtracks without
- * bound. */
-px_status px_pattern_next(const px_pattern *pattern, px_matcher *matcher, px_slice text,
-    size_t from, size_t last_end, bool *out_found, px_match *out) PX_MUST_USE;
+/* Begins to match in `text`, valid UTF-8 that stays as it is while it is matched. Characters that
+ * the library's Unicode may not know are matched as older ones of the same kind. */
+void px_matcher_start(px_matcher *matcher, const px_pattern *pattern, px_slice text);
+/* The next match, from the end of the last one on; *out_found says whether there is one. An empty
+ * match right after a match does not count. RESOURCE_EXHAUSTED when the expression backtracks
+ * without bound. */
+px_status px_matcher_next(px_matcher *matcher, bool *out_found, px_match *out) PX_MUST_USE;
 
 /* The expression in PCRE2's language, appended to `out` (for px_pattern_create and its test). */
 px_status px_pattern_translate(px_slice regex, px_buf *out) PX_MUST_USE;

@@ -38,7 +38,9 @@ typedef struct named_set {
 static const named_set posix_sets[] = {{"alpha", "\\p{Alphabetic}"}, {"upper", "\\p{Uppercase}"},
     {"lower", "\\p{Lowercase}"}, {"digit", "\\p{Nd}"}, {"alnum", "\\p{Alphabetic}\\p{Nd}"},
     {"punct", "\\p{P}\\p{S}"}, {"space", SPACE_SET}, {"blank", "\\t\\p{Zs}"}, {"cntrl", "\\p{Cc}"},
-    {"word", "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"}, {"xdigit", HEX_SET}};
+    {"word", "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"}, {"xdigit", HEX_SET},
+    {"graph", "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}"},
+    {"print", "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}\\p{Zs}"}};
 
 static const named_set property_sets[] = {{"alpha", "\\p{Alphabetic}"}, {"upper", "\\p{Uppercase}"},
     {"lower", "\\p{Lowercase}"}, {"digit", "\\p{Nd}"}, {"alnum", "\\p{Alphabetic}\\p{Nd}"},

@@ -1,7 +1,7 @@
 /* pretokenizer.c - see pretokenizer.h.
  *
- * Every kind is made of three elementary steps: SPLIT (at matches of a pattern or of a class of
- * characters), and two that rewrite pieces, BYTES and METASPACE, with PREFIX_SPACE before them.
+ * Nearly every kind is made of three elementary steps: SPLIT (at matches of a pattern or of a class
+ * of characters), and two that rewrite pieces, BYTES and METASPACE, with PREFIX_SPACE before them.
  */
 #include "engine/text/pretokenizer.h"
 
@@ -34,6 +34,7 @@ typedef bool (*rune_class)(uint32_t rune);
 typedef enum step_kind {
     STEP_SPLIT,
     STEP_FIXED,
+    STEP_SCRIPTS,
     STEP_PREFIX_SPACE,
     STEP_METASPACE,
     STEP_BYTES
@@ -177,11 +178,17 @@ static px_status add_digits(px_pretokenizer *p, const json_t *config)
     return add_class_split(p, px_rune_is_numeric, individual ? ISOLATED : CONTIGUOUS);
 }
 
+/* Of Unicode 8, as the reference's table. */
+static bool is_punctuation(uint32_t rune)
+{
+    return px_rune_is_punctuation(rune) && px_rune_age(rune) <= 8;
+}
+
 static px_status add_punctuation(px_pretokenizer *p, const json_t *config)
 {
     behaviour how = ISOLATED;
     PX_TRY(read_behaviour(config, "pre-tokenizer Punctuation", &how));
-    return add_class_split(p, px_rune_is_punctuation, how);
+    return add_class_split(p, is_punctuation, how);
 }
 
 static px_status add_delimiter(px_pretokenizer *p, const json_t *config)
@@ -226,12 +233,16 @@ static px_status add_config(px_pretokenizer *p, const json_t *config, int depth)
     if (strcmp(type, "Punctuation") == 0) return add_punctuation(p, config);
     if (strcmp(type, "CharDelimiterSplit") == 0) return add_delimiter(p, config);
     if (strcmp(type, "FixedLength") == 0) return add_fixed_length(p, config);
+    if (strcmp(type, "UnicodeScripts") == 0) {
+        step *s = NULL;
+        return add_step(p, STEP_SCRIPTS, &s);
+    }
     if (strcmp(type, "WhitespaceSplit") == 0) return add_class_split(p, px_rune_is_space, REMOVED);
     if (strcmp(type, "Whitespace") == 0)
         return add_regex_split(p, RUST_WORD "+|[^" RUST_WORD_SET "\\s]+", REMOVED, true);
     if (strcmp(type, "BertPreTokenizer") == 0) {
         PX_TRY(add_class_split(p, px_rune_is_space, REMOVED));
-        return add_class_split(p, px_rune_is_punctuation, ISOLATED);
+        return add_class_split(p, is_punctuation, ISOLATED);
     }
     return px_fail(PX_UNIMPLEMENTED, "the pre-tokenizer '%s' is not known", type);
 }
@@ -362,18 +373,19 @@ static px_status split_piece(
 {
     cutter c = {.behaviour = s->behaviour, .piece = piece, .out = out};
     px_slice text = {pieces->text.data + piece.start, piece.length};
-    size_t at = 0, last_end = SIZE_MAX;
+    size_t at = 0;
+    if (s->pattern) px_matcher_start(matcher, s->pattern, text);
     for (;;) {
         bool found;
         px_match match;
         if (s->pattern)
-            PX_TRY(px_pattern_next(s->pattern, matcher, text, at, last_end, &found, &match));
+            PX_TRY(px_matcher_next(matcher, &found, &match));
         else
             found = next_member(s, text, at, &match);
         if (!found) break;
         if (match.start > at) PX_TRY(cut(&c, (px_match){at, match.start}, s->invert));
         PX_TRY(cut(&c, match, !s->invert));
-        at = last_end = match.end;
+        at = match.end;
     }
     if (at < text.length) PX_TRY(cut(&c, (px_match){at, text.length}, s->invert));
     return c.holds ? put(&c, c.held) : px_ok();
@@ -391,6 +403,26 @@ static px_status fixed_piece(
         PX_TRY(cut(&c, (px_match){at, end}, true));
     }
     return px_ok();
+}
+
+/* Cuts where the script changes. Characters of no script go with those before them; as in the
+ * reference, they are lost where there are none. */
+static px_status script_piece(const px_pieces *pieces, px_piece piece, px_piece_list *out)
+{
+    const char *text = pieces->text.data + piece.start;
+    cutter c = {.behaviour = ISOLATED, .piece = piece, .out = out};
+    size_t start = 0;
+    uint32_t last = 0;
+    for (size_t at = 0, bytes; at < piece.length; at += bytes) {
+        uint32_t rune;
+        bytes = px_rune_decode(text + at, &rune);
+        uint32_t script = px_rune_script(rune);
+        if (!script || script == last) continue;
+        if (last) PX_TRY(cut(&c, (px_match){start, at}, true));
+        start = at;
+        last = script;
+    }
+    return last ? cut(&c, (px_match){start, piece.length}, true) : px_ok();
 }
 
 /* --- rewriting: appends the new text of one piece to `out` --- */
@@ -442,17 +474,21 @@ static px_status rewrite(const step *s, px_pieces *pieces)
     return px_ok();
 }
 
+static px_status cut_piece(
+    const step *s, px_matcher *matcher, const px_pieces *pieces, px_piece piece, px_piece_list *out)
+{
+    if (s->kind == STEP_FIXED) return fixed_piece(s, pieces, piece, out);
+    if (s->kind == STEP_SCRIPTS) return script_piece(pieces, piece, out);
+    return split_piece(s, matcher, pieces, piece, out);
+}
+
 static px_status run_step(const step *s, px_matcher *matcher, px_pieces *pieces)
 {
-    if (s->kind != STEP_SPLIT && s->kind != STEP_FIXED) return rewrite(s, pieces);
+    bool cuts = s->kind == STEP_SPLIT || s->kind == STEP_FIXED || s->kind == STEP_SCRIPTS;
+    if (!cuts) return rewrite(s, pieces);
     pieces->spare_list.count = 0;
-    for (size_t i = 0; i < pieces->list.count; i++) {
-        px_piece piece = pieces->list.data[i];
-        if (s->kind == STEP_SPLIT)
-            PX_TRY(split_piece(s, matcher, pieces, piece, &pieces->spare_list));
-        else
-            PX_TRY(fixed_piece(s, pieces, piece, &pieces->spare_list));
-    }
+    for (size_t i = 0; i < pieces->list.count; i++)
+        PX_TRY(cut_piece(s, matcher, pieces, pieces->list.data[i], &pieces->spare_list));
     px_piece_list swap = pieces->list;
     pieces->list = pieces->spare_list;
     pieces->spare_list = swap;

@@ -1,7 +1,7 @@
 /* pretokenizer.h - cuts text into the pieces that the model encodes one by one.
  *
  * A list of steps (Sequences are flattened): Split, ByteLevel, Digits, Metaspace, Whitespace,
- * WhitespaceSplit, Punctuation, BertPreTokenizer, CharDelimiterSplit, FixedLength.
+ * WhitespaceSplit, Punctuation, BertPreTokenizer, CharDelimiterSplit, FixedLength, UnicodeScripts.
  * A step cuts pieces further or rewrites their text.
  * Source:  Hugging Face tokenizers, src/pre_tokenizers.
  * Threads: immutable once built; a px_pieces belongs to one thread.

@@ -6,6 +6,7 @@
 #include <utf8proc.h>
 
 #include "engine/text/grow.h"
+#include "engine/text/unicode_tables.h"
 
 size_t px_rune_encode(uint32_t rune, char out[4])
 {
@@ -59,9 +60,84 @@ size_t px_utf8_open_tail(const char *text, size_t length)
     return 0;
 }
 
+/* --- tables of ours --- */
+
+static const px_rune_range *find_range(const px_rune_range *ranges, size_t count, uint32_t rune)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (ranges[mid].last < rune)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < count && ranges[low].first <= rune ? &ranges[low] : NULL;
+}
+
+/* Spares nearly all text the search: the table has nothing here. */
+static bool is_surely_older(uint32_t rune)
+{
+    return rune < 0x897 || (rune >= 0x3200 && rune < 0xa7cb) || (rune >= 0xa7dd && rune < 0x10000);
+}
+
+uint32_t px_rune_like(uint32_t rune)
+{
+    if (is_surely_older(rune)) return rune;
+    const px_rune_range *range = find_range(px_runes_alike, px_runes_alike_count, rune);
+    return range ? range->value : rune;
+}
+
+/* Where the first newer character begins, or the text's length. */
+static size_t older_prefix(px_slice text)
+{
+    for (size_t at = 0; at < text.length;) {
+        uint64_t eight;
+        while (text.length - at >= sizeof eight) {
+            memcpy(&eight, text.data + at, sizeof eight);
+            if (eight & 0x8080808080808080u) break;
+            at += sizeof eight;
+        }
+        if (at == text.length) break;
+        uint32_t rune;
+        size_t bytes = px_rune_decode(text.data + at, &rune);
+        if (px_rune_like(rune) != rune) return at;
+        at += bytes;
+    }
+    return text.length;
+}
+
+bool px_utf8_like(px_slice text, px_buf *out)
+{
+    size_t at = older_prefix(text);
+    if (at == text.length) return false;
+    px_buf_reset(out);
+    px_buf_append(out, text.data, at);
+    while (at < text.length) {
+        uint32_t rune;
+        at += px_rune_decode(text.data + at, &rune);
+        px_rune_append(out, px_rune_like(rune));
+    }
+    return true;
+}
+
+uint32_t px_rune_age(uint32_t rune)
+{
+    const px_rune_range *range = find_range(px_runes_dated, px_runes_dated_count, rune);
+    return range ? range->value : 8;
+}
+
+uint32_t px_rune_script(uint32_t rune)
+{
+    const px_rune_range *range = find_range(px_runes_scripts, px_runes_scripts_count, rune);
+    return range ? range->value : 0;
+}
+
+/* --- classes --- */
+
 static utf8proc_category_t category(uint32_t rune)
 {
-    return utf8proc_category((utf8proc_int32_t)rune);
+    return utf8proc_category((utf8proc_int32_t)px_rune_like(rune));
 }
 
 bool px_rune_is_space(uint32_t rune)
@@ -168,6 +244,17 @@ static size_t inert_prefix(const char *text, size_t length, px_norm_form form)
     return length;
 }
 
+/* What the reference's tables (Unicode 9) do not have yet is a starter that never changes. */
+static bool is_unknown(utf8proc_int32_t rune)
+{
+    return rune >= 0x300 && px_rune_age((uint32_t)rune) > 9;
+}
+
+static int class_of(utf8proc_int32_t rune)
+{
+    return is_unknown(rune) ? 0 : utf8proc_get_property(rune)->combining_class;
+}
+
 /* Canonical ordering (Unicode 3.11, D109): stable sort of each run of marks by class. Bottom-up
  * merge sort, because a hostile run of marks may be as long as the text. */
 static void order_marks(utf8proc_int32_t *run, size_t count, utf8proc_int32_t *spare)
@@ -177,9 +264,7 @@ static void order_marks(utf8proc_int32_t *run, size_t count, utf8proc_int32_t *s
             size_t mid = low + width < count ? low + width : count;
             size_t high = low + 2 * width < count ? low + 2 * width : count;
             for (size_t i = low, j = mid, k = low; k < high; k++) {
-                bool left =
-                    i < mid && (j >= high || utf8proc_get_property(run[i])->combining_class <=
-                                                 utf8proc_get_property(run[j])->combining_class);
+                bool left = i < mid && (j >= high || class_of(run[i]) <= class_of(run[j]));
                 spare[k] = left ? run[i++] : run[j++];
             }
         }
@@ -194,6 +279,10 @@ static px_status decompose(const char *text, size_t length, bool compat, rune_li
         uint32_t rune;
         at += px_rune_decode(text + at, &rune);
         PX_TRY(PX_GROW(runes, runes->count + 32));
+        if (is_unknown((utf8proc_int32_t)rune)) {
+            runes->data[runes->count++] = (utf8proc_int32_t)rune;
+            continue;
+        }
         int boundclass = 0;
         utf8proc_ssize_t n = utf8proc_decompose_char(
             (utf8proc_int32_t)rune, runes->data + runes->count, 32, options, &boundclass);
@@ -208,8 +297,7 @@ static px_status order_all(rune_list *runes)
     rune_list spare = {0};
     for (size_t at = 0; at < runes->count;) {
         size_t end = at;
-        while (end < runes->count && utf8proc_get_property(runes->data[end])->combining_class)
-            end++;
+        while (end < runes->count && class_of(runes->data[end])) end++;
         if (end - at > 1) {
             px_status status = PX_GROW(&spare, end - at);
             if (!px_is_ok(status)) return status;
@@ -219,6 +307,25 @@ static px_status order_all(rune_list *runes)
     }
     free(spare.data);
     return px_ok();
+}
+
+/* In place, between the characters that the reference's tables do not have. */
+static void compose(rune_list *runes)
+{
+    size_t kept = 0;
+    for (size_t at = 0, end; at < runes->count; at = end) {
+        utf8proc_ssize_t count = 1;
+        end = at + 1;
+        if (!is_unknown(runes->data[at])) {
+            while (end < runes->count && !is_unknown(runes->data[end])) end++;
+            count = utf8proc_normalize_utf32(
+                runes->data + at, (utf8proc_ssize_t)(end - at), UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+            PX_ASSERT(count >= 0);
+        }
+        memmove(runes->data + kept, runes->data + at, (size_t)count * sizeof *runes->data);
+        kept += (size_t)count;
+    }
+    runes->count = kept;
 }
 
 px_status px_unicode_normalize(const char *text, size_t length, px_norm_form form, px_buf *out)
@@ -231,16 +338,20 @@ px_status px_unicode_normalize(const char *text, size_t length, px_norm_form for
         decompose(text + inert, length - inert, form == PX_NFKC || form == PX_NFKD, &runes);
     if (px_is_ok(status)) status = order_all(&runes);
     if (px_is_ok(status)) {
-        if (form == PX_NFC || form == PX_NFKC) {
-            utf8proc_ssize_t n = utf8proc_normalize_utf32(
-                runes.data, (utf8proc_ssize_t)runes.count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-            PX_ASSERT(n >= 0);
-            runes.count = (size_t)n;
-        }
+        if (form == PX_NFC || form == PX_NFKC) compose(&runes);
         for (size_t i = 0; i < runes.count; i++) px_rune_append(out, (uint32_t)runes.data[i]);
     }
     free(runes.data);
     return status;
+}
+
+static uint32_t lower_of(uint32_t rune)
+{
+    if (!is_surely_older(rune)) {
+        const px_rune_range *range = find_range(px_runes_lower, px_runes_lower_count, rune);
+        if (range) return range->value + (rune - range->first);
+    }
+    return (uint32_t)utf8proc_tolower((utf8proc_int32_t)rune);
 }
 
 void px_unicode_lower(const char *text, size_t length, px_buf *out)
@@ -251,7 +362,7 @@ void px_unicode_lower(const char *text, size_t length, px_buf *out)
         if (rune == 0x130)
             px_buf_puts(out, "i\xcc\x87"); /* the only lower case of two characters */
         else
-            px_rune_append(out, (uint32_t)utf8proc_tolower((utf8proc_int32_t)rune));
+            px_rune_append(out, lower_of(rune));
     }
 }
 

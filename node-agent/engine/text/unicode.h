@@ -2,7 +2,7 @@
  *
  * The classes are those of the Hugging Face tokenizers library (Rust's char methods), so that
  * pre-tokenizers and normalizers cut where that library cuts.
- * Source:  Unicode Character Database through utf8proc.
+ * Source:  Unicode Character Database through utf8proc, and what that lacks from unicode_tables.h.
  * Threads: pure functions.
  */
 #ifndef PX_TEXT_UNICODE_H
@@ -68,9 +68,22 @@ bool px_rune_is_printable(uint32_t rune);   /* Python's str.isprintable() */
 bool px_rune_is_letter(uint32_t rune);      /* L* */
 bool px_rune_is_word(uint32_t rune); /* Rust's \w: letters, marks, digits, "_", enclosed letters */
 
+/* A character of the same kind (bytes, category, case, script) that Unicode 14 has: most are it
+ * themselves. */
+uint32_t px_rune_like(uint32_t rune);
+/* Valid text with each character replaced by px_rune_like() of it, into *out, which is as long;
+ * false: the text has no newer ones, and *out is untouched. */
+bool px_utf8_like(px_slice text, px_buf *out);
+/* The version of Unicode that brought a mark, a punctuation or format character, or one that normal
+ * forms change; 8 for those up to then and for all others. */
+uint32_t px_rune_age(uint32_t rune);
+/* A number for each script of Unicode 9; 0 for the blank and for characters that had none. */
+uint32_t px_rune_script(uint32_t rune);
+
 typedef enum px_norm_form { PX_NFC, PX_NFD, PX_NFKC, PX_NFKD } px_norm_form;
 
-/* Appends the normal form of valid text. Linear but for sorting runs of combining marks,
+/* Appends the normal form of valid text, by the rules of Unicode 9, as the reference has them:
+ * newer characters neither change nor combine. Linear but for sorting runs of combining marks,
  * O(n log n). RESOURCE_EXHAUSTED when memory runs out. */
 px_status px_unicode_normalize(
     const char *text, size_t length, px_norm_form form, px_buf *out) PX_MUST_USE;

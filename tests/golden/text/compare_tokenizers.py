@@ -191,7 +191,7 @@ def pretok(rng, depth=0):
     kinds = [
         'ByteLevel', 'ByteLevel', 'Metaspace', 'Metaspace', 'Split', 'Split', 'Split', 'Split', 'Digits',
         'Punctuation', 'Whitespace', 'WhitespaceSplit', 'CharDelimiterSplit', 'BertPreTokenizer', 'FixedLength',
-        'Sequence', 'Sequence', 'Sequence', 'Sequence',
+        'UnicodeScripts', 'Sequence', 'Sequence', 'Sequence', 'Sequence',
     ]
     kind = rng.choice(kinds)
     if kind == 'Sequence':

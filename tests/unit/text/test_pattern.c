@@ -14,15 +14,14 @@ static const char *matches(const char *regex, const char *text, char out[512])
         return out;
     }
     PX_CHECK_OK(px_matcher_create(&matcher));
-    size_t at = 0, last = SIZE_MAX, length = 0;
+    px_matcher_start(matcher, pattern, (px_slice){text, strlen(text)});
+    size_t length = 0;
     for (bool found = true; found;) {
         px_match match;
-        PX_CHECK_OK(px_pattern_next(
-            pattern, matcher, (px_slice){text, strlen(text)}, at, last, &found, &match));
+        PX_CHECK_OK(px_matcher_next(matcher, &found, &match));
         if (!found) break;
         length += (size_t)snprintf(out + length, 512 - length, "[%.*s]",
             (int)(match.end - match.start), text + match.start);
-        at = last = match.end;
     }
     px_matcher_free(matcher);
     px_pattern_free(pattern);
@@ -124,11 +123,24 @@ PX_TEST(endless_backtracking_is_refused)
     memset(text, 'a', sizeof text);
     PX_CHECK_OK(px_pattern_create((px_slice){"(a+)+b|(?:a|a)*c", 16}, &pattern));
     PX_CHECK_OK(px_matcher_create(&matcher));
-    px_status status = px_pattern_next(
-        pattern, matcher, (px_slice){text, sizeof text}, 0, SIZE_MAX, &found, &match);
+    px_matcher_start(matcher, pattern, (px_slice){text, sizeof text});
+    px_status status = px_matcher_next(matcher, &found, &match);
     PX_CHECK(status.code == PX_RESOURCE_EXHAUSTED);
     px_matcher_free(matcher);
     px_pattern_free(pattern);
+}
+
+/* Of Unicode 15 and 16, which the library may be older than. */
+PX_TEST(newer_characters_are_of_their_kind)
+{
+    char out[512];
+    CHECK_MATCHES(
+        "\\p{S}+", "a\xf0\x9f\xab\xa8\xf0\x9f\xab\xa9z", "[\xf0\x9f\xab\xa8\xf0\x9f\xab\xa9]");
+    CHECK_MATCHES("\\p{Lu}", "\xea\x9f\x8b\xea\x9f\x8d", "[\xea\x9f\x8b]"); /* U+A7CB, U+A7CD */
+    CHECK_MATCHES("\\p{Han}+", "\xf0\xb1\x8d\x90x\xe4\xb8\xad",
+        "[\xf0\xb1\x8d\x90][\xe4\xb8\xad]");          /* U+31350 */
+    CHECK_MATCHES("\\p{Cn}", "\xf0\x91\xbc\x84", ""); /* U+11F04, a letter */
+    CHECK_MATCHES("[\\p{Nd}&&[^0-9]]", "1\xf0\x91\xbd\x90", "[\xf0\x91\xbd\x90]"); /* U+11F50 */
 }
 
 PX_TEST_MAIN()
