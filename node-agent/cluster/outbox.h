@@ -16,10 +16,19 @@
 enum {
     PX_ANSWER_TEXT_MAX = 256 * 1024,
     PX_ANSWER_TOKENS_MAX = 32 * 1024,
+    PX_ANSWER_PROMPT_MAX = 32 * 1024, /* tokens of a prompt that are told about */
     PX_OUTBOX_ANSWERS_MAX = 4096,
 };
 
 typedef struct px_outbox px_outbox;
+
+typedef struct px_answer_part { /* what one of a request's answers said since it was last sent */
+    px_buf text;
+    px_buf tokens;   /* uint32_t */
+    px_buf logprobs; /* px_logprobs of these, if asked for */
+    bool has_end;
+    Phalanx__V1__AnswerEnd end;
+} px_answer_part;
 
 typedef struct px_answer {
     uint64_t id;        /* the router's name for the request */
@@ -27,9 +36,9 @@ typedef struct px_answer {
     bool running;       /* the engine still works on it: whoever ends it looks here */
     px_outbox *box;     /* NULL: the stream is gone; the answer lives until the engine lets go */
 
-    px_buf text;           /* not sent yet */
-    px_buf tokens;         /* uint32_t, not sent yet */
-    px_buf logprobs;       /* px_logprobs of these, if asked for */
+    px_buf prompt;         /* tokens of the prompt not sent yet, with what they were worth */
+    px_answer_part *parts; /* [part_count] by index; made as they are heard of */
+    uint32_t part_count;
     bool ended, is_queued; /* is_queued: has something to send */
     px_status failure;     /* with `ended`: not OK, or `done` counts */
     Phalanx__V1__Done done;

@@ -38,6 +38,8 @@ static void take_bounds(const msg_sampling *from, px_submission *to)
 {
     px_bounds *bounds = &to->request.bounds;
     if (!from) return;
+    to->request.n = from->n;
+    to->request.best_of = from->best_of;
     bounds->repetition_penalty = from->repetition_penalty;
     bounds->presence_penalty = from->presence_penalty;
     bounds->frequency_penalty = from->frequency_penalty;
@@ -188,6 +190,8 @@ static px_status take_work(
         take_bounds(submit->generate->sampling, out);
         out->request.wants_logprobs = submit->generate->logprobs;
         out->request.top_logprobs = submit->generate->top_logprobs;
+        out->request.wants_prompt_logprobs = submit->generate->prompt_logprobs__case != 0;
+        out->request.top_prompt_logprobs = submit->generate->prompt_logprobs;
         out->request.resumed = (px_token_list){
             submit->generate->continue_ids, count_of(submit->generate->n_continue_ids)};
         PX_TRY(take_form(submit->generate->form, out));
@@ -200,6 +204,8 @@ static px_status take_work(
         take_bounds(submit->chat->sampling, out);
         out->request.wants_logprobs = submit->chat->logprobs;
         out->request.top_logprobs = submit->chat->top_logprobs;
+        out->request.wants_prompt_logprobs = submit->chat->prompt_logprobs__case != 0;
+        out->request.top_prompt_logprobs = submit->chat->prompt_logprobs;
         out->request.resumed =
             (px_token_list){submit->chat->continue_ids, count_of(submit->chat->n_continue_ids)};
         PX_TRY(take_form(submit->chat->form, out));

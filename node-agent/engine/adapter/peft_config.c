@@ -64,8 +64,8 @@ static px_status matches(
     px_peft_config *config, const px_pattern *pattern, const char *module, bool *out)
 {
     px_match match;
-    return px_pattern_next(
-        pattern, config->matcher, (px_slice){module, strlen(module)}, 0, SIZE_MAX, out, &match);
+    px_matcher_start(config->matcher, pattern, (px_slice){module, strlen(module)});
+    return px_matcher_next(config->matcher, out, &match);
 }
 
 /* The whole name or its last parts. */

@@ -10,6 +10,8 @@ typedef struct seen {
     bool full; /* the stream takes nothing */
     char text[64];
     size_t tokens;
+    size_t prompt, prompt_logprobs, largest_prompt; /* tokens */
+    uint32_t tokens_of[4], ends;                    /* by answer */
     uint64_t failed_id;
     unsigned failed_code;
 } seen;
@@ -30,6 +32,15 @@ static px_status send(void *arg, const Phalanx__V1__EngineEvent *event)
         size_t length = strlen(s->text);
         s->outputs++;
         s->tokens += part->n_token_ids;
+        s->tokens_of[part->index % 4] += (uint32_t)part->n_token_ids;
+        if (part->end) s->ends += part->end->output_tokens;
+        s->prompt += part->n_prompt;
+        if (part->n_prompt > s->largest_prompt) s->largest_prompt = part->n_prompt;
+        for (size_t k = 0; k < part->n_prompt; k++) {
+            PX_CHECK(!s->tokens && part->prompt[k]->token == s->prompt - part->n_prompt + k);
+            s->prompt_logprobs +=
+                part->prompt[k]->logprobs && part->prompt[k]->logprobs->n_top == 2;
+        }
         s->done += part->done != NULL;
         if (length + part->text.len < sizeof s->text)
             memcpy(s->text + length, part->text.data, part->text.len);
@@ -100,6 +111,56 @@ PX_TEST(nothing_is_lost_while_the_stream_is_full)
     PX_CHECK_STR(s.text, "one two three"); /* all it said, and then its end */
     PX_CHECK(s.failures == 1 && s.failed_id == 9 && s.failed_code == PX_UNAVAILABLE && s.done == 0);
     PX_CHECK(!px_outbox_find(&box, 9));
+    px_outbox_done(&box, no_orphan, NULL);
+}
+
+PX_TEST(several_answers_come_under_their_index)
+{
+    px_outbox box;
+    seen s = {0};
+    px_answer *a;
+    px_outbox_init(&box, send, &s);
+    PX_CHECK_OK(px_outbox_open(&box, 1, &a));
+    for (uint32_t i = 0; i < 12; i++) {
+        px_event event = token("x");
+        event.index = i * 7 % 3;
+        PX_CHECK(px_answer_add(a, &event));
+        if (i % 5 == 4) px_outbox_flush(&box);
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        px_event event = {.kind = PX_EVENT_ANSWERED, .index = i, .output_tokens = 4};
+        PX_CHECK(px_answer_add(a, &event));
+        px_outbox_flush(&box);
+        PX_CHECK(s.ends == 4 * (i + 1) && s.done == 0);
+    }
+    px_event end = done(px_ok());
+    PX_CHECK(px_answer_add(a, &end));
+    px_outbox_flush(&box);
+    PX_CHECK(s.tokens_of[0] == 4 && s.tokens_of[1] == 4 && s.tokens_of[2] == 4);
+    PX_CHECK(s.done == 1 && !px_outbox_find(&box, 1));
+    px_outbox_done(&box, no_orphan, NULL);
+}
+
+PX_TEST(a_long_prompt_is_told_in_pieces_before_the_answer)
+{
+    px_outbox box;
+    seen s = {.full = true};
+    px_answer *a;
+    px_outbox_init(&box, send, &s);
+    PX_CHECK_OK(px_outbox_open(&box, 1, &a));
+    for (uint32_t i = 0; i < 3000; i++) {
+        px_event event = {.kind = PX_EVENT_PROMPT, .has_token = true, .token = i};
+        event.has_logprobs = i > 0;
+        event.logprobs.top_count = 2;
+        PX_CHECK(px_answer_add(a, &event));
+    }
+    px_event text = token("x"), end = done(px_ok());
+    PX_CHECK(px_answer_add(a, &text) && px_answer_add(a, &end));
+    px_outbox_flush(&box);
+    s.full = false;
+    px_outbox_flush(&box);
+    PX_CHECK(s.prompt == 3000 && s.prompt_logprobs == 2999 && s.largest_prompt <= 512);
+    PX_CHECK(s.tokens == 1 && s.done == 1 && !px_outbox_find(&box, 1));
     px_outbox_done(&box, no_orphan, NULL);
 }
 
