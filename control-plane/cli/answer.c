@@ -1,6 +1,7 @@
 #include "control/cli/answer.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -103,37 +104,126 @@ px_status px_answer_options_fill(const px_args *args, px_answer_options *out)
     return px_ok();
 }
 
-void px_answer_begin(px_answer *answer, bool as_json)
+void px_answer_begin(px_answer *answer, bool as_json, uint32_t count)
 {
-    *answer = (px_answer){.as_json = as_json, .started_ns = px_now_ns()};
-    px_buf_init(&answer->text, TEXT_BYTES_MAX);
-    px_buf_init(&answer->ids, TEXT_BYTES_MAX);
+    *answer = (px_answer){.as_json = as_json,
+        .count = count,
+        .choices = px_alloc_array(count, sizeof *answer->choices),
+        .started_ns = px_now_ns()};
+    px_buf_init(&answer->prompt, TEXT_BYTES_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        px_buf_init(&answer->choices[i].text, TEXT_BYTES_MAX);
+        px_buf_init(&answer->choices[i].ids, TEXT_BYTES_MAX);
+    }
 }
 
-void px_answer_on_part(void *arg, const ProtobufCMessage *message)
+bool px_answer_has_text(const px_answer *answer)
 {
-    px_answer *answer = arg;
-    const Phalanx__V1__GenerateResponse *part = (const Phalanx__V1__GenerateResponse *)message;
-    if (part->n_token_ids && !answer->first_ns) answer->first_ns = px_now_ns();
-    for (size_t i = 0; i < part->n_token_ids; i++)
-        px_buf_printf(&answer->ids, "%s%u", answer->ids.length ? "," : "", part->token_ids[i]);
-    px_buf_append(&answer->text, part->text.data, part->text.len);
-    if (part->text.len && !answer->as_json) {
-        fwrite(part->text.data, 1, part->text.len, stdout);
-        fflush(stdout);
-    }
-    if (!part->done) return;
-    answer->prompt_tokens = part->done->prompt_tokens;
-    answer->output_tokens = part->done->output_tokens;
-    answer->cached_tokens = part->done->cached_tokens;
-    answer->finish_reason = part->done->finish_reason;
-    answer->decode_us = part->done->total_us - part->done->ttft_us;
+    for (uint32_t i = 0; i < answer->count; i++)
+        if (answer->choices[i].text.length) return true;
+    return false;
 }
 
 static const char *finish_word(Phalanx__V1__FinishReason reason)
 {
     if (reason == PHALANX__V1__FINISH_REASON__FINISH_REASON_LENGTH) return "length";
     return reason == PHALANX__V1__FINISH_REASON__FINISH_REASON_STOP ? "stop" : "unknown";
+}
+
+static void put_prompt_token(px_buf *out, const Phalanx__V1__PromptToken *token)
+{
+    const Phalanx__V1__TokenLogprobs *logprobs = token->logprobs;
+    px_buf_printf(out, "%s{\"id\":%u", out->length ? "," : "", token->token);
+    if (logprobs) {
+        px_buf_printf(out, ",\"logprob\":%.6f,\"rank\":%u,\"top_logprobs\":[",
+            (double)logprobs->logprob, logprobs->rank);
+        for (size_t i = 0; i < logprobs->n_top; i++)
+            px_buf_printf(out, "%s{\"id\":%u,\"logprob\":%.6f}", i ? "," : "",
+                logprobs->top[i]->token, (double)logprobs->top[i]->logprob);
+        px_buf_putc(out, ']');
+    }
+    px_buf_putc(out, '}');
+}
+
+static void end_choice(const px_answer *answer, uint32_t index, const Phalanx__V1__AnswerEnd *end)
+{
+    px_answer_choice *choice = &answer->choices[index];
+    choice->finish_reason = end->finish_reason;
+    choice->output_tokens = end->output_tokens;
+    choice->logprob_sum = end->cumulative_logprob;
+    if (answer->as_json) return;
+    printf("--- answer %u: %u tokens (%s)\n%s\n", index, choice->output_tokens,
+        finish_word(choice->finish_reason), px_buf_text(&choice->text));
+    fflush(stdout);
+}
+
+static void take_done(px_answer *answer, const Phalanx__V1__Done *done)
+{
+    answer->prompt_tokens = done->prompt_tokens;
+    answer->output_tokens = done->output_tokens;
+    answer->cached_tokens = done->cached_tokens;
+    answer->choices[0].finish_reason = done->finish_reason;
+    answer->decode_us = done->total_us - done->ttft_us;
+}
+
+void px_answer_on_part(void *arg, const ProtobufCMessage *message)
+{
+    px_answer *answer = arg;
+    const Phalanx__V1__GenerateResponse *part = (const Phalanx__V1__GenerateResponse *)message;
+    if (part->index >= answer->count) return; /* not one that was asked for */
+    px_answer_choice *choice = &answer->choices[part->index];
+    if (part->n_token_ids && !answer->first_ns) answer->first_ns = px_now_ns();
+    for (size_t i = 0; i < part->n_prompt; i++) put_prompt_token(&answer->prompt, part->prompt[i]);
+    for (size_t i = 0; i < part->n_token_ids; i++)
+        px_buf_printf(&choice->ids, "%s%u", choice->ids.length ? "," : "", part->token_ids[i]);
+    px_buf_append(&choice->text, part->text.data, part->text.len);
+    if (part->text.len && !answer->as_json && answer->count == 1) {
+        fwrite(part->text.data, 1, part->text.len, stdout);
+        fflush(stdout);
+    }
+    if (part->end) end_choice(answer, part->index, part->end);
+    if (part->done) take_done(answer, part->done);
+}
+
+static void put_choice(px_buf *line, const px_answer_choice *choice)
+{
+    px_buf_printf(line, "\"ids\":[%s],\"text\":", px_buf_text(&choice->ids));
+    px_json_quote(line, px_buf_text(&choice->text), choice->text.length);
+    px_buf_printf(line, ",\"finish_reason\":\"%s\"", finish_word(choice->finish_reason));
+}
+
+static void put_choices(px_buf *line, const px_answer *answer)
+{
+    px_buf_puts(line, "\"choices\":[");
+    for (uint32_t i = 0; i < answer->count; i++) {
+        const px_answer_choice *choice = &answer->choices[i];
+        px_buf_printf(line, "%s{\"index\":%u,", i ? "," : "", i);
+        put_choice(line, choice);
+        px_buf_printf(line, ",\"output_tokens\":%u,\"cumulative_logprob\":%.6f}",
+            choice->output_tokens, choice->logprob_sum);
+    }
+    px_buf_putc(line, ']');
+}
+
+static void print_json(const px_answer *answer, int64_t first_ns, double rate)
+{
+    px_buf line;
+    px_buf_init(&line, TEXT_BYTES_MAX);
+    px_buf_putc(&line, '{');
+    if (answer->count == 1)
+        put_choice(&line, &answer->choices[0]);
+    else
+        put_choices(&line, answer);
+    if (answer->prompt.length)
+        px_buf_printf(&line, ",\"prompt_logprobs\":[%s]", px_buf_text(&answer->prompt));
+    px_buf_printf(&line,
+        ",\"prompt_tokens\":%u,\"cached_tokens\":%u,\"output_tokens\":%u,\"ttft_ms\":%.1f,"
+        "\"tokens_per_s\":%.2f}",
+        answer->prompt_tokens, answer->cached_tokens, answer->output_tokens,
+        (double)first_ns / PX_MS, rate);
+    puts(px_buf_text(&line));
+    fflush(stdout);
+    px_buf_done(&line);
 }
 
 void px_answer_end(px_answer *answer)
@@ -143,29 +233,23 @@ void px_answer_end(px_answer *answer)
     double rate = answer->decode_us && answer->output_tokens > 1
                       ? (answer->output_tokens - 1) * 1e6 / (double)answer->decode_us
                       : 0;
-    if (!answer->as_json) {
-        char first[32];
-        fprintf(stderr, "\n[%u prompt tokens, %u answered (%s), %.1f tokens/s, first after %s]\n",
-            answer->prompt_tokens, answer->output_tokens, finish_word(answer->finish_reason), rate,
-            px_format_duration(first_ns, first));
+    if (answer->as_json) {
+        print_json(answer, first_ns, rate);
         return;
     }
-    px_buf line;
-    px_buf_init(&line, TEXT_BYTES_MAX);
-    px_buf_printf(&line, "{\"ids\":[%s],\"text\":", px_buf_text(&answer->ids));
-    px_json_quote(&line, px_buf_text(&answer->text), answer->text.length);
-    px_buf_printf(&line,
-        ",\"finish_reason\":\"%s\",\"prompt_tokens\":%u,\"cached_tokens\":%u,"
-        "\"output_tokens\":%u,\"ttft_ms\":%.1f,\"tokens_per_s\":%.2f}",
-        finish_word(answer->finish_reason), answer->prompt_tokens, answer->cached_tokens,
-        answer->output_tokens, (double)first_ns / PX_MS, rate);
-    puts(px_buf_text(&line));
-    fflush(stdout);
-    px_buf_done(&line);
+    char first[32];
+    const char *finish = finish_word(answer->choices[0].finish_reason);
+    fprintf(stderr, "\n[%u prompt tokens, %u answered (%s), %.1f tokens/s, first after %s]\n",
+        answer->prompt_tokens, answer->output_tokens, finish, rate,
+        px_format_duration(first_ns, first));
 }
 
 void px_answer_done(px_answer *answer)
 {
-    px_buf_done(&answer->text);
-    px_buf_done(&answer->ids);
+    for (uint32_t i = 0; i < answer->count; i++) {
+        px_buf_done(&answer->choices[i].text);
+        px_buf_done(&answer->choices[i].ids);
+    }
+    free(answer->choices);
+    px_buf_done(&answer->prompt);
 }

@@ -73,7 +73,7 @@ static px_status ask(chat *c)
     request.form = &c->options.form;
     request.priority = c->options.priority;
     px_answer answer;
-    px_answer_begin(&answer, c->as_json);
+    px_answer_begin(&answer, c->as_json, 1);
     c->answering = true;
     c->cancelled = false;
     px_status status =
@@ -91,7 +91,8 @@ static px_status ask(chat *c)
         putchar('\n');
     if (c->cancelled) status = px_ok();
     if (px_is_ok(status)) {
-        add_message(c, "assistant", px_buf_text(&answer.text), answer.text.length);
+        const px_buf *text = &answer.choices[0].text;
+        add_message(c, "assistant", px_buf_text(text), text->length);
     } else {
         forget_from(c, c->count - 1); /* the question, so that it can be asked again */
     }

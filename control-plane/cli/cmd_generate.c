@@ -13,6 +13,29 @@ const px_arg_spec px_cmd_generate_specs[] = {PX_CLIENT_SPECS, PX_ANSWER_SPECS,
         .kind = PX_ARG_FLAG,
         .no_env = true,
         .help = "go on behind an end-of-text token"},
+    {.name = "n",
+        .kind = PX_ARG_INT,
+        .value = "N",
+        .default_value = "1",
+        .min = 1,
+        .max = PX_ANSWER_COUNT_MAX,
+        .no_env = true,
+        .help = "answers to the one prompt; several are printed as each ends"},
+    {.name = "best-of",
+        .kind = PX_ARG_INT,
+        .value = "N",
+        .default_value = "0",
+        .min = 0,
+        .max = PX_ANSWER_COUNT_MAX,
+        .no_env = true,
+        .help = "make so many and print the likeliest of them; 0: as many as are printed"},
+    {.name = "prompt-logprobs",
+        .kind = PX_ARG_INT,
+        .value = "N",
+        .min = 0,
+        .max = 20,
+        .no_env = true,
+        .help = "with --json: each prompt token's log probability, and the N likeliest"},
     {0}};
 
 static const px_command_doc doc = {
@@ -21,7 +44,8 @@ static const px_command_doc doc = {
         "Continues a text and streams what comes. Without PROMPT, or with '-', the prompt is "
         "read from standard input. 'chat' uses the model's chat template, this does not.",
     .examples = "  control-plane generate 'The capital of France is' --temperature 0\n"
-                "  control-plane generate --max-tokens 64 --json < prompt.txt\n",
+                "  control-plane generate --max-tokens 64 --json < prompt.txt\n"
+                "  control-plane generate 'A name for a cat:' --n 3 --best-of 5\n",
     .positional_max = 1,
 };
 
@@ -37,6 +61,8 @@ static px_status generate(
     px_client *client, const px_args *args, const px_buf *prompt, px_answer_options *options)
 {
     options->stopping.ignore_eos = px_args_flag(args, "ignore-eos");
+    options->sampling.n = (uint32_t)px_args_int(args, "n");
+    options->sampling.best_of = (uint32_t)px_args_int(args, "best-of");
     Phalanx__V1__GenerateRequest request = PHALANX__V1__GENERATE_REQUEST__INIT;
     request.model = options->model;
     request.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT_TEXT;
@@ -45,8 +71,13 @@ static px_status generate(
     request.stopping = &options->stopping;
     request.form = &options->form;
     request.priority = options->priority;
+    if (px_args_given(args, "prompt-logprobs")) {
+        request.prompt_logprobs__case =
+            PHALANX__V1__GENERATE_REQUEST__PROMPT_LOGPROBS__PROMPT_LOGPROBS;
+        request.prompt_logprobs = (uint32_t)px_args_int(args, "prompt-logprobs");
+    }
     px_answer answer;
-    px_answer_begin(&answer, px_args_flag(args, "json"));
+    px_answer_begin(&answer, px_args_flag(args, "json"), options->sampling.n);
     px_status status =
         px_client_call(client, &(px_client_request){.path = "/phalanx.v1.Inference/Generate",
                                    .message = &request.base,
@@ -57,7 +88,7 @@ static px_status generate(
                                    .arg = &answer});
     if (px_is_ok(status))
         px_answer_end(&answer);
-    else if (answer.text.length && !answer.as_json)
+    else if (px_answer_has_text(&answer) && !answer.as_json)
         putchar('\n');
     px_answer_done(&answer);
     return status;

@@ -15,6 +15,8 @@ enum {
     TENANT_BYTES_MAX = 128, /* these three are the engine's */
     CACHE_SALT_BYTES_MAX = 256,
     PRIORITY_MAX = 100,
+    CHOICES_MAX = 128, /* these two stand in inference.proto, and are the engine's */
+    TOP_LOGPROBS_MAX = 20,
 };
 
 static px_status check_utf8(const void *bytes, size_t length, const char *field)
@@ -53,6 +55,54 @@ static px_status check_sampling(const Phalanx__V1__Sampling *sampling)
             PX_INVALID_ARGUMENT, "'min_p' must be between 0 and 1, not %g", sampling->min_p);
     return px_ok();
 }
+
+typedef struct told { /* what else is asked for about the answers; `sampling` may be NULL */
+    const Phalanx__V1__Sampling *sampling;
+    size_t continue_ids;
+    bool prompt_logprobs;
+    uint32_t top_logprobs, top_prompt_logprobs;
+} told;
+
+static px_status check_choices(const told *asked)
+{
+    if (!asked->sampling) return px_ok();
+    uint32_t n = asked->sampling->n ? asked->sampling->n : 1;
+    uint32_t best_of = asked->sampling->best_of ? asked->sampling->best_of : n;
+    if (n > CHOICES_MAX || best_of > CHOICES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'n' and 'best_of' are at most %d, not %u", CHOICES_MAX,
+            n > best_of ? n : best_of);
+    if (n > best_of)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "'best_of' must be at least 'n': %u answers cannot be "
+            "the best of %u",
+            n, best_of);
+    if (best_of > 1 && asked->continue_ids)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "'continue_ids' go on with one answer: 'n' and 'best_of' must be 1, not %u", best_of);
+    return px_ok();
+}
+
+static px_status check_told(const told *asked)
+{
+    PX_TRY(check_choices(asked));
+    if (asked->top_logprobs > TOP_LOGPROBS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'top_logprobs' is at most %d, not %u",
+            TOP_LOGPROBS_MAX, asked->top_logprobs);
+    if (asked->prompt_logprobs && asked->top_prompt_logprobs > TOP_LOGPROBS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'prompt_logprobs' is at most %d, not %u",
+            TOP_LOGPROBS_MAX, asked->top_prompt_logprobs);
+    if (asked->prompt_logprobs && asked->continue_ids)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "'prompt_logprobs' come before the answer: not with 'continue_ids'");
+    return px_ok();
+}
+
+#define TOLD_OF(request)                                                                           \
+    (&(told){.sampling = (request)->sampling,                                                      \
+        .continue_ids = (request)->n_continue_ids,                                                 \
+        .top_logprobs = (request)->top_logprobs,                                                   \
+        .prompt_logprobs = (request)->prompt_logprobs__case != 0,                                  \
+        .top_prompt_logprobs = (request)->prompt_logprobs})
 
 static px_status check_stopping(const Phalanx__V1__Stopping *stopping)
 {
@@ -117,6 +167,7 @@ px_status px_validate_generate(const Phalanx__V1__GenerateRequest *request)
     }
     PX_TRY(check_sampling(request->sampling));
     PX_TRY(check_stopping(request->stopping));
+    PX_TRY(check_told(TOLD_OF(request)));
     PX_TRY(check_order(request->priority, request->cache_salt));
     return check_request_id(request->request_id);
 }
@@ -143,6 +194,7 @@ px_status px_validate_chat(const Phalanx__V1__ChatRequest *request)
     PX_TRY(check_json(request->template_kwargs_json, "template_kwargs_json", false));
     PX_TRY(check_sampling(request->sampling));
     PX_TRY(check_stopping(request->stopping));
+    PX_TRY(check_told(TOLD_OF(request)));
     PX_TRY(check_order(request->priority, request->cache_salt));
     return check_request_id(request->request_id);
 }

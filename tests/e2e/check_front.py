@@ -103,6 +103,64 @@ def a_seed_repeats_an_answer(cluster):
     assert len({tuple(ask(seed)) for seed in range(4)}) > 1
 
 
+def several(stub, n, best_of=0, logprobs=False, **more):
+    """Each answer's ids, its tokens' log probabilities and its end; and the request's own."""
+    request = pb.GenerateRequest(
+        text=b"Hello there", sampling=pb.Sampling(temperature=1.0, seed=5, n=n, best_of=best_of),
+        stopping=pb.Stopping(max_tokens=12, ignore_eos=True), logprobs=logprobs, **more)
+    ids, sums, ends, prompt, done = [[] for _ in range(max(n, 1))], [0.0] * max(n, 1), {}, [], None
+    for part in stub.Generate(request, timeout=60):
+        assert done is None
+        ids[part.index] += part.token_ids
+        sums[part.index] += sum(t.logprob for t in part.logprobs)
+        prompt += part.prompt
+        if part.HasField("end"):
+            ends[part.index] = part.end
+        if part.HasField("done"):
+            done = part.done
+    return ids, sums, ends, prompt, done
+
+
+@check
+def several_answers_come_out_of_one_prompt(cluster):
+    stub = cluster.inference()
+    one = several(stub, 1)[0]
+    ids, _, ends, _, done = several(stub, 5)
+    assert ids[0] == one[0] and len({tuple(i) for i in ids}) == 5, ids
+    assert sorted(ends) == list(range(5)) and all(e.output_tokens == 12 for e in ends.values()), ends
+    assert done.output_tokens == 60 and done.prompt_tokens < 20, done
+    # Of those the two likeliest, the best first.
+    told, sums, ends, _, done = several(stub, 5, logprobs=True)
+    assert told == ids
+    order = sorted(range(5), key=lambda i: -sums[i])
+    best, best_sums, best_ends, _, done = several(stub, 2, 5, logprobs=True)
+    assert best == [ids[i] for i in order[:2]] and done.output_tokens == 60, (best, order)
+    assert all(abs(best_ends[i].cumulative_logprob - best_sums[i]) < 1e-3 for i in range(2))
+    call = stub.Generate(pb.GenerateRequest(model="tiny", text=b"x", sampling=pb.Sampling(n=8),
+                                            stopping=pb.Stopping(ignore_eos=True)))
+    next(call)
+    call.cancel()
+    wait_idle(cluster, "several answers that were cancelled")
+
+
+@check
+def a_prompt_is_told_token_by_token(cluster):
+    stub = cluster.inference()
+    ids = stub.Tokenize(pb.TokenizeRequest(text=b"Hello there", add_special=True), timeout=10).ids
+    for _ in range(2):  # also when all of it is known
+        prompt, done = several(stub, 2, prompt_logprobs=3)[3:]
+        assert [t.token for t in prompt] == list(ids) and done.cached_tokens == 0
+        assert not prompt[0].HasField("logprobs")
+        for token in prompt[1:]:
+            top = [t.logprob for t in token.logprobs.top]
+            assert len(top) == 3 and top == sorted(top, reverse=True) and token.logprobs.logprob <= top[0]
+    # What stands before the last token says of it what an answer's first token would be told.
+    request = pb.GenerateRequest(tokens=pb.TokenIds(ids=ids[:-1]), sampling=pb.Sampling(temperature=0.0),
+                                 stopping=pb.Stopping(max_tokens=1), logprobs=True, top_logprobs=3)
+    first = [t for part in stub.Generate(request, timeout=60) for t in part.logprobs][0]
+    assert [(t.token, t.logprob) for t in first.top] == [(t.token, t.logprob) for t in prompt[-1].logprobs.top]
+
+
 @check
 def cancel_reaches_the_engine(cluster):
     call = endless(cluster.inference())
@@ -193,6 +251,10 @@ def bad_requests_are_refused_with_a_sentence(cluster):
     refused(invalid, "UTF-8", lambda: generate(stub, b"\xff\xfe"))
     refused(invalid, "missing", lambda: stub.Generate(pb.GenerateRequest(model="tiny")))
     refused(invalid, "temperature", lambda: generate(stub, b"x", temperature=-1.0))
+    refused(invalid, "at most 128", lambda: several(stub, 129))
+    refused(invalid, "'best_of' must be at least 'n'", lambda: several(stub, 3, 2))
+    refused(invalid, "'continue_ids' go on with one answer", lambda: several(stub, 2, continue_ids=[1]))
+    refused(invalid, "'prompt_logprobs' is at most 20", lambda: several(stub, 1, prompt_logprobs=21))
     refused(invalid, "17 strings", lambda: stub.Generate(
         pb.GenerateRequest(text=b"x", stopping=pb.Stopping(stop=[b"a"] * 17))))
     refused(invalid, "", lambda: stub.Generate(pb.GenerateRequest(tokens=pb.TokenIds(ids=[2**32 - 1]))))

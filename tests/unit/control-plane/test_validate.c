@@ -53,6 +53,34 @@ PX_TEST(prompts)
     PX_CHECK(refuses(px_validate_generate(&r), "'request_id' has 299 bytes"));
 }
 
+PX_TEST(several_answers_and_what_is_told_of_them)
+{
+    Phalanx__V1__GenerateRequest r = good_generate();
+    Phalanx__V1__Sampling s = PHALANX__V1__SAMPLING__INIT;
+    uint32_t one = 1;
+    r.sampling = &s;
+    s.n = 3, s.best_of = 128;
+    PX_CHECK_OK(px_validate_generate(&r));
+    s.best_of = 2;
+    PX_CHECK(refuses(px_validate_generate(&r), "'best_of' must be at least 'n'"));
+    s.best_of = 129;
+    PX_CHECK(refuses(px_validate_generate(&r), "at most 128, not 129"));
+    s.best_of = 0, s.n = UINT32_MAX;
+    PX_CHECK(refuses(px_validate_generate(&r), "at most 128"));
+    s.n = 2, r.continue_ids = &one, r.n_continue_ids = 1;
+    PX_CHECK(refuses(px_validate_generate(&r), "'continue_ids' go on with one answer"));
+    s.n = 1;
+    PX_CHECK_OK(px_validate_generate(&r));
+    r.prompt_logprobs__case = PHALANX__V1__GENERATE_REQUEST__PROMPT_LOGPROBS__PROMPT_LOGPROBS;
+    PX_CHECK(refuses(px_validate_generate(&r), "not with 'continue_ids'"));
+    r.n_continue_ids = 0, r.prompt_logprobs = 20;
+    PX_CHECK_OK(px_validate_generate(&r));
+    r.prompt_logprobs = 21;
+    PX_CHECK(refuses(px_validate_generate(&r), "'prompt_logprobs' is at most 20, not 21"));
+    r.prompt_logprobs = 0, r.top_logprobs = 21;
+    PX_CHECK(refuses(px_validate_generate(&r), "'top_logprobs' is at most 20"));
+}
+
 PX_TEST(sampling)
 {
     Phalanx__V1__GenerateRequest r = good_generate();
