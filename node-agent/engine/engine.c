@@ -64,6 +64,7 @@ static void free_engine(px_engine *engine)
     px_engine_side_free(engine);
     px_caller_side_free(engine);
     px_ring_done(&engine->inbox);
+    px_ring_done(&engine->adapter_inbox);
     px_ring_done(&engine->outbox);
     px_parts_done(&engine->parts);
     px_comm_free(engine->own_comm);
@@ -116,12 +117,16 @@ px_status px_engine_follow(px_engine *engine)
     const px_parts *parts = &engine->parts;
     px_step step;
     px_step_init(&step, &parts->limits);
-    size_t capacity = px_step_message_bytes_max(&parts->limits), bytes;
+    size_t capacity = px_message_bytes_max(parts), bytes;
     void *message = px_alloc(capacity);
     px_runner *runner = px_parts_make_runner(parts);
     px_status status;
     for (;;) {
         PX_TRY_GOTO(px_comm_plan_wait(parts->comm, message, capacity, &bytes), out);
+        if (px_adapter_order_is(message, bytes)) {
+            PX_TRY_GOTO(px_adapters_follow(engine, message, bytes), out);
+            continue;
+        }
         PX_TRY_GOTO(px_step_decode(message, bytes, &parts->limits, &step), out);
         if (step.kind == PX_STEP_CLOSE) break;
         PX_TRY_GOTO(px_runner_step(runner, &step, NULL), out);

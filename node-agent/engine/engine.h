@@ -20,6 +20,7 @@
 #include <jansson.h>
 
 #include "base/memory.h"
+#include "engine/adapter/names.h"
 #include "engine/grammar/kind.h"
 #include "engine/model/model.h"
 #include "engine/sample/adjust.h"
@@ -48,6 +49,9 @@ typedef struct px_engine_options {
         *speculate; /* "off", "lookup": tokens are guessed from the text itself; NULL: lookup */
     uint32_t speculate_max;     /* tokens guessed for one sequence in one step; 0: 15, at
                                    most PX_PROPOSALS_MAX */
+    uint32_t adapters_max;      /* LoRA adapters at once; 0: 16, at most PX_ADAPTERS_MAX */
+    uint64_t adapter_bytes;     /* memory of each rank for them; 0: 1/16 of its weights and at least
+                                   64 MiB, UINT64_MAX: none, and no adapters */
     bool no_prefix_cache;       /* each request computes its whole prompt */
     uint32_t batch_size;        /* a step's starting token budget; 0: 512 */
     double scale_factor;        /* how far load may stretch budget and latency; 0: 2, at least 1 */
@@ -124,6 +128,8 @@ typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for
     int32_t priority;     /* orders a tenant's own: each level below 0 (more urgent) is worth
                              PX_PRIORITY_SECONDS of waiting, each above costs as much */
     px_slice cache_salt;  /* prefixes are shared within a tenant between equal salts only */
+    px_slice adapter;     /* the name of one that is loaded; empty: the model as it is. NOT_FOUND
+                             names those there are */
 } px_request;
 
 enum {
@@ -148,7 +154,8 @@ typedef enum px_event_kind {
     PX_EVENT_PROMPT, /* one token of the prompt, with its log probability; before any answer */
     PX_EVENT_TOKEN,
     PX_EVENT_ANSWERED,
-    PX_EVENT_DONE
+    PX_EVENT_DONE,
+    PX_EVENT_ADAPTER /* an adapter was loaded or unloaded, or why not: `id` and `status` alone */
 } px_event_kind;
 
 typedef struct px_event {
@@ -166,7 +173,7 @@ typedef struct px_event {
     /* ANSWERED (each answer's last event, where n > 1): finish, output_tokens, logprob_sum.
      * DONE: finish of the first answer, output_tokens of all that were made. */
     px_finish finish;
-    px_status status; /* not OK only with PX_FINISH_ERROR: of the first that failed */
+    px_status status; /* not OK only with PX_FINISH_ERROR: of the first that failed; of ADAPTER */
     uint32_t prompt_tokens, output_tokens;
     double logprob_sum;                  /* of the answer's tokens; 0 where nobody asked for it */
     uint32_t cached_tokens;              /* of the prompt, what was not computed for it */
@@ -178,6 +185,23 @@ px_status px_engine_submit(
 /* Reaches the engine before its next step; DONE follows with CANCELLED unless it ended before. */
 void px_engine_cancel(px_engine *engine, uint64_t id);
 bool px_engine_poll(px_engine *engine, px_event *out); /* false: none waiting */
+
+/* LoRA adapters, while requests run (rank 0). A folder as PEFT saves it is read by every rank, from
+ * the same path. The end comes as PX_EVENT_ADAPTER with *out_id (which counts apart from requests):
+ * from then on requests can name it. ALREADY_EXISTS, RESOURCE_EXHAUSTED: so many are loaded. */
+px_status px_engine_load_adapter(
+    px_engine *engine, px_slice name, px_slice path, uint64_t *out_id) PX_MUST_USE;
+/* No new request can have it; when those that have it are done, its memory is free and the event
+ * comes. */
+px_status px_engine_unload_adapter(px_engine *engine, px_slice name, uint64_t *out_id) PX_MUST_USE;
+typedef struct px_adapter_info {
+    const char *name, *path; /* borrowed until the next call */
+    bool is_ready;           /* requests can have it; else it is loading, or leaving */
+    uint32_t requests;       /* submitted and not yet done */
+    uint64_t bytes;          /* on this rank */
+} px_adapter_info;
+/* The index-th of those loaded, loading or leaving; false: there are no more. */
+bool px_engine_adapter_at(const px_engine *engine, uint32_t index, px_adapter_info *out);
 
 /* Text services of the leader, on the caller's thread. */
 px_status px_engine_tokenize(px_engine *engine, px_slice text, bool add_special, uint32_t **out_ids,

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "base/ring.h"
+#include "engine/adapter/order.h"
 #include "engine/choices.h"
 #include "engine/doorbell.h"
 #include "engine/draws.h"
@@ -31,14 +32,36 @@ typedef struct px_output { /* an event on its way; the rest of a DONE stands in 
     char text[PX_EVENT_TEXT_MAX];
 } px_output;
 
+typedef enum px_adapter_state {
+    PX_ADAPTER_FREE,
+    PX_ADAPTER_LOADING,  /* the engine thread has a job with it, as in DROPPING */
+    PX_ADAPTER_READY,    /* requests can name it */
+    PX_ADAPTER_LEAVING,  /* they cannot any more; some still have it */
+    PX_ADAPTER_DROPPING, /* none has */
+} px_adapter_state;
+
+/* One of the caller's adapters. While the engine thread has a job with it, the caller leaves it
+ * alone, and `status` and `bytes` are that thread's. */
+typedef struct px_adapter_entry {
+    px_adapter_state state;
+    char name[PX_ADAPTER_NAME_MAX], path[PX_ADAPTER_PATH_MAX];
+    uint32_t requests;   /* submitted and not yet done */
+    uint64_t job;        /* id of the event to come */
+    uint64_t generation; /* counts what was loaded */
+    uint64_t bytes;
+    px_status status;
+} px_adapter_entry;
+
 typedef struct px_caller_side {
     px_siphash_key key;
     px_seq **live;        /* [capacity] submitted and not yet done */
     uint32_t *free_slots; /* a stack */
     uint32_t free_count, capacity;
-    uint64_t submitted;     /* in total; id = submitted * capacity + slot */
-    uint64_t queued_tokens; /* of prompts, in total; less those dequeued: what waits */
-    px_choices *telling;    /* all its answers have ended, and are told next; NULL: none */
+    uint64_t submitted;         /* in total; id = submitted * capacity + slot */
+    uint64_t queued_tokens;     /* of prompts, in total; less those dequeued: what waits */
+    px_choices *telling;        /* all its answers have ended, and are told next; NULL: none */
+    px_adapter_entry *adapters; /* [limits.adapters], by slot */
+    uint64_t adapter_jobs;      /* in total */
 } px_caller_side;
 
 typedef struct px_engine_side {
@@ -49,8 +72,9 @@ typedef struct px_engine_side {
     float *logits; /* [limits.logit_rows, vocabulary] */
     size_t logits_bytes;
     px_draws draws;
-    px_buf decoded, released; /* text of one token: before and after the stop strings */
-    int64_t now_ns;           /* of this turn; after the forward, of its end */
+    px_buf decoded, released;  /* text of one token: before and after the stop strings */
+    int64_t now_ns;            /* of this turn; after the forward, of its end */
+    px_adapter_entry *adapter; /* that is loading; NULL: none */
     uint64_t cancels_seen;
     int64_t next_deadline_ns; /* the earliest of all sequences; INT64_MAX: none */
     bool wrote;               /* events since the caller was last woken */
@@ -78,6 +102,7 @@ struct px_engine {
 
     px_forms *forms;       /* rank 0 */
     px_ring inbox;         /* px_seq * */
+    px_ring adapter_inbox; /* px_adapter_entry * with a job */
     px_ring outbox;        /* px_output */
     px_doorbell bell;      /* rung for the engine thread */
     px_doorbell opened;    /* rung by it, once, when loading ended */
@@ -88,6 +113,13 @@ struct px_engine {
     atomic_bool has_failed;
     px_status failure; /* valid once has_failed */
 };
+
+/* Of what goes from rank 0 to the others: a step or an order. */
+static inline size_t px_message_bytes_max(const px_parts *parts)
+{
+    size_t step = px_step_message_bytes_max(&parts->limits);
+    return step > PX_ADAPTER_ORDER_BYTES_MAX ? step : PX_ADAPTER_ORDER_BYTES_MAX;
+}
 
 /* serve.c: rank 0's thread, until px_engine_close(). */
 px_status px_engine_side_create(px_engine *engine) PX_MUST_USE;
@@ -110,6 +142,8 @@ bool px_output_begin(px_engine *engine, px_seq *seq);
 /* Ends it, wherever it is, and those that wait for its prompt: gives its blocks back, sends DONE.
  */
 void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status status);
+/* The job with an adapter ended as its entry says. */
+void px_output_adapter(px_engine *engine, const px_adapter_entry *entry);
 /* The events so far are worth waking the caller for. */
 void px_output_flush(px_engine *engine);
 
@@ -128,6 +162,20 @@ static inline uint32_t px_request_answers(const px_request *request)
     uint32_t n = request->n ? request->n : 1;
     return request->best_of ? request->best_of : n;
 }
+
+/* adapters.c: caller's thread. */
+void px_adapters_create(px_engine *engine);
+void px_adapters_free(px_engine *engine);
+/* The slot and 1 of the adapter that a request names, 0 for none. */
+px_status px_adapters_find(
+    const px_engine *engine, px_slice name, uint32_t *out_adapter) PX_MUST_USE;
+void px_adapters_hold(px_engine *engine, uint32_t adapter);    /* a sequence with it is submitted */
+void px_adapters_release(px_engine *engine, uint32_t adapter); /* and is done */
+void px_adapters_take_done(px_engine *engine, uint32_t slot, px_event *out);
+/* adapters.c: engine thread, between two steps. */
+void px_adapters_serve(px_engine *engine);
+/* A follower's part: `message` is an order. */
+px_status px_adapters_follow(px_engine *engine, const void *message, size_t bytes) PX_MUST_USE;
 
 /* intake.c: caller's thread. */
 void px_caller_side_create(px_engine *engine, uint32_t capacity);

@@ -16,6 +16,7 @@ void px_caller_side_create(px_engine *engine, uint32_t capacity)
     px_caller_side *side = &engine->caller;
     side->capacity = capacity;
     side->key = px_siphash_random_key();
+    px_adapters_create(engine);
     side->live = px_alloc_array(capacity, sizeof *side->live);
     side->free_slots = px_alloc_array(capacity, sizeof *side->free_slots);
     while (side->free_count < capacity) {
@@ -34,6 +35,7 @@ void px_caller_side_free(px_engine *engine)
     }
     free(side->live);
     free(side->free_slots);
+    px_adapters_free(engine);
 }
 
 /* When a place will be free: requests end, tokens are computed at a known pace. */
@@ -99,6 +101,7 @@ px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_
     }
     for (px_seq *seq = first; seq; seq = seq->next_choice) {
         take_slot(side, seq);
+        px_adapters_hold(engine, seq->adapter);
         seq->submitted_ns = now_ns;
     }
     if (first->next_choice) px_choices_create(first, request->n ? request->n : 1);
@@ -132,6 +135,7 @@ static void let_go(px_engine *engine, px_seq *seq)
     side->live[slot] = NULL;
     side->free_slots[side->free_count++] = slot;
     px_forms_release(engine->forms, seq->form);
+    px_adapters_release(engine, seq->adapter);
     px_seq_free(seq);
 }
 
@@ -190,6 +194,10 @@ bool px_engine_poll(px_engine *engine, px_event *out)
             return true;
         }
         if (!next_output(engine, &output)) return false;
+        if (output.kind == PX_EVENT_ADAPTER) {
+            px_adapters_take_done(engine, output.slot, out);
+            return true;
+        }
         px_seq *seq = engine->caller.live[output.slot];
         read_output(&output, seq, out);
         if (seq->choices) {

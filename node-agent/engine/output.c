@@ -72,6 +72,13 @@ static void send_text(px_engine *engine, const px_seq *seq, picked one, const px
     }
 }
 
+void px_output_adapter(px_engine *engine, const px_adapter_entry *entry)
+{
+    px_output output = {
+        .slot = (uint32_t)(entry - engine->caller.adapters), .kind = PX_EVENT_ADAPTER};
+    push(engine, &output);
+}
+
 static void end_one(px_engine *engine, px_seq *seq, px_finish finish, px_status status)
 {
     px_scheduler_remove(engine->side.scheduler, seq, engine->side.now_ns);

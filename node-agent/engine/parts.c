@@ -22,7 +22,10 @@ enum {
     BATCH_MAX = 1 << 16,
     PROPOSALS_DEFAULT = 15,
     PROMPT_LOGIT_ROWS = 32, /* of prompts whose log probabilities are asked for, in a step */
-    WORK_BYTES = 64 << 20   /* tokenizer, scratch, rings */
+    ADAPTERS_DEFAULT = 16,
+    ADAPTER_SHARE = 16, /* of the weights: one part for adapters */
+    ADAPTER_BYTES_MIN = 64 << 20,
+    WORK_BYTES = 64 << 20 /* tokenizer, scratch, rings */
 };
 static const double scale_default = 2, scale_max = 64;
 static const int64_t load_deadline_ns = 15 * 60 * PX_SEC; /* the slowest disk among the ranks */
@@ -101,7 +104,9 @@ typedef struct loading { /* everything load decides on the way */
     const px_kernels *kernels;
     px_dtype kv_type;
     uint32_t slots;
-    report *reports; /* [ranks] */
+    uint32_t adapters;      /* 0: none can be loaded */
+    uint64_t adapter_bytes; /* for their weights */
+    report *reports;        /* [ranks] */
 } loading;
 
 static bool mostly_f32(const px_model_file *file)
@@ -190,6 +195,20 @@ static uint32_t logit_rows(const loading *l, const px_parts *parts)
     return l->slots + (guessed > PROMPT_LOGIT_ROWS ? guessed : PROMPT_LOGIT_ROWS);
 }
 
+static px_status choose_adapters(loading *l, uint64_t weight_bytes)
+{
+    const px_engine_options *options = l->options;
+    uint64_t share = weight_bytes / ADAPTER_SHARE;
+    l->adapters = options->adapters_max ? options->adapters_max : ADAPTERS_DEFAULT;
+    l->adapter_bytes = options->adapter_bytes;
+    if (!l->adapter_bytes) l->adapter_bytes = share > ADAPTER_BYTES_MIN ? share : ADAPTER_BYTES_MIN;
+    if (l->adapter_bytes == UINT64_MAX) l->adapters = 0;
+    if (l->adapters > PX_ADAPTERS_MAX)
+        return px_fail(
+            PX_INVALID_ARGUMENT, "%u adapters at once; at most %d", l->adapters, PX_ADAPTERS_MAX);
+    return px_ok();
+}
+
 static px_status choose_plan(loading *l, const px_plan_shape *shape)
 {
     uint32_t size = (uint32_t)px_comm_size(l->comm);
@@ -222,10 +241,12 @@ static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
     PX_TRY(choose_kv_type(l, parts));
     uint64_t weight_bytes;
     PX_TRY(px_model_rank_bytes(parts->file, &l->plan, px_comm_rank(l->comm), &weight_bytes));
+    PX_TRY(choose_adapters(l, weight_bytes));
     *out = (px_memory_report){
         .weight_bytes = weight_bytes,
-        .work_bytes =
-            WORK_BYTES + (uint64_t)logit_rows(l, parts) * parts->info.vocabulary * sizeof(float),
+        .work_bytes = WORK_BYTES +
+                      (uint64_t)logit_rows(l, parts) * parts->info.vocabulary * sizeof(float) +
+                      (l->adapters ? l->adapter_bytes : 0),
         .block_bytes = block_bytes(l, parts),
         .available_bytes = px_memory_available(),
     };
@@ -257,7 +278,13 @@ static px_status load_weights(loading *l, px_parts *parts)
     parts->kv_bytes = parts->limits.blocks * px_kvpool_block_bytes(shape, l->kv_type);
     px_forward_limits limits = {.rows_max = parts->limits.rows,
         .logit_rows_max = parts->limits.logit_rows,
-        .position_max = parts->info.context};
+        .position_max = parts->info.context,
+        .adapters = l->adapters != 0};
+    if (l->adapters)
+        parts->adapters = px_adapter_slots_create(&(px_adapter_slots_options){.model = parts->model,
+            .kernels = l->kernels,
+            .count = l->adapters,
+            .bytes_max = l->adapter_bytes});
     return px_forward_create(parts->model, l->kernels, l->comm, parts->team,
         px_kvpool_layers(parts->pool), &limits, &parts->model_forward);
 }
@@ -291,7 +318,8 @@ static px_status settle_limits(const loading *l, px_parts *parts)
         .seq_blocks = px_kv_blocks_for(parts->info.context),
         .blocks = blocks.pool,
         .park_slots = blocks.parked,
-        .vocabulary = parts->info.vocabulary};
+        .vocabulary = parts->info.vocabulary,
+        .adapters = l->adapters};
     return px_ok();
 }
 
@@ -331,6 +359,7 @@ px_status px_parts_load(const px_engine_options *options, px_comm *comm, px_part
 void px_parts_done(px_parts *parts)
 {
     px_forward_free(parts->model_forward);
+    px_adapter_slots_free(parts->adapters);
     px_model_free(parts->model);
     px_text_close(&parts->text);
     px_model_file_close(parts->file);
@@ -345,5 +374,6 @@ px_runner *px_parts_make_runner(const px_parts *parts)
         .forward = parts->forward,
         .forward_self = parts->forward_self,
         .pool = parts->pool,
-        .park = parts->park});
+        .park = parts->park,
+        .adapters = parts->adapters});
 }

@@ -7,6 +7,7 @@
 #define PX_ENGINE_PARTS_H
 
 #include "engine/engine.h"
+#include "engine/adapter/slots.h"
 #include "engine/kv/kvpark.h"
 #include "engine/runner.h"
 #include "engine/schedule/pace.h"
@@ -19,6 +20,7 @@ typedef struct px_parts {
     px_team *team;
     px_kvpool *pool;
     px_kvpark *park;
+    px_adapter_slots *adapters; /* NULL: limits.adapters is 0 */
     px_pace_options pace;
     px_forward_fn forward;
     void *forward_self;

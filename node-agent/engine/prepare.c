@@ -90,6 +90,9 @@ static void set_salt(const px_engine *engine, const px_request *request, px_seq 
     px_siphash_key key = engine->caller.key;
     seq->tenant_id = px_siphash(key, request->tenant.data, request->tenant.length);
     seq->text.salt = px_salt_of(key, request->tenant, request->cache_salt);
+    if (seq->adapter)
+        seq->text.salt = px_salt_with_adapter(
+            key, seq->text.salt, engine->caller.adapters[seq->adapter - 1].generation);
     /* Where rotations depend on the prompt's length, only equal lengths have equal KV. */
     uint32_t varies_from = engine->parts.info.rotation_varies_from;
     if (varies_from && seq->prompt_count > varies_from)
@@ -209,11 +212,15 @@ static px_status make_seq_of(
 px_status px_engine_make_seq(px_engine *engine, const px_request *request, px_seq **out)
 {
     px_ids ids = {0};
+    uint32_t adapter;
     PX_TRY(px_model_check_generates(&engine->parts.info));
+    PX_TRY(px_adapters_find(engine, request->adapter, &adapter));
     px_status status = prompt_ids(engine, request, &ids);
     if (px_is_ok(status)) status = make_seq_of(engine, request, &ids, out);
-    for (px_seq *seq = px_is_ok(status) ? *out : NULL; seq; seq = seq->next_choice)
+    for (px_seq *seq = px_is_ok(status) ? *out : NULL; seq; seq = seq->next_choice) {
+        seq->adapter = adapter;
         set_salt(engine, request, seq);
+    }
     free(ids.data);
     return status;
 }

@@ -9,6 +9,7 @@
 #ifndef PX_ENGINE_RUNNER_H
 #define PX_ENGINE_RUNNER_H
 
+#include "engine/adapter/slots.h"
 #include "engine/model/forward.h"
 #include "engine/step.h"
 
@@ -23,6 +24,7 @@ typedef struct px_runner_options { /* all but the limits are borrowed */
     void *forward_self;
     px_kvpool *pool;
     px_kvpark *park;
+    const px_adapter_slots *adapters; /* NULL: limits.adapters is 0 */
 } px_runner_options;
 
 px_runner *px_runner_create(const px_runner_options *options);

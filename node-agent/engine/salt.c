@@ -65,3 +65,11 @@ px_kv_salt px_salt_of(px_siphash_key key, px_slice tenant, px_slice extra)
     return (px_kv_salt){
         {px_siphash(key, parts, sizeof parts), px_siphash(other, parts, sizeof parts)}};
 }
+
+px_kv_salt px_salt_with_adapter(px_siphash_key key, px_kv_salt salt, uint64_t generation)
+{
+    px_siphash_key other = {{~key.word[0], key.word[1]}};
+    uint64_t parts[] = {salt.word[0], salt.word[1], generation};
+    return (px_kv_salt){
+        {px_siphash(key, parts, sizeof parts), px_siphash(other, parts, sizeof parts)}};
+}

@@ -22,4 +22,8 @@ uint64_t px_siphash(px_siphash_key key, const void *bytes, size_t length);
 /* Different for different pairs of (tenant, extra). */
 px_kv_salt px_salt_of(px_siphash_key key, px_slice tenant, px_slice extra);
 
+/* The same for requests with the `generation`-th adapter that this process has loaded, from 1 on:
+ * what it computed is of no use to others, nor to a later one of the same name. */
+px_kv_salt px_salt_with_adapter(px_siphash_key key, px_kv_salt salt, uint64_t generation);
+
 #endif

@@ -71,10 +71,11 @@ typedef struct px_seq {
     uint32_t cached;       /* of the prompt, what was there when it was let in */
     px_kv_hold hold;
     px_kv_text text;
+    uint32_t adapter;               /* 0: none; else its slot and 1 */
     uint32_t blocks_told;           /* of those held, how many the runners know */
     struct px_seq *next, *previous; /* in one of the scheduler's lists */
 
-    uint64_t tenant_id; /* with text.salt: whoever makes it sets them */
+    uint64_t tenant_id; /* with adapter and text.salt: whoever makes it sets them */
     double tenant_weight;
     int32_t priority;
     struct px_tenant *tenant;  /* the scheduler's, from add on */

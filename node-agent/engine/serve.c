@@ -23,13 +23,14 @@ px_status px_engine_side_create(px_engine *engine)
         .proposals_max = parts->proposals_max});
     side->runner = px_parts_make_runner(parts);
     px_step_init(&side->step, &parts->limits);
-    side->message = px_alloc(px_step_message_bytes_max(&parts->limits));
+    side->message = px_alloc(px_message_bytes_max(parts));
     px_buf_init(&side->decoded, TOKEN_TEXT_BYTES_MAX);
     px_buf_init(&side->released, TOKEN_TEXT_BYTES_MAX);
     px_buf_reserve(&side->decoded, TOKEN_TEXT_BYTES);
     px_buf_reserve(&side->released, TOKEN_TEXT_BYTES);
     side->next_deadline_ns = INT64_MAX;
     px_ring_init(&engine->inbox, sizeof(px_seq *), slots + parts->queue_max);
+    px_ring_init(&engine->adapter_inbox, sizeof(px_adapter_entry *), parts->limits.adapters + 1);
     px_ring_init(&engine->outbox, sizeof(px_output), slots * OUTPUTS_EACH);
     atomic_store(&engine->counters.blocks_free, parts->limits.blocks);
 
@@ -237,6 +238,7 @@ void px_engine_serve(px_engine *engine)
         uint64_t cancels = atomic_load_explicit(&engine->cancels, memory_order_acquire);
         side->now_ns = px_now_ns();
         take_requests(engine);
+        px_adapters_serve(engine);
         end_cancelled_and_late(engine, cancels);
         bool busy = px_scheduler_plan(side->scheduler, side->now_ns, &side->step);
         publish_load(engine);

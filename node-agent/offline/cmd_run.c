@@ -69,6 +69,8 @@ const px_arg_spec px_cmd_run_specs[] = {PX_SESSION_MODEL_SPEC,
         "is faster; the answer is the same; off: one token a step"},
     {"speculate-max", PX_ARG_INT, "N", "0", "guessed tokens in one step; 0: 15",
         .max = PX_PROPOSALS_MAX},
+    {"adapter", PX_ARG_STR, "[NAME=]PATH", NULL,
+        "answer with this LoRA adapter: a folder as PEFT saves it", .no_env = true},
     PX_SESSION_RANK_SPECS, {"json", PX_ARG_FLAG, NULL, NULL, "print JSON, one object a line"}, {0}};
 
 static const px_command_doc doc = {
@@ -283,6 +285,23 @@ static void print_summary(const px_event *done)
         (double)done->ttft_ns / 1e6, rate(done));
 }
 
+/* Has the engine load the adapter that the request will name. */
+static px_status load_adapter(run_job *job, px_session *session)
+{
+    const char *path = px_args_str(job->args, "adapter"), *equals = path ? strchr(path, '=') : NULL;
+    px_slice *name = &job->request.adapter;
+    uint64_t id;
+    px_event event;
+    if (!path) return px_ok();
+    *name = equals ? (px_slice){path, (size_t)(equals - path)} : (px_slice){"adapter", 7};
+    if (equals) path = equals + 1;
+    PX_TRY(px_engine_load_adapter(
+        px_session_engine(session), *name, (px_slice){path, strlen(path)}, &id));
+    if (!px_session_next(session, &event))
+        return px_fail(PX_CANCELLED, "interrupted while the adapter was loading");
+    return event.status;
+}
+
 static px_status answer(void *arg, px_session *session)
 {
     run_job *job = arg;
@@ -290,6 +309,7 @@ static px_status answer(void *arg, px_session *session)
     px_engine *engine = px_session_engine(session);
     uint64_t id;
     px_event event;
+    PX_TRY(load_adapter(job, session));
     PX_TRY(px_engine_submit(engine, &job->request, &id));
     for (;;) {
         if (!px_session_next(session, &event))
@@ -323,6 +343,7 @@ static px_status run(const px_args *args)
     uint64_t max_tokens = job.request.max_tokens;
     px_session_options options = {.seqs_max = 1,
         .kv_tokens = max_tokens ? prompt_tokens + max_tokens : 0,
+        .adapters = px_args_str(args, "adapter") != NULL,
         .speculate = px_args_str(args, "speculate"),
         .speculate_max = (uint32_t)px_args_int(args, "speculate-max")};
     if (px_is_ok(status)) status = px_session_run(args, &options, answer, &job);

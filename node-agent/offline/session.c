@@ -67,6 +67,7 @@ static px_status run_rank(void *arg, px_comm *comm, const px_world *world)
         .queue_max = session.options->seqs_max,
         .kv_tokens = session.options->kv_tokens,
         .kv_park_bytes = -1,
+        .adapter_bytes = session.options->adapters ? 0 : UINT64_MAX,
         .no_prefix_cache = true, /* what is measured is computed */
         .speculate = session.options->speculate,
         .speculate_max = session.options->speculate_max,

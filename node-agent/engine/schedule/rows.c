@@ -106,6 +106,7 @@ static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
         .logit_rows = logit_rows,
         .block_at = told,
         .prompt = seq->prompt_count,
+        .adapter = seq->adapter,
         .blocks = blocks};
     memcpy(step->ids + step->row_count, seq->tokens + seq->computed, rows * sizeof *step->ids);
     memcpy(
@@ -144,11 +145,25 @@ static bool has_to_pause(const sharing *s, const px_seq *seq)
     return s->now_ns - seq->served_ns < pause_ns;
 }
 
+/* The smallest above `adapter` that a running sequence has; 0: none. */
+static uint32_t next_adapter(const sharing *s, uint32_t adapter)
+{
+    uint32_t next = 0;
+    for (const px_seq *seq = s->scheduler->running.first; seq; seq = seq->next)
+        if (seq->adapter > adapter && (!next || seq->adapter < next)) next = seq->adapter;
+    return next;
+}
+
+/* Adapter by adapter: then each multiplies its rows in one go. */
 static void add_generating(sharing *s)
 {
-    for (px_seq *seq = s->scheduler->running.first; seq; seq = seq->next)
-        if (generates(seq) && !is_planned(s, seq) && !has_to_pause(s, seq))
-            add_rows(s, seq, 1 + seq->proposed);
+    uint32_t adapter = 0;
+    do {
+        for (px_seq *seq = s->scheduler->running.first; seq; seq = seq->next)
+            if (seq->adapter == adapter && generates(seq) && !is_planned(s, seq) &&
+                !has_to_pause(s, seq))
+                add_rows(s, seq, 1 + seq->proposed);
+    } while ((adapter = next_adapter(s, adapter)));
 }
 
 /* The prompt that is next, of `tenant` or (NULL) of the least served one. */

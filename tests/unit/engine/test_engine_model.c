@@ -1,14 +1,13 @@
 /* test_engine_model.c - a real (tiny, random) model through the whole engine: the same tokens
  * whatever the batch, the chunks, the preemptions, the ranks; and steps that allocate nothing.
  */
-#include <pthread.h>
-
 #include "test.h"
 
 #include "base/clock.h"
 #include "engine/doorbell.h"
 #include "engine/parts.h"
-#include "tiny_model.h"
+#include "group.h"
+#include "tiny_adapter.h"
 
 /* --- an allocator that counts on the engine thread --- */
 
@@ -116,53 +115,15 @@ static void run_all(px_engine *engine, bool together, answers *out)
     for (uint32_t i = 0; together && i < REQUESTS; i++) PX_CHECK(take(engine, ids, out));
 }
 
-typedef struct rank { /* one thread of a group */
-    const px_engine_options *options;
-    px_comm *comm;
-    px_engine *engine;
-    px_status status;
-} rank;
-
-static void *open_rank(void *arg)
-{
-    rank *self = arg;
-    self->status = px_engine_open(self->options, self->comm, &self->engine);
-    return NULL;
-}
-
-static void *follow(void *arg)
-{
-    rank *self = arg;
-    self->status = px_engine_follow(self->engine);
-    return NULL;
-}
-
 /* All requests on a group of tp x pp ranks that are threads. */
 static void run_group(px_engine_options options, bool together, answers *out)
 {
-    enum { RANKS_MAX = 8 };
-    int size = (int)(options.tp * options.pp);
-    px_comm *comms[RANKS_MAX];
-    rank ranks[RANKS_MAX] = {0};
-    pthread_t threads[RANKS_MAX];
+    group g;
     options.model_path = folder;
     options.on_wake = on_wake;
-    PX_CHECK_OK(px_comm_threads(size, comms));
-    for (int i = 0; i < size; i++) {
-        ranks[i] = (rank){.options = &options, .comm = comms[i]};
-        pthread_create(&threads[i], NULL, open_rank, &ranks[i]);
-    }
-    for (int i = 0; i < size; i++) pthread_join(threads[i], NULL);
-    for (int i = 0; i < size; i++) PX_REQUIRE(px_is_ok(ranks[i].status));
-    for (int i = 1; i < size; i++) pthread_create(&threads[i], NULL, follow, &ranks[i]);
-    run_all(ranks[0].engine, together, out);
-    px_engine_close(ranks[0].engine);
-    for (int i = 1; i < size; i++) pthread_join(threads[i], NULL);
-    for (int i = 1; i < size; i++) {
-        PX_CHECK_OK(ranks[i].status);
-        px_engine_close(ranks[i].engine);
-    }
-    for (int i = 0; i < size; i++) px_comm_free(comms[i]);
+    PX_REQUIRE(group_open(&g, options));
+    run_all(g.engine, together, out);
+    group_close(&g);
 }
 
 static uint32_t difference(const answers *a, const answers *b)
@@ -222,6 +183,22 @@ PX_TEST(ranks_change_no_token_whatever_the_batch)
     }
 }
 
+static void load_tiny_adapter(px_engine *engine)
+{
+    char path[] = "/tmp/px_tiny_adapter_XXXXXX";
+    uint64_t id;
+    px_event event = {.kind = PX_EVENT_TOKEN};
+    tiny_adapter_write(path, (tiny_adapter){.seed = 1, .rank = 4});
+    PX_CHECK_OK(
+        px_engine_load_adapter(engine, (px_slice){"tiny", 4}, (px_slice){path, strlen(path)}, &id));
+    while (event.kind != PX_EVENT_ADAPTER) {
+        uint32_t seen = px_doorbell_look(&bell);
+        if (!px_engine_poll(engine, &event)) px_doorbell_wait(&bell, seen, PX_SEC);
+    }
+    PX_CHECK_OK(event.status);
+    tiny_adapter_remove(path);
+}
+
 PX_TEST(a_thousand_steps_allocate_nothing)
 {
     px_engine *engine;
@@ -230,6 +207,7 @@ PX_TEST(a_thousand_steps_allocate_nothing)
     PX_REQUIRE(px_is_ok(px_engine_open(&options, NULL, &engine)));
     static answers warm;
     run_all(engine, true, &warm); /* also makes the thread known */
+    load_tiny_adapter(engine);
     uint64_t ids[REQUESTS] = {0};
     uint32_t tokens[128];
     px_engine_stats before, after;
@@ -237,6 +215,7 @@ PX_TEST(a_thousand_steps_allocate_nothing)
         px_request request = request_of(i, tokens);
         request.max_tokens = 200;
         request.n = i == 5 ? 3 : 1; /* answers that begin behind one prompt, too */
+        if (i % 2) request.adapter = (px_slice){"tiny", 4};
         PX_CHECK_OK(px_engine_submit(engine, &request, &ids[i]));
     }
     px_engine_get_stats(engine, &before);

@@ -25,6 +25,7 @@ enum {
 typedef struct tiny_writer {
     px_buf header, data;
     uint64_t tensors; /* written: each has its own numbers */
+    uint64_t seed;
 } tiny_writer;
 
 PX_PRINTF(4, 5)
@@ -38,7 +39,7 @@ static void tiny_tensor(tiny_writer *w, uint32_t rows, uint32_t cols, const char
     size_t begin = w->data.length;
     uint32_t count = (rows ? rows : 1) * cols;
     for (uint32_t i = 0; i < count; i++) { /* norms around 1; matrices that keep the scale */
-        double unit = px_random_unit(7 + w->tensors, i) - 0.5;
+        double unit = px_random_unit(7 + w->seed * 1000 + w->tensors, i) - 0.5;
         float value = (float)(rows ? unit * 3.5 / sqrt(cols) : 1 + unit);
         px_buf_append(&w->data, &value, sizeof value);
     }
@@ -75,6 +76,31 @@ static void tiny_save(const char *folder, const char *name, const void *bytes, s
     PX_CHECK_OK(px_fs_write_atomic(path, bytes, length, 0600));
 }
 
+static tiny_writer tiny_begin(uint64_t seed)
+{
+    tiny_writer w = {.seed = seed};
+    px_buf_init(&w.header, 1 << 16);
+    px_buf_init(&w.data, 1 << 22);
+    px_buf_puts(&w.header, "{");
+    return w;
+}
+
+/* Writes the file and frees what it is made of. */
+static void tiny_finish(tiny_writer *w, const char *folder, const char *name)
+{
+    px_buf file;
+    px_buf_puts(&w->header, "}");
+    uint64_t header_bytes = w->header.length; /* little-endian, as the machines we run on */
+    px_buf_init(&file, 1 << 23);
+    px_buf_append(&file, &header_bytes, sizeof header_bytes);
+    px_buf_append(&file, w->header.data, w->header.length);
+    px_buf_append(&file, w->data.data, w->data.length);
+    tiny_save(folder, name, file.data, file.length);
+    px_buf_done(&file);
+    px_buf_done(&w->header);
+    px_buf_done(&w->data);
+}
+
 /* GPT-2's alphabet, no merges: one token for each byte. */
 static void tiny_tokenizer(const char *folder)
 {
@@ -105,36 +131,28 @@ static void tiny_model_write(char *folder)
         "\"intermediate_size\":96,\"vocab_size\":300,\"max_position_embeddings\":512,"
         "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,\"hidden_act\":\"silu\","
         "\"tie_word_embeddings\":false,\"bos_token_id\":null,\"eos_token_id\":299}";
-    tiny_writer w = {.tensors = 0};
-    px_buf_init(&w.header, 1 << 16);
-    px_buf_init(&w.data, 1 << 22);
+    tiny_writer w = tiny_begin(0);
     PX_CHECK(mkdtemp(folder) != NULL);
-    px_buf_puts(&w.header, "{");
     tiny_weights(&w);
-    px_buf_puts(&w.header, "}");
-    uint64_t header_bytes = w.header.length; /* little-endian, as the machines we run on */
-    px_buf file;
-    px_buf_init(&file, 1 << 23);
-    px_buf_append(&file, &header_bytes, sizeof header_bytes);
-    px_buf_append(&file, w.header.data, w.header.length);
-    px_buf_append(&file, w.data.data, w.data.length);
-    tiny_save(folder, "model.safetensors", file.data, file.length);
+    tiny_finish(&w, folder, "model.safetensors");
     tiny_save(folder, "config.json", config, strlen(config));
     tiny_tokenizer(folder);
-    px_buf_done(&file);
-    px_buf_done(&w.header);
-    px_buf_done(&w.data);
+}
+
+static void tiny_remove(const char *folder, const char *const *names, int count)
+{
+    char path[256];
+    for (int i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    rmdir(folder);
 }
 
 static void tiny_model_remove(const char *folder)
 {
     static const char *const names[] = {"model.safetensors", "config.json", "tokenizer.json"};
-    char path[256];
-    for (int i = 0; i < 3; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        unlink(path);
-    }
-    rmdir(folder);
+    tiny_remove(folder, names, 3);
 }
 
 #endif
