@@ -17,19 +17,19 @@ px_packing px_packing_of(px_dtype dtype)
     case PX_Q4_0: return PX_PACKING_U4;
     case PX_Q4_1: return PX_PACKING_U4_MIN;
     case PX_Q4_K: return PX_PACKING_U4_K;
+    case PX_Q5_0: return PX_PACKING_U5;
+    case PX_Q5_1: return PX_PACKING_U5_MIN;
+    case PX_Q5_K: return PX_PACKING_U5_K;
+    case PX_Q2_K: return PX_PACKING_U2_K;
+    case PX_Q3_K: return PX_PACKING_U3_K;
+    case PX_Q6_K: return PX_PACKING_U6_K;
     case PX_Q8_0: return PX_PACKING_S8;
-    case PX_Q5_0: return PX_PACKING_S8;
-    case PX_IQ4_NL: return PX_PACKING_S8;
-    case PX_Q5_1: return PX_PACKING_S8_MIN;
+    case PX_IQ4_NL: return PX_PACKING_T4;
+    case PX_IQ4_XS: return PX_PACKING_T4_K;
     case PX_MXFP4: return PX_PACKING_FP4;
     case PX_SCALED_U4: return PX_PACKING_SCALED_U4;
     case PX_SCALED_F8: return PX_PACKING_SCALED_F8;
     case PX_SCALED_F16: return PX_PACKING_SCALED_F16;
-    case PX_Q3_K: return PX_PACKING_S8_K;
-    case PX_Q6_K: return PX_PACKING_S8_K;
-    case PX_IQ4_XS: return PX_PACKING_S8_K;
-    case PX_Q2_K: return PX_PACKING_S8_K_MIN;
-    case PX_Q5_K: return PX_PACKING_S8_K_MIN;
     default: assert(!"a type with arithmetic"); return PX_PACKING_FILE;
     }
 }
@@ -60,10 +60,15 @@ static const struct {
     [PX_PACKING_U4] = {32, 2 + 2 + 16},
     [PX_PACKING_U4_MIN] = {32, 4 + 2 + 16},
     [PX_PACKING_U4_K] = {256, 4 + 8 * (2 + 2 + 16)},
+    [PX_PACKING_U5] = {32, 2 + 2 + 20},
+    [PX_PACKING_U5_MIN] = {32, 4 + 2 + 20},
+    [PX_PACKING_U5_K] = {256, 4 + 8 * (2 + 2 + 20)},
+    [PX_PACKING_U2_K] = {256, 4 + 8 * (2 + 2 + 8)},
+    [PX_PACKING_U3_K] = {256, 2 + 8 * (2 + 2 + 12)},
+    [PX_PACKING_U6_K] = {256, 2 + 8 * (2 + 4 + 24)},
     [PX_PACKING_S8] = {32, 2 + 2 + 32},
-    [PX_PACKING_S8_MIN] = {32, 4 + 2 + 32},
-    [PX_PACKING_S8_K] = {256, 2 + 8 * (2 + 4 + 32)},
-    [PX_PACKING_S8_K_MIN] = {256, 4 + 8 * (4 + 4 + 32)},
+    [PX_PACKING_T4] = {32, 2 + 2 + 16},
+    [PX_PACKING_T4_K] = {256, 2 + 8 * (1 + 2 + 16)},
     [PX_PACKING_FP4] = {32, 1 + 16},
     [PX_PACKING_SCALED_U4] = {32, 4 + 1 + 16},
     [PX_PACKING_SCALED_F8] = {32, 4 + 32},
@@ -86,89 +91,72 @@ size_t px_packed_bytes(px_dtype dtype, uint32_t lanes, uint32_t rows, uint32_t c
 
 /* --- one row of a unit into its lane ---------------------------------------------------------- */
 
-static void put_u16(uint8_t *to, uint32_t lane, const uint8_t *from)
+typedef struct cursor { /* where a row's next field goes: those of all lanes lie together */
+    uint8_t *to;
+    uint32_t lanes, lane;
+} cursor;
+
+static void put(cursor *at, const void *field, size_t bytes)
 {
-    memcpy(to + 2 * (size_t)lane, from, 2);
+    memcpy(at->to + at->lane * bytes, field, bytes);
+    at->to += at->lanes * bytes;
 }
 
-static void put_f16(uint8_t *to, uint32_t lane, float value)
+static void put_u8(cursor *at, int value)
 {
-    uint16_t half = px_f32_to_f16(value);
-    memcpy(to + 2 * (size_t)lane, &half, 2);
+    put(at, &(uint8_t){(uint8_t)value}, 1);
 }
 
-static uint32_t word(const uint8_t *from, int index)
+static void put_16(cursor *at, int value)
 {
-    uint32_t value;
-    memcpy(&value, from + 4 * index, 4);
-    return value;
+    put(at, &(uint16_t){(uint16_t)value}, 2);
 }
 
-static void put_word(uint8_t *to, uint32_t lanes, uint32_t lane, int step, uint32_t value)
+/* Bits [from, from + bits) of each of 32 quants. */
+static void put_plane(cursor *at, const uint8_t *quants, int from, int bits)
 {
-    memcpy(to + ((size_t)step * lanes + lane) * 4, &value, 4);
+    uint8_t bytes[8][4] = {0};
+    for (int c = 0; c < 32; c++) {
+        int part = quants[c] >> from & ((1 << bits) - 1), step = c / 4;
+        bytes[step * bits / 8][c % 4] |= (uint8_t)(part << step * bits % 8);
+    }
+    for (int i = 0; i < bits; i++) put(at, bytes[i], 4);
 }
 
-static void put_s16(uint8_t *to, uint32_t lane, int value)
+static void put_quants(cursor *at, const px_quant_form *form, const uint8_t *quants)
 {
-    int16_t number = (int16_t)value;
-    memcpy(to + 2 * (size_t)lane, &number, 2);
+    put_plane(at, quants, 0, form->low_bits);
+    if (form->high_bits) put_plane(at, quants, form->low_bits, form->high_bits);
 }
 
-static int sum_of(const int8_t *quants, int count)
+/* As they are stored, from what they say. */
+static void store_quants(const px_quant_form *form, const int8_t *values, int count, uint8_t *out)
 {
-    int sum = 0;
-    for (int i = 0; i < count; i++) sum += quants[i];
+    for (int i = 0; i < count; i++) {
+        int code = 0;
+        while (form->table && px_iq4_values[code] != values[i]) code++;
+        out[i] = (uint8_t)(form->table ? code : values[i] + form->bias);
+    }
+}
+
+/* Of 16 columns: of the stored quants, or of what they say if that alone has a sign. */
+static int sum_of(const px_quant_form *form, const int8_t *values)
+{
+    int sum = 16 * form->bias;
+    for (int i = 0; i < 16; i++) sum += values[i];
     return sum;
 }
 
-/* 32 bytes, one for each column */
-static void put_bytes(uint8_t *to, uint32_t lanes, uint32_t lane, const int8_t *quants)
+static void put_block(cursor at, const px_quant_form *form, px_dtype dtype, const uint8_t *block)
 {
-    for (int s = 0; s < 8; s++) {
-        put_word(to, lanes, lane, s, word((const uint8_t *)quants, s));
-    }
-}
-
-/* The sum of 32 nibbles times `scale`, then the nibbles, from eight words that hold the columns of
- * one step each in their low nibbles. */
-static void put_nibbles(
-    uint8_t *to, uint32_t lanes, uint32_t lane, const uint32_t steps[8], int scale)
-{
-    uint32_t pairs = 0; /* two sums of up to 16 * 15 */
-    for (int s = 0; s < 8; s++) pairs += (steps[s] & 0x00ff00ff) + (steps[s] >> 8 & 0x00ff00ff);
-    put_s16(to, lane, scale * (int)((pairs & 0xffff) + (pairs >> 16)));
-    to += 2 * (size_t)lanes;
-    for (int j = 0; j < 4; j++) {
-        put_word(to, lanes, lane, j, steps[2 * j] | steps[2 * j + 1] << 4);
-    }
-}
-
-/* Q4_0, Q4_1: byte i holds columns i (low) and i + 16 (high). */
-static void put_split_nibbles(uint8_t *to, uint32_t lanes, uint32_t lane, const uint8_t *from)
-{
-    uint32_t steps[8];
-    for (int s = 0; s < 8; s++) steps[s] = word(from, s % 4) >> (s / 4 * 4) & 0x0f0f0f0f;
-    put_nibbles(to, lanes, lane, steps, 1);
-}
-
-static void put_u4_k(uint8_t *to, uint32_t lanes, uint32_t lane, const uint8_t *block)
-{
-    uint8_t scales[8], mins[8];
-    px_k_scales(block + 4, scales, mins);
-    put_u16(to, lane, block);
-    put_u16(to + 2 * (size_t)lanes, lane, block + 2);
-    to += 4 * (size_t)lanes;
-    for (int b = 0; b < 8; b++, to += 20 * (size_t)lanes) {
-        /* 32 bytes hold one block of 32 in their low and the next in their high nibbles */
-        uint32_t steps[8];
-        for (int s = 0; s < 8; s++) {
-            steps[s] = word(block + 16 + b / 2 * 32, s) >> (b % 2 * 4) & 0x0f0f0f0f;
-        }
-        to[lane] = scales[b];
-        to[lanes + lane] = mins[b];
-        put_nibbles(to + 2 * (size_t)lanes, lanes, lane, steps, scales[b]);
-    }
+    px_block parts;
+    uint8_t quants[32];
+    px_block_unpack_of(dtype)(block, &parts);
+    store_quants(form, parts.quants, 32, quants);
+    put_16(&at, px_f32_to_f16(parts.scale[0]));
+    if (form->mins) put_16(&at, px_f32_to_f16(-parts.min[0]));
+    put_16(&at, sum_of(form, parts.quants) + sum_of(form, parts.quants + 16));
+    put_quants(&at, form, quants);
 }
 
 /* What a K super-block says about its sixteen groups of 16, as integers. */
@@ -178,10 +166,20 @@ typedef struct k_scales {
     uint8_t min[16];
 } k_scales;
 
-static k_scales take_k_scales(px_dtype dtype, const uint8_t *block)
+static void take_k_scales(const uint8_t *block, k_scales *out)
+{
+    uint8_t scales[8], mins[8];
+    px_k_scales(block + 4, scales, mins);
+    out->d = block, out->dmin = block + 2;
+    for (int g = 0; g < 16; g++) {
+        out->scale[g] = (int8_t)scales[g / 2];
+        out->min[g] = mins[g / 2];
+    }
+}
+
+static k_scales take_scales(px_dtype dtype, const uint8_t *block)
 {
     k_scales out = {0};
-    uint8_t scales[8], mins[8];
     int8_t signed_scales[8];
     switch (dtype) {
     case PX_Q2_K:
@@ -192,14 +190,8 @@ static k_scales take_k_scales(px_dtype dtype, const uint8_t *block)
         out.d = block + 108;
         px_q3_k_scales(block + 96, out.scale);
         break;
-    case PX_Q5_K:
-        out.d = block, out.dmin = block + 2;
-        px_k_scales(block + 4, scales, mins);
-        for (int g = 0; g < 16; g++) {
-            out.scale[g] = (int8_t)scales[g / 2];
-            out.min[g] = mins[g / 2];
-        }
-        break;
+    case PX_Q4_K:
+    case PX_Q5_K: take_k_scales(block, &out); break;
     case PX_Q6_K:
         out.d = block + 208;
         memcpy(out.scale, block + 192, 16);
@@ -209,69 +201,56 @@ static k_scales take_k_scales(px_dtype dtype, const uint8_t *block)
         px_iq4_xs_scales(block, signed_scales);
         for (int g = 0; g < 16; g++) out.scale[g] = signed_scales[g / 2];
         break;
-    default: assert(!"a type packed as S8_K");
+    default: assert(!"a type of super-blocks");
     }
     return out;
 }
 
-static void put_s8_k(
-    uint8_t *to, uint32_t lanes, uint32_t lane, px_dtype dtype, const uint8_t *block)
+/* What 32 columns of a super-block have before their quants; `scale` and `min` are of its halves.
+ */
+static void put_k_head(
+    cursor *at, px_packing packing, const int8_t *scale, const uint8_t *min, const int sums[2])
 {
-    px_block parts;
-    px_block_unpack_of(dtype)(block, &parts);
-    k_scales k = take_k_scales(dtype, block);
-    put_u16(to, lane, k.d);
-    to += 2 * (size_t)lanes;
-    if (k.dmin) {
-        put_u16(to, lane, k.dmin);
-        to += 2 * (size_t)lanes;
-    }
-    for (int b = 0; b < 8; b++) {
-        for (int half = 0; half < 2; half++, to += lanes) to[lane] = (uint8_t)k.scale[2 * b + half];
-        for (int half = 0; half < 2 && k.dmin; half++, to += lanes) to[lane] = k.min[2 * b + half];
-        int32_t sum = 0;
-        for (int half = 0; half < 2; half++) {
-            sum += k.scale[2 * b + half] * sum_of(parts.quants + 32 * b + 16 * half, 16);
-        }
-        memcpy(to + 4 * (size_t)lane, &sum, 4);
-        to += 4 * (size_t)lanes;
-        put_bytes(to, lanes, lane, parts.quants + 32 * b);
-        to += 32 * (size_t)lanes;
-    }
-}
-
-static void put_s8(uint8_t *to, uint32_t lanes, uint32_t lane, px_packing packing, px_dtype dtype,
-    const uint8_t *block)
-{
-    px_block parts;
-    px_block_unpack_of(dtype)(block, &parts);
-    put_f16(to, lane, parts.scale[0]);
-    to += 2 * (size_t)lanes;
-    if (packing == PX_PACKING_S8_MIN) {
-        put_f16(to, lane, -parts.min[0]);
-        to += 2 * (size_t)lanes;
-    }
-    put_s16(to, lane, sum_of(parts.quants, 32));
-    put_bytes(to + 2 * (size_t)lanes, lanes, lane, parts.quants);
-}
-
-static void put_block(uint8_t *to, uint32_t lanes, uint32_t lane, px_packing packing,
-    px_dtype dtype, const uint8_t *block)
-{
+    int32_t scaled = scale[0] * sums[0] + scale[1] * sums[1];
     switch (packing) {
-    case PX_PACKING_U4:
-        put_u16(to, lane, block);
-        put_split_nibbles(to + 2 * (size_t)lanes, lanes, lane, block + 2);
+    case PX_PACKING_U4_K:
+    case PX_PACKING_U5_K:
+        put_u8(at, scale[0]);
+        put_u8(at, min[0]);
+        put_16(at, scaled);
         break;
-    case PX_PACKING_U4_MIN:
-        put_u16(to, lane, block);
-        put_u16(to + 2 * (size_t)lanes, lane, block + 2);
-        put_split_nibbles(to + 4 * (size_t)lanes, lanes, lane, block + 4);
+    case PX_PACKING_U2_K:
+        for (int half = 0; half < 2; half++) put_u8(at, scale[half] | min[half] << 4);
+        put_16(at, scaled);
         break;
-    case PX_PACKING_U4_K: put_u4_k(to, lanes, lane, block); break;
-    case PX_PACKING_S8_K:
-    case PX_PACKING_S8_K_MIN: put_s8_k(to, lanes, lane, dtype, block); break;
-    default: put_s8(to, lanes, lane, packing, dtype, block);
+    case PX_PACKING_T4_K:
+        put_u8(at, scale[0]);
+        put_16(at, sums[0] + sums[1]);
+        break;
+    default:
+        for (int half = 0; half < 2; half++) put_u8(at, scale[half]);
+        if (packing == PX_PACKING_U6_K)
+            put(at, &scaled, 4);
+        else
+            put_16(at, scaled);
+    }
+}
+
+static void put_super_block(cursor at, px_packing packing, px_dtype dtype, const uint8_t *block)
+{
+    const px_quant_form *form = &px_quant_forms[packing];
+    px_block parts;
+    uint8_t quants[256];
+    px_block_unpack_of(dtype)(block, &parts);
+    store_quants(form, parts.quants, 256, quants);
+    k_scales k = take_scales(dtype, block);
+    put(&at, k.d, 2);
+    if (k.dmin) put(&at, k.dmin, 2);
+    for (int b = 0; b < 8; b++) {
+        const int8_t *values = parts.quants + 32 * b;
+        const int sums[2] = {sum_of(form, values), sum_of(form, values + 16)};
+        put_k_head(&at, packing, k.scale + 2 * b, k.min + 2 * b, sums);
+        put_quants(&at, form, quants + 32 * b);
     }
 }
 
@@ -281,10 +260,15 @@ static void put_row(
     uint8_t *to, uint32_t lanes, uint32_t lane, const px_pack *op, const uint8_t *from)
 {
     px_packing packing = px_packing_of(op->dtype);
+    const px_quant_form *form = &px_quant_forms[packing];
     const px_dtype_traits *traits = px_dtype_of(op->dtype);
     assert(units[packing].cols == traits->block_elements);
     for (uint32_t c = 0; c < op->cols; c += traits->block_elements) {
-        put_block(to, lanes, lane, packing, op->dtype, from);
+        cursor at = {to, lanes, lane};
+        if (form->super)
+            put_super_block(at, packing, op->dtype, from);
+        else
+            put_block(at, form, op->dtype, from);
         from += traits->block_bytes;
         to += (size_t)units[packing].lane_bytes * lanes;
     }

@@ -5,33 +5,39 @@
  *
  *   F32, F16        unit of 1:   { value[lanes] }
  *   BF16            unit of 2:   { value[lanes][2] }; the second of an odd last column is zero
- *   U4, S8          unit of 32:  { f16 scale[lanes]; s16 sum[lanes]; quants }
- *   U4_MIN, S8_MIN  unit of 32:  { f16 scale[lanes]; f16 min[lanes]; s16 sum[lanes]; quants }
  *   FP4             unit of 32:  { e8m0 scale[lanes]; codes }
  *   SCALED_U4       unit of 32:  { f32 scale[lanes]; u8 zero[lanes]; codes }
  *   SCALED_F8       unit of 32:  { f32 scale[lanes]; e4m3 value[32][lanes] }
  *   SCALED_F16      unit of 32:  { f32 scale[lanes]; f16 value[32][lanes] }
- *   U4_K            unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 of
- *                                  { u8 scale[lanes]; u8 min[lanes]; s16 sum[lanes]; quants } }
- *   S8_K            unit of 256: { f16 d[lanes]; 8 of
+ *
+ *   U4, U5, S8, T4  unit of 32:  { f16 scale[lanes]; s16 sum[lanes]; quants }
+ *   U4_MIN, U5_MIN  unit of 32:  { f16 scale[lanes]; f16 min[lanes]; s16 sum[lanes]; quants }
+ *   U4_K, U5_K      unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 of
+ *                                  { u8 scale[lanes]; u8 min[lanes]; u16 sum[lanes]; quants } }
+ *   U2_K            unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 of
+ *                                  { u8 scale_min[2][lanes]; s16 sum[lanes]; quants } }
+ *   U3_K            unit of 256: { f16 d[lanes]; 8 of
+ *                                  { s8 scale[2][lanes]; s16 sum[lanes]; quants } }
+ *   U6_K            unit of 256: { f16 d[lanes]; 8 of
  *                                  { s8 scale[2][lanes]; s32 sum[lanes]; quants } }
- *   S8_K_MIN        unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 of
- *                                  { s8 scale[2][lanes]; u8 min[2][lanes];
- *                                    s32 sum[lanes]; quants } }
+ *   T4_K            unit of 256: { f16 d[lanes]; 8 of
+ *                                  { s8 scale[lanes]; s16 sum[lanes]; quants } }
  *
- *   quants of S8: { s8 quant[8][lanes][4] }: step s holds columns 4 s .. 4 s + 3 of the 32
- *   quants of U4: { u8 pair[4][lanes][4] }: low nibbles are step 2 j, high nibbles step 2 j + 1
- *   codes:        { u32 eight[4][lanes] }: nibble k of word j is column 8 j + k
- *   sum:          of the 32 quants, in K each times its scale
+ *   codes:   { u32 eight[4][lanes] }: nibble k of word j is column 8 j + k
+ *   quants:  a plane of their low 8, 4 or 2 bits, then of U5, U6 and U3 one of their high 1, 2 or 1
+ *            bits. A plane of b bits: { u8 byte[b][lanes][4] }; the bits of columns 4 s .. 4 s + 3,
+ *            step s, are in the four bytes at [s b / 8], from bit s b % 8 on
+ *   sum:     of the 32 quants, in U4_K, U5_K, U2_K, U3_K and U6_K each times its scale
  *
- *   value = scale * quant + min                       U4_MIN, S8_MIN
- *   value = scale * quant, in U4 scale * (quant - 8)  U4, S8
- *   value = scale * e2m1(code) as in dtype.h          FP4
- *   value = scale * (code - zero), scale * value      SCALED
- *   value = d * scale * quant - dmin * min            K; [2]: for columns 0-15 and 16-31
+ *   value = scale * (quant - bias) + min              the bias of U4 is 8, of U5 16, of U3_K 4 and
+ * of U6_K 32; of the others 0 scale = d * its number, min = -dmin * its number  K; [2]: for columns
+ * 0-15 and 16-31, in U2_K the scale in the low nibble, the min in the high value = scale *
+ * iq4(quant)                        T4: the table of IQ4, and sums of what it says value = scale *
+ * e2m1(code) as in dtype.h          FP4 value = scale * (code - zero), scale * value      SCALED
  *
  * Rows past the last are zero. Every block format becomes one of these exactly (but a NaN of E4M3
- * counts as 480 in SCALED_F8: no weight is one).
+ * counts as 480 in SCALED_F8: no weight is one), in about the bytes it has in the file: sums are
+ * what they take more.
  *
  * Activations, PX_ACT_Q8: blocks of 32 columns, each a px_q8_block: x ~ scale * quant + zero with
  * the zero in the middle of the block's range. A block with one large value, as the residual
@@ -59,16 +65,52 @@ typedef enum px_packing {
     PX_PACKING_U4,
     PX_PACKING_U4_MIN,
     PX_PACKING_U4_K,
+    PX_PACKING_U5,
+    PX_PACKING_U5_MIN,
+    PX_PACKING_U5_K,
+    PX_PACKING_U2_K,
+    PX_PACKING_U3_K,
+    PX_PACKING_U6_K,
     PX_PACKING_S8,
-    PX_PACKING_S8_MIN,
-    PX_PACKING_S8_K,
-    PX_PACKING_S8_K_MIN,
+    PX_PACKING_T4,
+    PX_PACKING_T4_K,
     PX_PACKING_FP4,
     PX_PACKING_SCALED_U4,
     PX_PACKING_SCALED_F8,
     PX_PACKING_SCALED_F16,
     PX_PACKING_COUNT
 } px_packing;
+
+/* How a packing of integers says its values; constants to what is compiled for one. */
+typedef struct px_quant_form {
+    uint8_t low_bits, high_bits; /* of the planes of its quants */
+    uint8_t bias;
+    bool mins;   /* its values have a min */
+    bool super;  /* its units are of 256 */
+    bool halves; /* scales are of 16 columns */
+    bool table;  /* quants are places in px_iq4_values */
+} px_quant_form;
+
+static const px_quant_form px_quant_forms[PX_PACKING_COUNT] = {
+    [PX_PACKING_U4] = {.low_bits = 4, .bias = 8},
+    [PX_PACKING_U4_MIN] = {.low_bits = 4, .mins = true},
+    [PX_PACKING_U4_K] = {.low_bits = 4, .mins = true, .super = true},
+    [PX_PACKING_U5] = {.low_bits = 4, .high_bits = 1, .bias = 16},
+    [PX_PACKING_U5_MIN] = {.low_bits = 4, .high_bits = 1, .mins = true},
+    [PX_PACKING_U5_K] = {.low_bits = 4, .high_bits = 1, .mins = true, .super = true},
+    [PX_PACKING_U2_K] = {.low_bits = 2, .mins = true, .super = true, .halves = true},
+    [PX_PACKING_U3_K] = {.low_bits = 2, .high_bits = 1, .bias = 4, .super = true, .halves = true},
+    [PX_PACKING_U6_K] = {.low_bits = 4, .high_bits = 2, .bias = 32, .super = true, .halves = true},
+    [PX_PACKING_S8] = {.low_bits = 8},
+    [PX_PACKING_T4] = {.low_bits = 4, .table = true},
+    [PX_PACKING_T4_K] = {.low_bits = 4, .super = true, .table = true},
+};
+
+/* Bytes for each lane of a plane of so many bits of 32 columns. */
+PX_INLINE size_t px_plane_bytes(uint32_t bits)
+{
+    return 4 * (size_t)bits;
+}
 
 px_packing px_packing_of(px_dtype dtype);
 /* Are its products made of float32 activations? Else of PX_ACT_Q8. */
@@ -92,9 +134,8 @@ typedef struct px_q8_block {
     float scale, zero;
     float sum, half; /* of the 32 values scale * quant + zero; of the first 16: a min's factors */
     int32_t offset, offset_half; /* -128 times the sum of the 32 quants; of the first 16: where a
-                                  * sum begins if its weights were made unsigned by adding 128 */
-    int32_t offset_u4;           /* -8 times it, for weights of 4 bits that mean quant - 8 */
-    uint8_t pad[4];              /* one cache line */
+                                  * sum begins if its weights have a bias of 128 */
+    uint8_t pad[8];              /* one cache line */
 } px_q8_block;
 
 /* --- products --------------------------------------------------------------------------------- */

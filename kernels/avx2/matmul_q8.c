@@ -3,12 +3,14 @@
  * Inside a block of 32 columns everything is integer and exact, so only the order of the blocks,
  * which is ascending for every tile, decides how a row rounds: the same bits for any batch.
  *
- * Four-bit weights are unsigned, so maddubs multiplies them directly, and eight steps of it fit in
- * 16 bits (8 * 2 * 15 * 127 = 30480). Eight-bit weights move their sign to the activation; one step
- * fills 16 bits (2 * 128 * 127 = 32512), so each is widened at once.
+ * Quants are put together from their planes in registers. Unsigned ones maddubs multiplies
+ * directly, and as many steps of it as fit are added in 16 bits (of four bits eight: 8 * 2 * 15 *
+ * 127 = 30480); a bias counts as a min. Signed ones, of S8 and of the table, move their sign to the
+ * activation; one step fills 16 bits (2 * 128 * 127 = 32512), so each is widened at once.
  */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/vec.h"
+#include "kernels/dtype_blocks.h"
 
 enum { L = PX_AVX2_LANES, GROUPS = 1, ROWS = PX_AVX2_Q8_ROWS };
 
@@ -31,148 +33,214 @@ PX_INLINE __m256 load_f16(const uint8_t *from)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
 }
 
-PX_INLINE __m256 load_u8(const uint8_t *from)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from)));
-}
-
 PX_INLINE __m256 load_s16(const uint8_t *from)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)from)));
 }
 
-/* Each lane's byte twice, as the 16-bit factors of a madd. */
-PX_INLINE __m256i load_factor_u8(const uint8_t *from)
+PX_INLINE __m256 load_u16(const uint8_t *from)
 {
-    __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from));
-    return _mm256_or_si256(v, _mm256_slli_epi32(v, 16));
+    return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)from)));
 }
 
-PX_INLINE __m256i load_factor_s8(const uint8_t *from)
+/* Small numbers of each lane, as words. */
+PX_INLINE __m256i load_u8(const uint8_t *from)
 {
-    __m256i v = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from));
-    return _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa);
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from));
 }
 
-/* sums[row] = nibbles . x over 32 columns, in units of `factor` */
-PX_INLINE void dot_u4(const int rows, const uint8_t *nibbles, const uint8_t *x, size_t x_stride,
-    __m256i factor, __m256i *sums)
+PX_INLINE __m256i load_s8(const uint8_t *from)
 {
-    const __m256i low_mask = _mm256_set1_epi8(15);
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from));
+}
+
+/* Each word twice, as the 16-bit factors of a madd. */
+PX_INLINE __m256i factor_of(__m256i words)
+{
+    return _mm256_blend_epi16(words, _mm256_slli_epi32(words, 16), 0xaa);
+}
+
+/* --- quants ----------------------------------------------------------------------------------- */
+
+/* A step of a plane, its bits at `at` of each byte. */
+PX_INLINE __m256i take_bits(const uint8_t *plane, const int bits, const int step, const int at)
+{
+    __m256i bytes = _mm256_loadu_si256((const __m256i *)(plane + 32 * (step * bits / 8)));
+    const int from = step * bits % 8;
+    if (from > at) bytes = _mm256_srli_epi16(bytes, from - at);
+    if (from < at) bytes = _mm256_slli_epi16(bytes, at - from);
+    return _mm256_and_si256(bytes, _mm256_set1_epi8((char)(((1 << bits) - 1) << at)));
+}
+
+/* The quants of four columns; of the table what they say. */
+PX_INLINE __m256i take_step(const px_packing packing, const uint8_t *quants, const int step)
+{
+    const px_quant_form form = px_quant_forms[packing];
+    if (form.low_bits == 8) return _mm256_loadu_si256((const __m256i *)(quants + 32 * step));
+    __m256i low = take_bits(quants, form.low_bits, step, 0);
+    if (form.table) {
+        __m128i table = _mm_loadu_si128((const __m128i *)px_iq4_values);
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), low);
+    }
+    if (!form.high_bits) return low;
+    const uint8_t *plane = quants + px_plane_bytes(form.low_bits) * L;
+    return _mm256_or_si256(low, take_bits(plane, form.high_bits, step, form.low_bits));
+}
+
+/* sums[row] += unsigned quants . x over the steps [begin, end), in units of `factor` */
+PX_INLINE void dot_unsigned(const px_packing packing, const int rows, const int begin,
+    const int end, const uint8_t *quants, const uint8_t *x, size_t x_stride, __m256i factor,
+    __m256i *sums)
+{
+    const px_quant_form form = px_quant_forms[packing];
+    const int largest = (1 << (form.low_bits + form.high_bits)) - 1;
+    const int fit = INT16_MAX / (2 * 127 * largest); /* steps that do in 16 bits */
     __m256i sums16[ROWS];
-    for (int r = 0; r < rows; r++) sums16[r] = _mm256_setzero_si256();
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        __m256i pair = _mm256_loadu_si256((const __m256i *)(nibbles + 32 * j));
-        __m256i low = _mm256_and_si256(pair, low_mask);
-        __m256i high = _mm256_and_si256(_mm256_srli_epi16(pair, 4), low_mask);
+#pragma GCC unroll 8
+    for (int step = begin; step < end; step++) {
+        __m256i w = take_step(packing, quants, step);
+        const bool first = (step - begin) % fit == 0;
+        const bool last = step + 1 == end || (step + 1 - begin) % fit == 0;
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            __m256i product = _mm256_maddubs_epi16(low, x_step(x + r * x_stride + 8 * j));
-            sums16[r] = _mm256_add_epi16(sums16[r], product);
+            __m256i product = _mm256_maddubs_epi16(w, x_step(x + r * x_stride + 4 * step));
+            sums16[r] = first ? product : _mm256_add_epi16(sums16[r], product);
             PX_KEEP(sums16[r]);
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            __m256i product = _mm256_maddubs_epi16(high, x_step(x + r * x_stride + 8 * j + 4));
-            sums16[r] = _mm256_add_epi16(sums16[r], product);
-            PX_KEEP(sums16[r]);
+        for (int r = 0; r < rows && last; r++) {
+            sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(sums16[r], factor));
         }
     }
-    for (int r = 0; r < rows; r++) sums[r] = _mm256_madd_epi16(sums16[r], factor);
 }
 
-/* sums[row] += bytes . x over 16 columns, in units of `factor` */
-PX_INLINE void dot_s8(const int rows, const uint8_t *bytes, const uint8_t *x, size_t x_stride,
-    __m256i factor, __m256i *sums)
+/* sums[row] += signed quants . x over 32 columns */
+PX_INLINE void dot_signed(const px_packing packing, const int rows, const uint8_t *quants,
+    const uint8_t *x, size_t x_stride, __m256i *sums)
 {
-#pragma GCC unroll 4
-    for (int s = 0; s < 4; s++) {
-        __m256i w = _mm256_loadu_si256((const __m256i *)(bytes + 32 * s));
+    const __m256i ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 8
+    for (int step = 0; step < 8; step++) {
+        __m256i w = take_step(packing, quants, step);
         __m256i magnitude = _mm256_abs_epi8(w);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            __m256i signed_x = _mm256_sign_epi8(x_step(x + r * x_stride + 4 * s), w);
+            __m256i signed_x = _mm256_sign_epi8(x_step(x + r * x_stride + 4 * step), w);
             __m256i product = _mm256_maddubs_epi16(magnitude, signed_x);
-            sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(product, factor));
+            sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(product, ones));
             PX_KEEP(sums[r]);
         }
     }
 }
 
+/* --- blocks ----------------------------------------------------------------------------------- */
+
+/* What a block of 32 columns of a group says besides its quants. */
+typedef struct block_head {
+    __m256 scale;         /* of products and sum together */
+    __m256i factor[2];    /* of the products, as integers; [1]: of columns 16-31 in halves */
+    __m256 sum;           /* of the quants, each times its factor: times an activation's zero */
+    __m256 min, min_high; /* times its sum */
+} block_head;
+
+/* Factors and mins of 16 columns each. */
+PX_INLINE const uint8_t *read_halves(
+    const px_packing packing, const uint8_t *w, __m256 d, __m256 dmin, block_head *out)
+{
+    __m256i scales[2], mins[2];
+    for (int h = 0; h < 2; h++, w += L) {
+        scales[h] = mins[h] = packing == PX_PACKING_U2_K ? load_u8(w) : load_s8(w);
+        if (packing == PX_PACKING_U2_K) {
+            scales[h] = _mm256_and_si256(scales[h], _mm256_set1_epi32(15));
+            mins[h] = _mm256_srli_epi32(mins[h], 4);
+        }
+        out->factor[h] = factor_of(scales[h]);
+    }
+    if (packing != PX_PACKING_U2_K)
+        dmin = _mm256_mul_ps(d, _mm256_set1_ps(-(float)px_quant_forms[packing].bias));
+    out->scale = d;
+    out->min = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(mins[0]));
+    out->min_high = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(mins[1]));
+    if (packing != PX_PACKING_U6_K) {
+        out->sum = load_s16(w);
+        return w + 2 * L;
+    }
+    out->sum = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)w));
+    return w + 4 * L;
+}
+
+/* d and dmin of the K types live from one super-block to the next. Returns where the quants are. */
+PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, uint32_t block,
+    __m256 *d, __m256 *dmin, block_head *out)
+{
+    const px_quant_form form = px_quant_forms[packing];
+    if (form.super && block % 8 == 0) {
+        *d = load_f16(w), w += 2 * L;
+        if (form.mins) *dmin = _mm256_sub_ps(_mm256_setzero_ps(), load_f16(w)), w += 2 * L;
+    }
+    if (form.halves) return read_halves(packing, w, *d, *dmin, out);
+    out->factor[0] = _mm256_set1_epi16(1);
+    if (form.super && form.mins) {
+        out->scale = *d;
+        out->factor[0] = factor_of(load_u8(w)), w += L;
+        out->min = _mm256_mul_ps(*dmin, _mm256_cvtepi32_ps(load_u8(w))), w += L;
+        out->sum = load_u16(w);
+        return w + 2 * L;
+    }
+    if (form.super) {
+        out->scale = _mm256_mul_ps(*d, _mm256_cvtepi32_ps(load_s8(w))), w += L;
+    } else {
+        out->scale = load_f16(w), w += 2 * L;
+        if (form.mins) out->min = load_f16(w), w += 2 * L;
+        if (form.bias) out->min = _mm256_mul_ps(out->scale, _mm256_set1_ps(-(float)form.bias));
+    }
+    out->sum = load_s16(w);
+    return w + 2 * L;
+}
+
 PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
     const px_tile *op, __m256 out[GROUPS][ROWS])
 {
-    const bool u4 =
-        packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
-    const bool k =
-        packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_K || packing == PX_PACKING_S8_K_MIN;
-    const bool k_min = packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_K_MIN;
+    const px_quant_form form = px_quant_forms[packing];
+    const bool is_signed = form.low_bits == 8 || form.table;
+    const size_t quants_bytes = px_plane_bytes(form.low_bits + form.high_bits) * L;
     const size_t x_stride = op->x_stride;
-    const __m256i ones = _mm256_set1_epi16(1);
-    const uint8_t *w = op->w;
+    const uint8_t *w = op->w, *x = op->x;
     __m256 *acc = out[0];
     __m256 d = _mm256_setzero_ps(), dmin = d;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_ps();
 
-    for (uint32_t block = 0; block < op->cols / 32; block++) {
-        const uint8_t *x = op->x + block * sizeof(px_q8_block);
-        __m256 scale, sum_w, min = dmin, min_high = dmin;
-        __m256i factor = ones, factor_high = ones, sums[ROWS];
-        if (k) {
-            if (block % 8 == 0) {
-                d = load_f16(w), w += 2 * L;
-                if (k_min) dmin = _mm256_sub_ps(_mm256_setzero_ps(), load_f16(w)), w += 2 * L;
-            }
-            scale = d;
-            if (packing == PX_PACKING_U4_K) {
-                factor = load_factor_u8(w), w += L;
-                min = _mm256_mul_ps(dmin, load_u8(w)), w += L;
-            } else {
-                factor = load_factor_s8(w), w += L;
-                factor_high = load_factor_s8(w), w += L;
-            }
-            if (packing == PX_PACKING_S8_K_MIN) {
-                min = _mm256_mul_ps(dmin, load_u8(w)), w += L;
-                min_high = _mm256_mul_ps(dmin, load_u8(w)), w += L;
-            }
+    for (uint32_t block = 0; block < op->cols / 32; block++, x += sizeof(px_q8_block)) {
+        block_head head;
+        __m256i sums[ROWS];
+        w = read_head(packing, w, block, &d, &dmin, &head);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) sums[r] = _mm256_setzero_si256();
+        if (is_signed) {
+            dot_signed(packing, rows, w, x, x_stride, sums);
+        } else if (form.halves) {
+            dot_unsigned(packing, rows, 0, 4, w, x, x_stride, head.factor[0], sums);
+            dot_unsigned(packing, rows, 4, 8, w, x, x_stride, head.factor[1], sums);
         } else {
-            scale = load_f16(w), w += 2 * L;
-            if (packing == PX_PACKING_U4) min = _mm256_mul_ps(scale, _mm256_set1_ps(-8));
-            if (packing == PX_PACKING_U4_MIN || packing == PX_PACKING_S8_MIN) {
-                min = load_f16(w), w += 2 * L;
-            }
+            dot_unsigned(packing, rows, 0, 8, w, x, x_stride, head.factor[0], sums);
         }
-
-        if (packing == PX_PACKING_S8_K || packing == PX_PACKING_S8_K_MIN) {
-            sum_w = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)w)), w += 4 * L;
-        } else {
-            sum_w = load_s16(w), w += 2 * L;
-        }
-
-        if (u4) {
-            dot_u4(rows, w, x, x_stride, factor, sums), w += 16 * L;
-        } else {
-            for (int r = 0; r < rows; r++) sums[r] = _mm256_setzero_si256();
-            dot_s8(rows, w, x, x_stride, factor, sums), w += 16 * L;
-            dot_s8(rows, w, x + 16, x_stride, factor_high, sums), w += 16 * L;
-        }
+        w += quants_bytes;
 
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             const uint8_t *at = x + r * x_stride;
             __m256 sum = _mm256_mul_ps(
                 _mm256_cvtepi32_ps(sums[r]), x_float(at, offsetof(px_q8_block, scale)));
-            sum = _mm256_fmadd_ps(sum_w, x_float(at, offsetof(px_q8_block, zero)), sum);
-            acc[r] = _mm256_fmadd_ps(sum, scale, acc[r]);
-            if (packing == PX_PACKING_S8_K_MIN) {
+            sum = _mm256_fmadd_ps(head.sum, x_float(at, offsetof(px_q8_block, zero)), sum);
+            acc[r] = _mm256_fmadd_ps(sum, head.scale, acc[r]);
+            __m256 x_sum = x_float(at, offsetof(px_q8_block, sum));
+            if (form.halves) {
                 __m256 half = x_float(at, offsetof(px_q8_block, half));
-                __m256 rest = _mm256_sub_ps(x_float(at, offsetof(px_q8_block, sum)), half);
-                acc[r] = _mm256_fmadd_ps(min, half, acc[r]);
-                acc[r] = _mm256_fmadd_ps(min_high, rest, acc[r]);
-            } else if (u4 || packing == PX_PACKING_S8_MIN) {
-                acc[r] = _mm256_fmadd_ps(min, x_float(at, offsetof(px_q8_block, sum)), acc[r]);
+                acc[r] = _mm256_fmadd_ps(head.min, half, acc[r]);
+                acc[r] = _mm256_fmadd_ps(head.min_high, _mm256_sub_ps(x_sum, half), acc[r]);
+            } else if (form.mins || form.bias) {
+                acc[r] = _mm256_fmadd_ps(head.min, x_sum, acc[r]);
             }
         }
     }
@@ -183,10 +251,15 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
 TILES(u4, PX_PACKING_U4, 1)
 TILES(u4_min, PX_PACKING_U4_MIN, 1)
 TILES(u4_k, PX_PACKING_U4_K, 1)
+TILES(u5, PX_PACKING_U5, 1)
+TILES(u5_min, PX_PACKING_U5_MIN, 1)
+TILES(u5_k, PX_PACKING_U5_K, 1)
+TILES(u2_k, PX_PACKING_U2_K, 1)
+TILES(u3_k, PX_PACKING_U3_K, 1)
+TILES(u6_k, PX_PACKING_U6_K, 1)
 TILES(s8, PX_PACKING_S8, 1)
-TILES(s8_min, PX_PACKING_S8_MIN, 1)
-TILES(s8_k, PX_PACKING_S8_K, 1)
-TILES(s8_k_min, PX_PACKING_S8_K_MIN, 1)
+TILES(t4, PX_PACKING_T4, 1)
+TILES(t4_k, PX_PACKING_T4_K, 1)
 
 px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
@@ -194,10 +267,15 @@ px_tile_fn px_avx2_q8_tile(px_packing packing, uint32_t groups, uint32_t rows)
         [PX_PACKING_U4] = TILE_NAMES(u4, 1),
         [PX_PACKING_U4_MIN] = TILE_NAMES(u4_min, 1),
         [PX_PACKING_U4_K] = TILE_NAMES(u4_k, 1),
+        [PX_PACKING_U5] = TILE_NAMES(u5, 1),
+        [PX_PACKING_U5_MIN] = TILE_NAMES(u5_min, 1),
+        [PX_PACKING_U5_K] = TILE_NAMES(u5_k, 1),
+        [PX_PACKING_U2_K] = TILE_NAMES(u2_k, 1),
+        [PX_PACKING_U3_K] = TILE_NAMES(u3_k, 1),
+        [PX_PACKING_U6_K] = TILE_NAMES(u6_k, 1),
         [PX_PACKING_S8] = TILE_NAMES(s8, 1),
-        [PX_PACKING_S8_MIN] = TILE_NAMES(s8_min, 1),
-        [PX_PACKING_S8_K] = TILE_NAMES(s8_k, 1),
-        [PX_PACKING_S8_K_MIN] = TILE_NAMES(s8_k_min, 1),
+        [PX_PACKING_T4] = TILE_NAMES(t4, 1),
+        [PX_PACKING_T4_K] = TILE_NAMES(t4_k, 1),
     };
     assert(groups == 1 && rows <= ROWS);
     return tiles[packing][rows - 1];

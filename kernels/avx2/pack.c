@@ -113,17 +113,28 @@ PX_INLINE __m256i sum_signed(const __m256i *words, int count)
     return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
 }
 
-PX_INLINE void put_s8(target to, size_t offset, const __m256i quants[8])
+/* Bits [from, from + bits) of each quant, as a plane. */
+PX_INLINE void put_plane(
+    target to, size_t offset, const __m256i quants[8], const int from, const int bits)
 {
-    for (int s = 0; s < 8; s++) put_words(to, offset, s, quants[s]);
+    const int in_byte = 8 / bits; /* steps */
+    for (int i = 0; i < bits; i++) {
+        __m256i bytes = bits_at(quants[i * in_byte], from, bits);
+        for (int k = 1; k < in_byte; k++) {
+            __m256i more = bits_at(quants[i * in_byte + k], from, bits);
+            bytes = _mm256_or_si256(bytes, _mm256_slli_epi32(more, k * bits));
+        }
+        put_words(to, offset, i, bytes);
+    }
 }
 
-/* Steps of 4-bit quants in pairs. */
-PX_INLINE void put_u4(target to, size_t offset, const __m256i steps[8])
+PX_INLINE void put_quants(
+    target to, size_t offset, const px_packing packing, const __m256i quants[8])
 {
-    for (int j = 0; j < 4; j++)
-        put_words(
-            to, offset, j, _mm256_or_si256(steps[2 * j], _mm256_slli_epi32(steps[2 * j + 1], 4)));
+    const px_quant_form form = px_quant_forms[packing];
+    put_plane(to, offset, quants, 0, form.low_bits);
+    offset += px_plane_bytes(form.low_bits);
+    if (form.high_bits) put_plane(to, offset, quants, form.low_bits, form.high_bits);
 }
 
 /* --- units of 32 columns ---------------------------------------------------------------------- */
@@ -136,15 +147,16 @@ PX_INLINE void take_split_nibbles(source from, size_t offset, __m256i steps[8])
     for (int s = 0; s < 8; s++) steps[s] = bits_at(words[s % 4], s / 4 * 4, 4);
 }
 
-PX_INLINE void put_q4(source from, target to, bool with_min)
+PX_INLINE void put_q4(source from, target to, const px_packing packing)
 {
+    const bool has_min = px_quant_forms[packing].mins;
+    const size_t head = has_min ? 4 : 2;
     __m256i steps[8];
-    size_t head = with_min ? 4 : 2;
     take_split_nibbles(from, head, steps);
     put_halves(to, 0, take_halves(from, 0));
-    if (with_min) put_halves(to, 2, take_halves(from, 2));
+    if (has_min) put_halves(to, 2, take_halves(from, 2));
     put_halves(to, head, halves_of(sum_signed(steps, 8)));
-    put_u4(to, head + 2, steps);
+    put_quants(to, head + 2, packing, steps);
 }
 
 /* Bits 4 s .. 4 s + 3 of each row's word, one for each byte, as 16. */
@@ -155,23 +167,21 @@ PX_INLINE __m256i fifth_bits(__m256i bits, int s)
     return _mm256_slli_epi32(and8(spread, 1), 4);
 }
 
-PX_INLINE void put_q5(source from, target to, bool with_min)
+PX_INLINE void put_q5(source from, target to, const px_packing packing)
 {
+    const bool has_min = px_quant_forms[packing].mins;
+    const size_t head = has_min ? 4 : 2;
     __m256i steps[8], words[4];
-    size_t head = with_min ? 4 : 2;
     take_words4(from, 0, words); /* the scale, the min, the bits, and something of the nibbles */
-    __m256i bits = with_min ? words[1]
-                            : _mm256_or_si256(
-                                  _mm256_srli_epi32(words[0], 16), _mm256_slli_epi32(words[1], 16));
+    __m256i bits =
+        has_min ? words[1]
+                : _mm256_or_si256(_mm256_srli_epi32(words[0], 16), _mm256_slli_epi32(words[1], 16));
     take_split_nibbles(from, head + 4, steps);
-    for (int s = 0; s < 8; s++) {
-        steps[s] = _mm256_or_si256(steps[s], fifth_bits(bits, s));
-        if (!with_min) steps[s] = _mm256_sub_epi8(steps[s], _mm256_set1_epi8(16));
-    }
+    for (int s = 0; s < 8; s++) steps[s] = _mm256_or_si256(steps[s], fifth_bits(bits, s));
     put_halves(to, 0, halves_of(words[0]));
-    if (with_min) put_halves(to, 2, halves_of(_mm256_srli_epi32(words[0], 16)));
+    if (has_min) put_halves(to, 2, halves_of(_mm256_srli_epi32(words[0], 16)));
     put_halves(to, head, halves_of(sum_signed(steps, 8)));
-    put_s8(to, head + 2, steps);
+    put_quants(to, head + 2, packing, steps);
 }
 
 PX_INLINE void put_q8_0(source from, target to)
@@ -180,23 +190,25 @@ PX_INLINE void put_q8_0(source from, target to)
     take_words8(from, 2, quants);
     put_halves(to, 0, take_halves(from, 0));
     put_halves(to, 2, halves_of(sum_signed(quants, 8)));
-    put_s8(to, 4, quants);
+    for (int s = 0; s < 8; s++) put_words(to, 4, s, quants[s]);
 }
 
-PX_INLINE void look_up(__m256i steps[8])
+/* What 32 codes of the table say, summed. */
+PX_INLINE __m256i sum_of_table(const __m256i codes[8])
 {
     __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)px_iq4_values));
-    for (int s = 0; s < 8; s++) steps[s] = _mm256_shuffle_epi8(table, steps[s]);
+    __m256i values[8];
+    for (int s = 0; s < 8; s++) values[s] = _mm256_shuffle_epi8(table, codes[s]);
+    return sum_signed(values, 8);
 }
 
 PX_INLINE void put_iq4_nl(source from, target to)
 {
-    __m256i steps[8];
-    take_split_nibbles(from, 2, steps);
-    look_up(steps);
+    __m256i codes[8];
+    take_split_nibbles(from, 2, codes);
     put_halves(to, 0, take_halves(from, 0));
-    put_halves(to, 2, halves_of(sum_signed(steps, 8)));
-    put_s8(to, 4, steps);
+    put_halves(to, 2, halves_of(sum_of_table(codes)));
+    put_quants(to, 4, PX_PACKING_T4, codes);
 }
 
 /* Low nibbles of four bytes in the low half of each word. */
@@ -236,22 +248,11 @@ PX_INLINE __m256i unsigned_byte(const __m256i *words, int index)
     return _mm256_and_si256(word, _mm256_set1_epi32(255));
 }
 
-/* A block of 32 of S8_K or S8_K_MIN: scales of its halves, mins (or NULL), sum and quants. */
-PX_INLINE void put_k_block(
-    target to, int block, const __m256i scales[2], const __m256i *mins, const __m256i quants[8])
+/* The sum of a block of 32, each half times its scale. */
+PX_INLINE __m256i sum_of_halves(const __m256i scales[2], const __m256i quants[8])
 {
-    size_t head = mins ? 4 : 2, bytes = mins ? 40 : 38, at = head + (size_t)block * bytes;
-    put_bytes(to, at, scales[0]);
-    put_bytes(to, at + 1, scales[1]);
-    if (mins) {
-        put_bytes(to, at + 2, mins[0]);
-        put_bytes(to, at + 3, mins[1]);
-        at += 2;
-    }
-    __m256i sum = _mm256_add_epi32(_mm256_mullo_epi32(scales[0], sum_signed(quants, 4)),
+    return _mm256_add_epi32(_mm256_mullo_epi32(scales[0], sum_signed(quants, 4)),
         _mm256_mullo_epi32(scales[1], sum_signed(quants + 4, 4)));
-    put_words(to, at + 2, 0, sum);
-    put_s8(to, at + 6, quants);
 }
 
 /* Eight scales and mins of six bits each, four to a word, from d, dmin and twelve bytes. */
@@ -274,21 +275,31 @@ PX_INLINE void put_ds(target to, __m256i ds)
     put_halves(to, 2, halves_of(_mm256_srli_epi32(ds, 16)));
 }
 
+/* Block `b` of Q4_K or Q5_K. */
+PX_INLINE void put_k_block(
+    target to, int b, const px_packing packing, __m256i scale, __m256i min, const __m256i quants[8])
+{
+    const px_quant_form form = px_quant_forms[packing];
+    size_t at = 4 + (size_t)b * (4 + px_plane_bytes(form.low_bits + form.high_bits));
+    put_bytes(to, at, scale);
+    put_bytes(to, at + 1, min);
+    put_halves(to, at + 2, halves_of(_mm256_mullo_epi32(scale, sum_signed(quants, 8))));
+    put_quants(to, at + 4, packing, quants);
+}
+
+/* 32 bytes hold a block in their low and the next in their high nibbles. */
 PX_INLINE void put_q4_k(source from, target to)
 {
-    enum { BLOCK_BYTES = 20 };
-    __m256i ds, scales[2], mins[2], words[8], steps[8];
+    __m256i ds, scales[2], mins[2], words[8], quants[8];
     take_k_scales(from, &ds, scales, mins);
     put_ds(to, ds);
-    for (int b = 0; b < 8; b++) {
-        if (b % 2 == 0) take_words8(from, 16 + (size_t)b / 2 * 32, words);
-        for (int s = 0; s < 8; s++) steps[s] = bits_at(words[s], b % 2 * 4, 4);
-        size_t at = 4 + (size_t)b * BLOCK_BYTES;
-        __m256i scale = unsigned_byte(scales, b);
-        put_bytes(to, at, scale);
-        put_bytes(to, at + 1, unsigned_byte(mins, b));
-        put_halves(to, at + 2, halves_of(_mm256_mullo_epi32(scale, sum_signed(steps, 8))));
-        put_u4(to, at + 4, steps);
+    for (int pair = 0; pair < 4; pair++) {
+        take_words8(from, 16 + (size_t)pair * 32, words);
+        for (int b = 2 * pair; b < 2 * pair + 2; b++) {
+            for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 2 * 4, 4);
+            put_k_block(
+                to, b, PX_PACKING_U4_K, unsigned_byte(scales, b), unsigned_byte(mins, b), quants);
+        }
     }
 }
 
@@ -298,35 +309,42 @@ PX_INLINE void put_q5_k(source from, target to)
     take_k_scales(from, &ds, scales, mins);
     put_ds(to, ds);
     take_words8(from, 16, high);
-    for (int b = 0; b < 8; b++) {
-        if (b % 2 == 0) take_words8(from, 48 + (size_t)b / 2 * 32, words);
-        for (int s = 0; s < 8; s++)
-            quants[s] = _mm256_or_si256(
-                bits_at(words[s], b % 2 * 4, 4), _mm256_slli_epi32(bits_at(high[s], b, 1), 4));
-        __m256i scale = unsigned_byte(scales, b), min = unsigned_byte(mins, b);
-        put_k_block(to, b, (const __m256i[]){scale, scale}, (const __m256i[]){min, min}, quants);
+    for (int pair = 0; pair < 4; pair++) {
+        take_words8(from, 48 + (size_t)pair * 32, words);
+        for (int b = 2 * pair; b < 2 * pair + 2; b++) {
+            for (int s = 0; s < 8; s++)
+                quants[s] = _mm256_or_si256(
+                    bits_at(words[s], b % 2 * 4, 4), _mm256_slli_epi32(bits_at(high[s], b, 1), 4));
+            put_k_block(
+                to, b, PX_PACKING_U5_K, unsigned_byte(scales, b), unsigned_byte(mins, b), quants);
+        }
     }
 }
 
+/* Of 128 columns, quarter q has its low nibbles in words q % 2, and bits 2 q of the high ones. */
 PX_INLINE void put_q6_k(source from, target to)
 {
+    enum { BLOCK_BYTES = 2 + 4 + 24 };
     __m256i scales[4], low[8], high[8], quants[8];
     take_words4(from, 192, scales);
     put_halves(to, 0, take_halves(from, 208));
     for (int half = 0; half < 2; half++) {
         take_words8(from, 128 + (size_t)half * 32, high);
-        for (int i = 0; i < 4; i++) {
-            int b = half * 4 + i % 2 * 2 + i / 2,
-                quarter = b % 4; /* both with the same low bytes */
-            if (i % 2 == 0) take_words8(from, (size_t)half * 64 + (size_t)(quarter % 2) * 32, low);
-            for (int s = 0; s < 8; s++) {
-                __m256i pair = _mm256_slli_epi32(bits_at(high[s], quarter * 2, 2), 4);
-                __m256i quant = _mm256_or_si256(bits_at(low[s], quarter / 2 * 4, 4), pair);
-                quants[s] = _mm256_sub_epi8(quant, _mm256_set1_epi8(32));
+        for (int odd = 0; odd < 2; odd++) {
+            take_words8(from, (size_t)half * 64 + (size_t)odd * 32, low);
+            for (int quarter = odd; quarter < 4; quarter += 2) {
+                int b = half * 4 + quarter;
+                size_t at = 2 + (size_t)b * BLOCK_BYTES;
+                for (int s = 0; s < 8; s++)
+                    quants[s] = _mm256_or_si256(bits_at(low[s], quarter / 2 * 4, 4),
+                        _mm256_slli_epi32(bits_at(high[s], quarter * 2, 2), 4));
+                const __m256i of_b[2] = {
+                    signed_byte(scales, 2 * b), signed_byte(scales, 2 * b + 1)};
+                put_bytes(to, at, of_b[0]);
+                put_bytes(to, at + 1, of_b[1]);
+                put_words(to, at + 2, 0, sum_of_halves(of_b, quants));
+                put_quants(to, at + 6, PX_PACKING_U6_K, quants);
             }
-            put_k_block(to, b,
-                (const __m256i[]){signed_byte(scales, 2 * b), signed_byte(scales, 2 * b + 1)}, NULL,
-                quants);
         }
     }
 }
@@ -345,45 +363,54 @@ PX_INLINE void take_q3_scales(source from, __m256i out[4])
 
 PX_INLINE void put_q3_k(source from, target to)
 {
+    enum { BLOCK_BYTES = 2 + 2 + 12 };
     __m256i scales[4], high[8], words[8], quants[8];
     take_q3_scales(from, scales);
     take_words8(from, 0, high);
     put_halves(to, 0, take_halves(from, 108));
-    for (int b = 0; b < 8; b++) {
-        if (b % 4 == 0) take_words8(from, 32 + (size_t)b / 4 * 32, words);
-        for (int s = 0; s < 8; s++) {
-            __m256i bit = _mm256_slli_epi32(bits_at(high[s], b, 1), 2);
-            __m256i quant = _mm256_or_si256(bits_at(words[s], b % 4 * 2, 2), bit);
-            quants[s] = _mm256_sub_epi8(quant, _mm256_set1_epi8(4));
+    for (int half = 0; half < 2; half++) {
+        take_words8(from, 32 + (size_t)half * 32, words);
+        for (int b = 4 * half; b < 4 * half + 4; b++) {
+            size_t at = 2 + (size_t)b * BLOCK_BYTES;
+            for (int s = 0; s < 8; s++)
+                quants[s] = _mm256_or_si256(
+                    bits_at(words[s], b % 4 * 2, 2), _mm256_slli_epi32(bits_at(high[s], b, 1), 2));
+            const __m256i of_b[2] = {signed_byte(scales, 2 * b), signed_byte(scales, 2 * b + 1)};
+            put_bytes(to, at, of_b[0]);
+            put_bytes(to, at + 1, of_b[1]);
+            put_halves(to, at + 2, halves_of(sum_of_halves(of_b, quants)));
+            put_quants(to, at + 4, PX_PACKING_U3_K, quants);
         }
-        put_k_block(to, b,
-            (const __m256i[]){signed_byte(scales, 2 * b), signed_byte(scales, 2 * b + 1)}, NULL,
-            quants);
     }
 }
 
 PX_INLINE void put_q2_k(source from, target to)
 {
-    __m256i both[4], scales[4], mins[4], words[8], quants[8];
+    enum { BLOCK_BYTES = 2 + 2 + 8 };
+    __m256i both[4], words[8], quants[8]; /* scales in low nibbles, mins in high ones */
     take_words4(from, 0, both);
-    for (int k = 0; k < 4; k++) {
-        scales[k] = bits_at(both[k], 0, 4);
-        mins[k] = bits_at(both[k], 4, 4);
-    }
     put_halves(to, 0, take_halves(from, 80));
     put_halves(to, 2, take_halves(from, 82));
-    for (int b = 0; b < 8; b++) {
-        if (b % 4 == 0) take_words8(from, 16 + (size_t)b / 4 * 32, words);
-        for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 4 * 2, 2);
-        put_k_block(to, b,
-            (const __m256i[]){unsigned_byte(scales, 2 * b), unsigned_byte(scales, 2 * b + 1)},
-            (const __m256i[]){unsigned_byte(mins, 2 * b), unsigned_byte(mins, 2 * b + 1)}, quants);
+    for (int half = 0; half < 2; half++) {
+        take_words8(from, 16 + (size_t)half * 32, words);
+        for (int b = 4 * half; b < 4 * half + 4; b++) {
+            size_t at = 4 + (size_t)b * BLOCK_BYTES;
+            for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 4 * 2, 2);
+            __m256i of_b[2] = {unsigned_byte(both, 2 * b), unsigned_byte(both, 2 * b + 1)};
+            for (int h = 0; h < 2; h++) {
+                put_bytes(to, at + (size_t)h, of_b[h]);
+                of_b[h] = and8(of_b[h], 15);
+            }
+            put_halves(to, at + 2, halves_of(sum_of_halves(of_b, quants)));
+            put_quants(to, at + 4, PX_PACKING_U2_K, quants);
+        }
     }
 }
 
 PX_INLINE void put_iq4_xs(source from, target to)
 {
-    __m256i words[4], steps[8];
+    enum { BLOCK_BYTES = 1 + 2 + 16 };
+    __m256i words[4], codes[8];
     take_words4(from, 0, words); /* d and high bits of the scales; their low nibbles */
     put_halves(to, 0, halves_of(words[0]));
     for (int b = 0; b < 8; b++) {
@@ -392,9 +419,11 @@ PX_INLINE void put_iq4_xs(source from, target to)
             _mm256_and_si256(_mm256_srli_epi32(words[0], 16 + 2 * b), _mm256_set1_epi32(3));
         __m256i scale = _mm256_sub_epi32(
             _mm256_or_si256(low, _mm256_slli_epi32(high, 4)), _mm256_set1_epi32(32));
-        take_split_nibbles(from, 8 + (size_t)b * 16, steps);
-        look_up(steps);
-        put_k_block(to, b, (const __m256i[]){scale, scale}, NULL, steps);
+        size_t at = 2 + (size_t)b * BLOCK_BYTES;
+        take_split_nibbles(from, 8 + (size_t)b * 16, codes);
+        put_bytes(to, at, scale);
+        put_halves(to, at + 1, halves_of(sum_of_table(codes)));
+        put_quants(to, at + 3, PX_PACKING_T4_K, codes);
     }
 }
 
@@ -452,19 +481,19 @@ PX_INLINE void put_group(const px_pack *op, const uint8_t *from, uint8_t *to, ui
 
 static inline void put_q4_0(source from, target to)
 {
-    put_q4(from, to, false);
+    put_q4(from, to, PX_PACKING_U4);
 }
 static inline void put_q4_1(source from, target to)
 {
-    put_q4(from, to, true);
+    put_q4(from, to, PX_PACKING_U4_MIN);
 }
 static inline void put_q5_0(source from, target to)
 {
-    put_q5(from, to, false);
+    put_q5(from, to, PX_PACKING_U5);
 }
 static inline void put_q5_1(source from, target to)
 {
-    put_q5(from, to, true);
+    put_q5(from, to, PX_PACKING_U5_MIN);
 }
 
 bool px_avx2_pack_group(const px_pack *op, const uint8_t *from, uint8_t *to, uint32_t lanes)

@@ -50,7 +50,6 @@ static void quantise_block(const float *x, px_q8_block *to)
     to->half = scale * (float)half + 16 * zero;
     to->offset = -128 * sum;
     to->offset_half = -128 * half;
-    to->offset_u4 = -8 * sum;
 }
 
 void px_avx2_prepare(const px_prepare *op, px_part part)

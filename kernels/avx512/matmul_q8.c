@@ -1,14 +1,15 @@
 /* matmul_q8.c - tiles of integer products with VNNI: dpbusd adds four unsigned by signed bytes to a
  * 32-bit sum, so nothing is widened inside a block of 32 columns.
  *
- * Four-bit weights are unsigned. Eight-bit weights become so by adding 128 (flipping the top bit);
- * their sums begin at -128 times the sum of the activations, which takes that out again exactly.
- * Four-bit weights that mean quant - 8 begin at -8 times it. Two groups of weights share what is
- * loaded of x: with one, loads would bind before products do. As in the AVX2 tiles, blocks go in
- * ascending order whatever the tile: the same bits for any batch.
+ * Quants are put together from their planes in registers, unsigned. Where they have a bias, sums
+ * begin at -bias times the sum of the activations, which takes it out again exactly; the signed
+ * ones of S8 and of the table are given a bias of 128. Two groups of weights share what is loaded
+ * of x: with one, loads would bind before products do. As in the AVX2 tiles, blocks go in ascending
+ * order whatever the tile: the same bits for any batch.
  */
 #include "kernels/avx512/avx512.h"
 #include "kernels/avx512/vec.h"
+#include "kernels/dtype_blocks.h"
 
 enum { L = PX_AVX512_LANES, GROUPS = 2, ROWS = PX_AVX512_Q8_ROWS };
 
@@ -35,6 +36,11 @@ PX_INLINE __m512 load_s16(const uint8_t *from)
     return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)from)));
 }
 
+PX_INLINE __m512 load_u16(const uint8_t *from)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from)));
+}
+
 PX_INLINE __m512 load_u8(const uint8_t *from)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)));
@@ -45,20 +51,52 @@ PX_INLINE __m512 load_s8(const uint8_t *from)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
 }
 
-/* sums[group][row] += nibbles . x over 32 columns */
-PX_INLINE void dot_u4(const int groups, const int rows, const uint8_t *const *nibbles,
-    const uint8_t *x, size_t x_stride, __m512i sums[GROUPS][ROWS])
+/* --- quants ----------------------------------------------------------------------------------- */
+
+PX_INLINE int plane_mask(const int bits, const int at)
 {
-    const __m512i low_mask = _mm512_set1_epi8(15);
+    return ((1 << bits) - 1) << at;
+}
+
+/* A step of a plane with its bits moved to `at` of each byte, and others beside them. */
+PX_INLINE __m512i take_bits(const uint8_t *plane, const int bits, const int step, const int at)
+{
+    __m512i bytes = _mm512_loadu_si512(plane + 64 * (step * bits / 8));
+    const int from = step * bits % 8;
+    if (from > at) return _mm512_srli_epi16(bytes, (unsigned)(from - at));
+    return _mm512_slli_epi16(bytes, (unsigned)(at - from));
+}
+
+/* The quants of four columns, unsigned. */
+PX_INLINE __m512i take_step(const px_packing packing, const uint8_t *quants, const int step)
+{
+    const px_quant_form form = px_quant_forms[packing];
+    const int low_bits = form.low_bits, high_bits = form.high_bits;
+    if (low_bits == 8)
+        return _mm512_xor_si512(_mm512_loadu_si512(quants + 64 * step), _mm512_set1_epi8(-128));
+    __m512i low = take_bits(quants, low_bits, step, 0);
+    low = _mm512_and_si512(low, _mm512_set1_epi8((char)plane_mask(low_bits, 0)));
+    if (form.table) {
+        __m128i table = _mm_loadu_si128((const __m128i *)px_iq4_values);
+        table = _mm_xor_si128(table, _mm_set1_epi8(-128));
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), low);
+    }
+    if (!high_bits) return low;
+    __m512i high = take_bits(quants + px_plane_bytes(form.low_bits) * L, high_bits, step, low_bits);
+    __m512i mask = _mm512_set1_epi8((char)plane_mask(high_bits, low_bits));
+    return _mm512_ternarylogic_epi32(high, mask, low, 0xea); /* high & mask | low */
+}
+
+/* sums[group][row] += quants . x over the steps [begin, end) */
+PX_INLINE void dot(const px_packing packing, const int groups, const int rows, const int begin,
+    const int end, const uint8_t *const *quants, const uint8_t *x, size_t x_stride,
+    __m512i sums[GROUPS][ROWS])
+{
 #pragma GCC unroll 8
-    for (int step = 0; step < 8; step++) {
+    for (int step = begin; step < end; step++) {
         __m512i w[GROUPS];
 #pragma GCC unroll 2
-        for (int g = 0; g < groups; g++) {
-            __m512i pair = _mm512_loadu_si512(nibbles[g] + 64 * (step / 2));
-            if (step % 2) pair = _mm512_srli_epi16(pair, 4);
-            w[g] = _mm512_and_si512(pair, low_mask);
-        }
+        for (int g = 0; g < groups; g++) w[g] = take_step(packing, quants[g], step);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             __m512i four = x_int(x + r * x_stride + 4 * step);
@@ -71,87 +109,83 @@ PX_INLINE void dot_u4(const int groups, const int rows, const uint8_t *const *ni
     }
 }
 
-/* sums[group][row] += bytes . x over 4 * steps columns, for sums that began at the offset */
-PX_INLINE void dot_s8(const int groups, const int rows, const int steps,
-    const uint8_t *const *bytes, const uint8_t *x, size_t x_stride, __m512i sums[GROUPS][ROWS])
+/* -bias times a sum of activations, of which `sums` is -128 times. */
+PX_INLINE __m512i of_bias(const px_packing packing, __m512i sums)
 {
-    const __m512i top = _mm512_set1_epi8(-128);
-#pragma GCC unroll 8
-    for (int step = 0; step < steps; step++) {
-        __m512i w[GROUPS];
-#pragma GCC unroll 2
-        for (int g = 0; g < groups; g++) {
-            w[g] = _mm512_xor_si512(_mm512_loadu_si512(bytes[g] + 64 * step), top);
-        }
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            __m512i four = x_int(x + r * x_stride + 4 * step);
-#pragma GCC unroll 2
-            for (int g = 0; g < groups; g++) {
-                sums[g][r] = _mm512_dpbusd_epi32(sums[g][r], w[g], four);
-                PX_KEEP(sums[g][r]);
-            }
-        }
-    }
+    const px_quant_form form = px_quant_forms[packing];
+    if (form.low_bits == 8 || form.table) return sums;
+    if (!form.bias) return _mm512_setzero_si512();
+    return _mm512_srai_epi32(sums, (unsigned)__builtin_ctz(128 / form.bias));
 }
 
-/* sums[group][row] = a 32-bit field of the row's block */
-PX_INLINE void begin_sums(const int groups, const int rows, const uint8_t *x, size_t x_stride,
-    size_t field, __m512i sums[GROUPS][ROWS])
-{
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 2
-        for (int g = 0; g < groups; g++) sums[g][r] = x_int(x + r * x_stride + field);
-    }
-}
+/* --- blocks ----------------------------------------------------------------------------------- */
 
 /* What a block of 32 columns of a group says besides its quants. */
 typedef struct block_head {
-    __m512 scale, scale_high; /* of the products; _high: of columns 16-31 in S8_K */
-    __m512 zero;              /* times an activation's zero: scale * sum of the quants */
+    __m512 scale, scale_high; /* of the products; _high: of columns 16-31 if they have their own */
+    __m512 zero;              /* times an activation's zero: scale * sum of the quants less bias */
     __m512 min, min_high;     /* times its sum */
 } block_head;
+
+/* Scales and mins of 16 columns each, and a sum that counts the bias. */
+PX_INLINE const uint8_t *read_halves(
+    const px_packing packing, const uint8_t *w, __m512 d, __m512 dmin, block_head *out)
+{
+    if (packing == PX_PACKING_U2_K) {
+        const __m128i low = _mm_set1_epi8(15);
+        __m128i both[2];
+        uint8_t numbers[4][L];
+        for (int h = 0; h < 2; h++, w += L) {
+            both[h] = _mm_loadu_si128((const __m128i *)w);
+            _mm_storeu_si128((__m128i *)numbers[h], _mm_and_si128(both[h], low));
+            _mm_storeu_si128(
+                (__m128i *)numbers[2 + h], _mm_and_si128(_mm_srli_epi16(both[h], 4), low));
+        }
+        out->scale = _mm512_mul_ps(d, load_u8(numbers[0]));
+        out->scale_high = _mm512_mul_ps(d, load_u8(numbers[1]));
+        out->min = _mm512_mul_ps(dmin, load_u8(numbers[2]));
+        out->min_high = _mm512_mul_ps(dmin, load_u8(numbers[3]));
+        out->zero = _mm512_mul_ps(d, load_s16(w));
+        return w + 2 * L;
+    }
+    out->scale = _mm512_mul_ps(d, load_s8(w)), w += L;
+    out->scale_high = _mm512_mul_ps(d, load_s8(w)), w += L;
+    __m512 sum;
+    if (packing == PX_PACKING_U6_K)
+        sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(w)), w += 4 * L;
+    else
+        sum = load_s16(w), w += 2 * L;
+    __m512 of_bias = _mm512_set1_ps(16.0f * px_quant_forms[packing].bias);
+    out->zero = _mm512_fnmadd_ps(
+        of_bias, _mm512_add_ps(out->scale, out->scale_high), _mm512_mul_ps(d, sum));
+    return w;
+}
 
 /* d and dmin of the K types live from one super-block to the next. Returns where the quants are. */
 PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, uint32_t block,
     __m512 *d, __m512 *dmin, block_head *out)
 {
-    switch (packing) {
-    case PX_PACKING_U4_K:
-    case PX_PACKING_S8_K:
-    case PX_PACKING_S8_K_MIN:
-        if (block % 8 == 0) {
-            *d = load_f16(w), w += 2 * L;
-            if (packing != PX_PACKING_S8_K) {
-                *dmin = _mm512_sub_ps(_mm512_setzero_ps(), load_f16(w)), w += 2 * L;
-            }
-        }
-        if (packing == PX_PACKING_U4_K) {
-            out->scale = _mm512_mul_ps(*d, load_u8(w)), w += L;
-            out->min = _mm512_mul_ps(*dmin, load_u8(w)), w += L;
-            out->zero = _mm512_mul_ps(*d, load_s16(w)), w += 2 * L;
-            return w;
-        }
-        out->scale = _mm512_mul_ps(*d, load_s8(w)), w += L;
-        out->scale_high = _mm512_mul_ps(*d, load_s8(w)), w += L;
-        if (packing == PX_PACKING_S8_K_MIN) {
-            out->min = _mm512_mul_ps(*dmin, load_u8(w)), w += L;
-            out->min_high = _mm512_mul_ps(*dmin, load_u8(w)), w += L;
-        }
-        out->zero = _mm512_mul_ps(*d, _mm512_cvtepi32_ps(_mm512_loadu_si512(w))), w += 4 * L;
+    const px_quant_form form = px_quant_forms[packing];
+    if (form.super && block % 8 == 0) {
+        *d = load_f16(w), w += 2 * L;
+        if (form.mins) *dmin = _mm512_sub_ps(_mm512_setzero_ps(), load_f16(w)), w += 2 * L;
+    }
+    if (form.halves) return read_halves(packing, w, *d, *dmin, out);
+    if (form.super && form.mins) {
+        out->scale = _mm512_mul_ps(*d, load_u8(w)), w += L;
+        out->min = _mm512_mul_ps(*dmin, load_u8(w)), w += L;
+        out->zero = _mm512_mul_ps(*d, load_u16(w)), w += 2 * L;
         return w;
-    default: out->scale = load_f16(w), w += 2 * L;
     }
-    if (packing == PX_PACKING_U4_MIN || packing == PX_PACKING_S8_MIN) {
-        out->min = load_f16(w), w += 2 * L;
-    }
-    if (packing == PX_PACKING_U4) { /* the sum of (quant - 8) */
-        __m512 sum = _mm512_sub_ps(load_s16(w), _mm512_set1_ps(8 * 32));
-        out->zero = _mm512_mul_ps(out->scale, sum), w += 2 * L;
+    if (form.super) {
+        out->scale = _mm512_mul_ps(*d, load_s8(w)), w += L;
     } else {
-        out->zero = _mm512_mul_ps(out->scale, load_s16(w)), w += 2 * L;
+        out->scale = load_f16(w), w += 2 * L;
+        if (form.mins) out->min = load_f16(w), w += 2 * L;
     }
+    __m512 sum = load_s16(w);
+    if (form.bias) sum = _mm512_sub_ps(sum, _mm512_set1_ps(32.0f * form.bias));
+    out->zero = _mm512_mul_ps(out->scale, sum), w += 2 * L;
     return w;
 }
 
@@ -161,15 +195,35 @@ PX_INLINE __m512 add_scaled(__m512 acc, __m512i sum, __m512 scale, __m512 x_scal
     return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), x_scale), scale, acc);
 }
 
+/* Adds the products of columns 0-15 with their own scale; sums begin anew for columns 16-31. */
+PX_INLINE void end_first_half(const px_packing packing, const int groups, const int rows,
+    const uint8_t *x, size_t x_stride, block_head head[GROUPS], __m512i sums[GROUPS][ROWS],
+    __m512 acc[GROUPS][ROWS])
+{
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        const uint8_t *at = x + r * x_stride;
+        __m512 x_scale = x_float(at, offsetof(px_q8_block, scale));
+        __m512i rest = _mm512_sub_epi32(x_int(at + offsetof(px_q8_block, offset)),
+            x_int(at + offsetof(px_q8_block, offset_half)));
+#pragma GCC unroll 2
+        for (int g = 0; g < groups; g++) {
+            acc[g][r] = add_scaled(acc[g][r], sums[g][r], head[g].scale, x_scale);
+            sums[g][r] = of_bias(packing, rest);
+        }
+    }
+#pragma GCC unroll 2
+    for (int g = 0; g < groups; g++) head[g].scale = head[g].scale_high;
+}
+
 PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
     const px_tile *op, __m512 acc[GROUPS][ROWS])
 {
-    const bool u4 =
-        packing == PX_PACKING_U4 || packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K;
-    const bool halves = packing == PX_PACKING_S8_K || packing == PX_PACKING_S8_K_MIN;
-    const bool has_min =
-        packing == PX_PACKING_U4_MIN || packing == PX_PACKING_U4_K || packing == PX_PACKING_S8_MIN;
+    const px_quant_form form = px_quant_forms[packing];
+    const size_t quants_bytes = px_plane_bytes(form.low_bits + form.high_bits) * L;
     const size_t x_stride = op->x_stride;
+    const size_t begin =
+        form.halves ? offsetof(px_q8_block, offset_half) : offsetof(px_q8_block, offset);
     const uint8_t *x = op->x, *w[GROUPS];
     __m512 d[GROUPS], dmin[GROUPS];
 #pragma GCC unroll 2
@@ -186,43 +240,21 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
         for (int g = 0; g < groups; g++) {
             w[g] = read_head(packing, w[g], block, &d[g], &dmin[g], &head[g]);
         }
-        if (packing == PX_PACKING_U4) {
-            begin_sums(groups, rows, x, x_stride, offsetof(px_q8_block, offset_u4), sums);
-            dot_u4(groups, rows, w, x, x_stride, sums);
-        } else if (u4) {
 #pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) {
+        for (int r = 0; r < rows; r++) {
+            __m512i first = of_bias(packing, x_int(x + r * x_stride + begin));
 #pragma GCC unroll 2
-                for (int g = 0; g < groups; g++) sums[g][r] = _mm512_setzero_si512();
-            }
-            dot_u4(groups, rows, w, x, x_stride, sums);
-        } else if (halves) {
-            begin_sums(groups, rows, x, x_stride, offsetof(px_q8_block, offset_half), sums);
-            dot_s8(groups, rows, 4, w, x, x_stride, sums);
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) {
-                const uint8_t *at = x + r * x_stride;
-                __m512 x_scale = x_float(at, offsetof(px_q8_block, scale));
-                __m512i second = _mm512_sub_epi32(x_int(at + offsetof(px_q8_block, offset)),
-                    x_int(at + offsetof(px_q8_block, offset_half)));
-#pragma GCC unroll 2
-                for (int g = 0; g < groups; g++) {
-                    acc[g][r] = add_scaled(acc[g][r], sums[g][r], head[g].scale, x_scale);
-                    sums[g][r] = second;
-                }
-            }
-#pragma GCC unroll 2
-            for (int g = 0; g < groups; g++) {
-                w[g] += 16 * L;
-                head[g].scale = head[g].scale_high;
-            }
-            dot_s8(groups, rows, 4, w, x + 16, x_stride, sums);
+            for (int g = 0; g < groups; g++) sums[g][r] = first;
+        }
+        if (form.halves) {
+            dot(packing, groups, rows, 0, 4, w, x, x_stride, sums);
+            end_first_half(packing, groups, rows, x, x_stride, head, sums, acc);
+            dot(packing, groups, rows, 4, 8, w, x, x_stride, sums);
         } else {
-            begin_sums(groups, rows, x, x_stride, offsetof(px_q8_block, offset), sums);
-            dot_s8(groups, rows, 8, w, x, x_stride, sums);
+            dot(packing, groups, rows, 0, 8, w, x, x_stride, sums);
         }
 #pragma GCC unroll 2
-        for (int g = 0; g < groups; g++) w[g] += (u4 || halves ? 16 : 32) * L;
+        for (int g = 0; g < groups; g++) w[g] += quants_bytes;
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             const uint8_t *at = x + r * x_stride;
@@ -234,10 +266,10 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
             for (int g = 0; g < groups; g++) {
                 __m512 a = add_scaled(acc[g][r], sums[g][r], head[g].scale, x_scale);
                 a = _mm512_fmadd_ps(head[g].zero, x_zero, a);
-                if (packing == PX_PACKING_S8_K_MIN) {
+                if (form.mins && form.halves) {
                     a = _mm512_fmadd_ps(head[g].min, x_half, a);
                     a = _mm512_fmadd_ps(head[g].min_high, _mm512_sub_ps(x_sum, x_half), a);
-                } else if (has_min) {
+                } else if (form.mins) {
                     a = _mm512_fmadd_ps(head[g].min, x_sum, a);
                 }
                 acc[g][r] = a;
@@ -259,10 +291,15 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
 EACH(u4, PX_PACKING_U4)
 EACH(u4_min, PX_PACKING_U4_MIN)
 EACH(u4_k, PX_PACKING_U4_K)
+EACH(u5, PX_PACKING_U5)
+EACH(u5_min, PX_PACKING_U5_MIN)
+EACH(u5_k, PX_PACKING_U5_K)
+EACH(u2_k, PX_PACKING_U2_K)
+EACH(u3_k, PX_PACKING_U3_K)
+EACH(u6_k, PX_PACKING_U6_K)
 EACH(s8, PX_PACKING_S8)
-EACH(s8_min, PX_PACKING_S8_MIN)
-EACH(s8_k, PX_PACKING_S8_K)
-EACH(s8_k_min, PX_PACKING_S8_K_MIN)
+EACH(t4, PX_PACKING_T4)
+EACH(t4_k, PX_PACKING_T4_K)
 
 px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
@@ -270,10 +307,15 @@ px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t groups, uint32_t rows)
         [PX_PACKING_U4] = NAMES(u4),
         [PX_PACKING_U4_MIN] = NAMES(u4_min),
         [PX_PACKING_U4_K] = NAMES(u4_k),
+        [PX_PACKING_U5] = NAMES(u5),
+        [PX_PACKING_U5_MIN] = NAMES(u5_min),
+        [PX_PACKING_U5_K] = NAMES(u5_k),
+        [PX_PACKING_U2_K] = NAMES(u2_k),
+        [PX_PACKING_U3_K] = NAMES(u3_k),
+        [PX_PACKING_U6_K] = NAMES(u6_k),
         [PX_PACKING_S8] = NAMES(s8),
-        [PX_PACKING_S8_MIN] = NAMES(s8_min),
-        [PX_PACKING_S8_K] = NAMES(s8_k),
-        [PX_PACKING_S8_K_MIN] = NAMES(s8_k_min),
+        [PX_PACKING_T4] = NAMES(t4),
+        [PX_PACKING_T4_K] = NAMES(t4_k),
     };
     assert(groups <= GROUPS && rows <= ROWS);
     return tiles[packing][groups - 1][rows - 1];
