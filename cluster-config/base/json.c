@@ -33,14 +33,14 @@ static json_t *with_integers(json_t *value)
     return value;
 }
 
-px_status px_json_parse(const char *text, size_t length, const char *what, json_t **out)
+static px_status parse(px_slice text, const char *what, size_t allowed, json_t **out)
 {
-    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | allowed;
     json_error_t error;
-    json_t *value = json_loadb(text, length, flags, &error);
+    json_t *value = json_loadb(text.data, text.length, flags, &error);
     /* Many a tokenizer_config.json says that texts may have 10^30 tokens. */
     if (!value && json_error_code(&error) == json_error_numeric_overflow) {
-        value = json_loadb(text, length, flags | JSON_DECODE_INT_AS_REAL, &error);
+        value = json_loadb(text.data, text.length, flags | JSON_DECODE_INT_AS_REAL, &error);
         if (value) value = with_integers(value);
     }
     if (!value)
@@ -48,6 +48,16 @@ px_status px_json_parse(const char *text, size_t length, const char *what, json_
             PX_INVALID_ARGUMENT, "%s is not valid JSON: line %d: %s", what, error.line, error.text);
     *out = value;
     return px_ok();
+}
+
+px_status px_json_parse(const char *text, size_t length, const char *what, json_t **out)
+{
+    return parse((px_slice){text, length}, what, 0, out);
+}
+
+px_status px_json_parse_texts(const char *text, size_t length, const char *what, json_t **out)
+{
+    return parse((px_slice){text, length}, what, JSON_ALLOW_NUL, out);
 }
 
 px_status px_json_load(const char *path, size_t max_bytes, json_t **out)
@@ -121,6 +131,8 @@ px_status px_json_get_str(
     PX_TRY(lookup(object, key, where, &value));
     if (!value) return px_ok();
     if (!json_is_string(value)) return wrong_type(key, where, "a string");
+    if (strlen(json_string_value(value)) != json_string_length(value))
+        return wrong_type(key, where, "a string without NUL characters");
     *out = json_string_value(value);
     return px_ok();
 }

@@ -16,6 +16,10 @@
  * names the text in the sentence. The caller json_decref()s the result. */
 px_status px_json_parse(
     const char *text, size_t length, const char *what, json_t **out) PX_MUST_USE;
+/* As px_json_parse(), and strings may hold U+0000, as texts and tokens may: read them with
+ * json_string_length(). Keys may not. */
+px_status px_json_parse_texts(
+    const char *text, size_t length, const char *what, json_t **out) PX_MUST_USE;
 px_status px_json_load(const char *path, size_t max_bytes, json_t **out) PX_MUST_USE;
 
 /* A missing or null key leaves *out untouched (so set the default first); a wrong type fails. */
@@ -25,7 +29,7 @@ px_status px_json_get_real(
     const json_t *object, const char *key, const char *where, double *out) PX_MUST_USE;
 px_status px_json_get_bool(
     const json_t *object, const char *key, const char *where, bool *out) PX_MUST_USE;
-/* Borrowed from the object. */
+/* Borrowed from the object. A string that holds U+0000 is of the wrong type. */
 px_status px_json_get_str(
     const json_t *object, const char *key, const char *where, const char **out) PX_MUST_USE;
 

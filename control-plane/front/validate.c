@@ -124,7 +124,7 @@ static px_status check_json(ProtobufCBinaryData bytes, const char *field, bool w
 {
     if (!bytes.len) return px_ok();
     json_t *value;
-    PX_TRY(px_json_parse((const char *)bytes.data, bytes.len, field, &value));
+    PX_TRY(px_json_parse_texts((const char *)bytes.data, bytes.len, field, &value));
     bool fits = want_array ? json_is_array(value) : json_is_object(value);
     json_decref(value);
     if (fits) return px_ok();

@@ -160,7 +160,7 @@ static px_status add_message(json_t *messages, const Phalanx__V1__ChatMessage *m
 static px_status take_json(const ProtobufCBinaryData *text, const char *what, json_t **out)
 {
     if (text->len == 0) return px_ok();
-    return px_json_parse((const char *)text->data, text->len, what, out);
+    return px_json_parse_texts((const char *)text->data, text->len, what, out);
 }
 
 static px_status take_chat(const Phalanx__V1__ChatRequest *from, px_submission *to)

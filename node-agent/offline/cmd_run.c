@@ -96,7 +96,7 @@ typedef struct run_job {
 static px_status parse_messages(run_job *job, const char *path)
 {
     px_request *request = &job->request;
-    PX_TRY(px_json_parse(px_buf_text(&job->input), job->input.length, path, &job->document));
+    PX_TRY(px_json_parse_texts(px_buf_text(&job->input), job->input.length, path, &job->document));
     request->messages = job->document;
     if (json_is_object(job->document)) {
         request->messages = json_object_get(job->document, "messages");

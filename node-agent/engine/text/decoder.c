@@ -68,10 +68,9 @@ struct px_decoder_state {
 static px_status text_of(
     const json_t *config, const char *key, const char *default_text, char **out)
 {
-    const json_t *value = json_object_get(config, key);
-    if (value && !json_is_string(value))
-        return px_fail(PX_INVALID_ARGUMENT, "decoder: '%s' must be a text", key);
-    *out = px_strdup(value ? json_string_value(value) : default_text);
+    const char *text = default_text;
+    PX_TRY(px_json_get_str(config, key, "decoder", &text));
+    *out = px_strdup(text);
     return px_ok();
 }
 

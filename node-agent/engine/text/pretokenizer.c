@@ -157,7 +157,7 @@ static px_status add_metaspace(px_pretokenizer *p, const json_t *config)
     const char *where = "pre-tokenizer Metaspace";
     px_slice mark;
     PX_TRY(px_json_slice(config, "replacement", where, &mark));
-    if (mark.length == 0 || mark.length != px_rune_bytes(mark.data[0]))
+    if (mark.length == 0 || mark.length != px_rune_bytes(mark.data[0]) || !mark.data[0])
         return px_fail(PX_INVALID_ARGUMENT, "%s: 'replacement' must be one character", where);
     step *s = NULL;
     PX_TRY(add_step(p, STEP_METASPACE, &s));

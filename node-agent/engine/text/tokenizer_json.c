@@ -171,7 +171,7 @@ static px_status parse_options(const json_parts *parts, json_t **out)
     px_buf_append(&object, px_buf_text(&parts->options), parts->options.length);
     px_buf_putc(&object, '}');
     px_status status =
-        px_json_parse(px_buf_text(&object), object.length, "tokenizer.json: model", out);
+        px_json_parse_texts(px_buf_text(&object), object.length, "tokenizer.json: model", out);
     px_buf_done(&object);
     return status;
 }
@@ -463,7 +463,7 @@ static px_status read_added_tokens(builder *b)
 static px_status parse_part(px_slice part, const char *name, json_t **out)
 {
     *out = NULL;
-    return part.data ? px_json_parse(part.data, part.length, name, out) : px_ok();
+    return part.data ? px_json_parse_texts(part.data, part.length, name, out) : px_ok();
 }
 
 static px_status read_pipeline(builder *b)

@@ -104,4 +104,20 @@ PX_TEST(an_integer_that_is_too_large_is_a_real)
     PX_CHECK(!px_is_ok(px_json_parse("[1e999]", 7, "test", &value)));
 }
 
+PX_TEST(texts_may_hold_nul_where_the_reader_says_so)
+{
+    static const char text[] = "{\"content\": \"a\\u0000b\"}";
+    json_t *value = NULL;
+    px_status status = px_json_parse(text, strlen(text), "file.json", &value);
+    PX_CHECK(status.code == PX_INVALID_ARGUMENT && !value);
+    PX_CHECK_OK(px_json_parse_texts(text, strlen(text), "file.json", &value));
+    const json_t *content = json_object_get(value, "content");
+    PX_CHECK(
+        json_string_length(content) == 3 && memcmp(json_string_value(content), "a\0b", 3) == 0);
+    const char *cut = "untouched"; /* who reads without a length is not given half a string */
+    status = px_json_get_str(value, "content", "file.json", &cut);
+    PX_CHECK(status.code == PX_INVALID_ARGUMENT && strcmp(cut, "untouched") == 0);
+    json_decref(value);
+}
+
 PX_TEST_MAIN()

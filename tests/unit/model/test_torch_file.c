@@ -101,6 +101,18 @@ PX_TEST(what_would_be_run_is_named_and_refused)
     check_refused(open_data("old.pt", &file), file, "torch.save(torch.load(");
 }
 
+static void check_all_cuts(const bytes *whole)
+{
+    const char *path = write_bytes("cut.pt", whole);
+    for (size_t length = whole->length; length-- > 0;) {
+        px_torch *file = NULL;
+        PX_CHECK(truncate(path, (off_t)length) == 0);
+        px_status status = px_torch_open_file(path, &file);
+        PX_CHECK(!px_is_ok(status) && strlen(status.text) > 10);
+        px_torch_close(file);
+    }
+}
+
 PX_TEST(a_file_cut_at_any_byte_is_refused)
 {
     static const char *const names[] = {"plain.pt", "nested.pt", "shared.pt"};
@@ -108,13 +120,7 @@ PX_TEST(a_file_cut_at_any_byte_is_refused)
         bytes whole;
         read_data(names[n], &whole);
         PX_REQUIRE(whole.length > 1000);
-        for (size_t length = whole.length; length-- > 0;) {
-            px_torch *file = NULL;
-            whole.length = length;
-            px_status status = px_torch_open_file(write_bytes("cut.pt", &whole), &file);
-            PX_CHECK(!px_is_ok(status) && strlen(status.text) > 10);
-            px_torch_close(file);
-        }
+        check_all_cuts(&whole);
     }
 }
 
@@ -228,6 +234,106 @@ PX_TEST(a_compressed_archive_is_refused_by_name)
         if (memcmp(b.data + at, "PK\1\2", 4) == 0) b.data[at + 10] = 8; /* deflate */
     px_status status = px_zip_open((px_slice){.data = (char *)b.data, .length = b.length}, &zip);
     PX_CHECK(status.code == PX_UNIMPLEMENTED && strstr(status.text, "compressed"));
+}
+
+/* --- zip64: how archives beyond 4 GiB or 65,535 entries are written --- */
+
+static void put_u16(bytes *b, uint16_t value)
+{
+    put(b, &value, sizeof value);
+}
+
+static uint32_t u32_at(const bytes *b, size_t at)
+{
+    uint32_t value;
+    memcpy(&value, b->data + at, sizeof value);
+    return value;
+}
+
+/* An entry of the directory whose numbers stand in an extra field; returns its length in `from`. */
+static size_t put_entry64(bytes *to, const bytes *from, size_t at)
+{
+    enum { ENTRY = 46, EXTRA = 28 };
+    uint16_t name, extra;
+    memcpy(&name, from->data + at + 28, sizeof name);
+    memcpy(&extra, from->data + at + 30, sizeof extra);
+    size_t head = to->length;
+    put(to, from->data + at, ENTRY + name);
+    put_u16(to, 1);
+    put_u16(to, EXTRA - 4);
+    put_u64(to, u32_at(from, at + 24)); /* bytes, packed bytes, offset */
+    put_u64(to, u32_at(from, at + 20));
+    put_u64(to, u32_at(from, at + 42));
+    put(to, from->data + at + ENTRY + name, extra);
+    memset(to->data + head + 20, 0xff, 8);
+    memset(to->data + head + 42, 0xff, 4);
+    extra += EXTRA;
+    memcpy(to->data + head + 30, &extra, sizeof extra);
+    return ENTRY + name + (extra - EXTRA);
+}
+
+static void to_zip64(const bytes *from, bytes *to)
+{
+    size_t end = from->length - 22, at = u32_at(from, end + 16);
+    uint64_t count = u32_at(from, end + 8) & 0xffff;
+    to->length = 0;
+    put(to, from->data, at);
+    uint64_t directory = to->length;
+    for (uint64_t i = 0; i < count; i++) at += put_entry64(to, from, at);
+    uint64_t end64 = to->length;
+    put_u32(to, 0x06064b50);
+    put_u64(to, 44);
+    put_u16(to, 45);
+    put_u16(to, 45);
+    put_u32(to, 0);
+    put_u32(to, 0);
+    put_u64(to, count);
+    put_u64(to, count);
+    put_u64(to, end64 - directory);
+    put_u64(to, directory);
+    put_u32(to, 0x07064b50);
+    put_u32(to, 0);
+    put_u64(to, end64);
+    put_u32(to, 1);
+    size_t old_end = to->length;
+    put(to, from->data + end, 22);
+    memset(to->data + old_end + 8, 0xff, 12);
+}
+
+PX_TEST(a_zip64_archive_is_read_and_refused_when_cut)
+{
+    bytes plain, large;
+    px_torch *file = NULL;
+    read_data("plain.pt", &plain);
+    PX_REQUIRE(plain.length > 1000);
+    to_zip64(&plain, &large);
+    PX_CHECK_OK(px_torch_open_file(write_bytes("large.pt", &large), &file));
+    PX_REQUIRE(file && px_torch_count(file) == 2);
+    check_tensors(file);
+    px_torch_close(file);
+    check_all_cuts(&large);
+}
+
+PX_TEST(no_wrong_byte_of_zip64_leads_outside_the_file)
+{
+    bytes plain, large;
+    read_data("plain.pt", &plain);
+    to_zip64(&plain, &large);
+    for (size_t at = 0; at < large.length; at++) {
+        unsigned char right = large.data[at];
+        px_zip zip;
+        large.data[at] = (unsigned char)(right + 1 + at % 255);
+        px_slice archive = {.data = (char *)large.data, .length = large.length};
+        if (px_is_ok(px_zip_open(archive, &zip))) {
+            for (uint32_t i = 0; i < zip.count; i++) {
+                px_slice content = zip.entries[i].content;
+                PX_CHECK(content.data >= archive.data &&
+                         content.length <= archive.length - (size_t)(content.data - archive.data));
+            }
+            px_zip_close(&zip);
+        }
+        large.data[at] = right;
+    }
 }
 
 PX_TEST_MAIN()

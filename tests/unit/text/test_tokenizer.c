@@ -238,16 +238,21 @@ PX_TEST(threads_share_a_tokenizer)
 
 /* --- hostile files --- */
 
+/* At each byte of the small ones, at some of the large ones. */
 PX_TEST(a_truncated_file_fails_with_a_sentence)
 {
-    static const char *const names[] = {"tokenizers/gpt2/tokenizer.json",
-        "tokenizers/t5/tokenizer.json", "tokenizers/llama2/tokenizer.json"};
-    for (int i = 0; i < 3; i++) {
+    static const struct {
+        const char *name;
+        size_t shares; /* a step is 1 / this of the place; 0: one byte */
+    } files[] = {{"tokenizers/bert/tokenizer.json", 0}, {"tokenizers/t5/tokenizer.json", 0},
+        {"tokenizers/gpt2/tokenizer.json", 200}, {"tokenizers/llama2/tokenizer.json", 40}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         px_buf json;
-        sample_read(names[i], &json);
+        sample_read(files[i].name, &json);
         PX_REQUIRE(json.length > 1000);
         while (json.length && strchr(" \n", json.data[json.length - 1])) json.length--;
-        for (size_t length = 0; length < json.length; length += 1 + length / 40) {
+        for (size_t length = 0; length < json.length;
+             length += 1 + (files[i].shares ? length / files[i].shares : 0)) {
             px_tokenizer *tokenizer = NULL;
             px_status status = px_tokenizer_from_json(json.data, length, &tokenizer);
             PX_CHECK(!px_is_ok(status) && strlen(status.text) > 10 && !tokenizer);
@@ -315,6 +320,30 @@ PX_TEST(members_may_stand_in_any_order)
         free(quote.data);
         px_tokenizer_free(tokenizer);
     }
+}
+
+PX_TEST(tokens_and_settings_may_hold_nul)
+{
+    static const char json[] = "{\"added_tokens\": [{\"content\": \"<\\u0000>\", \"special\": "
+                               "true}], \"normalizer\": {\"type\": "
+                               "\"Replace\", \"pattern\": {\"String\": \"x\"}, \"content\": "
+                               "\"\\u0000\"}, \"model\": {\"type\": \"BPE\", "
+                               "\"continuing_subword_prefix\": null, \"vocab\": {\"\\u0000\": 0, "
+                               "\"a\": 1, \"\\u0000a\": 2}, "
+                               "\"merges\": [[\"\\u0000\", \"a\"]]}}";
+    px_tokenizer *tokenizer = NULL;
+    PX_CHECK_OK(px_tokenizer_from_json(json, strlen(json), &tokenizer));
+    PX_REQUIRE(tokenizer);
+    px_ids ids = encode(tokenizer, "\0axa<\0>\0", 8, (px_encode_options){.parse_special = true});
+    static const uint32_t want[] = {2, 2, 3, 0};
+    PX_CHECK(ids.count == 4 && memcmp(ids.data, want, sizeof want) == 0);
+    px_buf text;
+    px_buf_init(&text, 64);
+    PX_CHECK_OK(px_tokenizer_decode(tokenizer, ids.data, ids.count, false, &text));
+    PX_CHECK(text.length == 11 && memcmp(text.data, "\0a \0a <\0> \0", 11) == 0);
+    px_buf_done(&text);
+    free(ids.data);
+    px_tokenizer_free(tokenizer);
 }
 
 PX_TEST(of_two_tokens_with_one_text_the_later_is_found)
