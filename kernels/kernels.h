@@ -103,14 +103,20 @@ typedef struct px_add { /* y += scale * x */
     float scale;
 } px_add;
 
-typedef enum px_activation { PX_SILU, PX_GELU_TANH, PX_GELU_ERF, PX_SWIGLU_OAI } px_activation;
-typedef struct px_glu {     /* y = activation(gate) * up; SWIGLU_OAI as gpt-oss defines it */
+typedef enum px_activation {
+    PX_SILU,
+    PX_GELU_TANH,
+    PX_GELU_ERF,
+    PX_RELU,
+    PX_SWIGLU_OAI, /* as gpt-oss defines it: g / (1 + e^(-alpha g)) with clamped inputs, up + 1 */
+} px_activation;
+typedef struct px_glu {     /* y = activation(gate) * up */
     const float *gate, *up; /* [rows, cols] */
     float *y;
     uint32_t rows, cols;
     size_t gate_stride, up_stride, y_stride;
     px_activation activation;
-    float limit; /* SWIGLU_OAI's clamp */
+    float limit, alpha; /* SWIGLU_OAI's */
 } px_glu;
 
 typedef struct px_rope {    /* rotate the first `dims` of every head in place */

@@ -100,10 +100,12 @@ PX_INLINE __m256 gated(__m256 g, __m256 z)
     return _mm256_div_ps(g, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
 }
 
-PX_INLINE __m256 activate(px_activation activation, __m256 g)
+PX_INLINE __m256 activate(const px_glu *op, __m256 g)
 {
-    if (activation == PX_SILU) return gated(g, g);
-    if (activation == PX_SWIGLU_OAI) return gated(g, _mm256_mul_ps(g, _mm256_set1_ps(1.702f)));
+    if (op->activation == PX_RELU) return _mm256_max_ps(g, _mm256_setzero_ps());
+    if (op->activation == PX_SILU) return gated(g, g);
+    if (op->activation == PX_SWIGLU_OAI)
+        return gated(g, _mm256_mul_ps(g, _mm256_set1_ps(op->alpha)));
     const __m256 linear = _mm256_set1_ps(2 * 0.797884561f); /* 2 sqrt(2 / pi) */
     const __m256 cubic = _mm256_set1_ps(2 * 0.797884561f * 0.044715f);
     __m256 square = _mm256_mul_ps(g, g);
@@ -132,7 +134,7 @@ void px_avx2_glu(const px_glu *op, px_part part)
                 u = _mm256_max_ps(_mm256_min_ps(u, limit), minus);
                 u = _mm256_add_ps(u, _mm256_set1_ps(1.0f));
             }
-            store_some(y + c, left, _mm256_mul_ps(activate(op->activation, g), u));
+            store_some(y + c, left, _mm256_mul_ps(activate(op, g), u));
         }
     }
 }

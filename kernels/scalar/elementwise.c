@@ -47,14 +47,15 @@ void px_scalar_add(const px_add *op, px_part part)
     }
 }
 
-static double activate(px_activation activation, double g)
+static double activate(const px_glu *op, double g)
 {
     const double sqrt_2_over_pi = 0.79788456080286535588, sqrt_half = 0.70710678118654752440;
-    switch (activation) {
+    switch (op->activation) {
     case PX_SILU: return g / (1 + exp(-g));
     case PX_GELU_TANH: return 0.5 * g * (1 + tanh(sqrt_2_over_pi * (g + 0.044715 * g * g * g)));
     case PX_GELU_ERF: return 0.5 * g * (1 + erf(g * sqrt_half));
-    case PX_SWIGLU_OAI: return g / (1 + exp(-1.702 * g));
+    case PX_RELU: return fmax(g, 0);
+    case PX_SWIGLU_OAI: return g / (1 + exp(-(double)op->alpha * g));
     }
     assert(!"an activation of px_activation");
     return 0;
@@ -73,7 +74,7 @@ void px_scalar_glu(const px_glu *op, px_part part)
                 g = fmin(g, limit);
                 u = fmin(fmax(u, -limit), limit) + 1;
             }
-            y[c] = (float)(activate(op->activation, g) * u);
+            y[c] = (float)(activate(op, g) * u);
         }
     }
 }

@@ -97,7 +97,7 @@ ANY_ROPE = [None, None, 'linear', 'dynamic', 'llama3', 'yarn']
 def llama(r):
     c = with_rope(r, sizes(r), ANY_ROPE)
     c.update(attention_bias=r.random() < 0.4, mlp_bias=r.random() < 0.3,
-             hidden_act=r.choice(['silu', 'silu', 'gelu', 'gelu_pytorch_tanh']))
+             hidden_act=r.choice(['silu', 'silu', 'gelu', 'gelu_pytorch_tanh', 'relu']))
     if r.random() < 0.3:
         c['head_dim'] = None
     return c
@@ -286,6 +286,7 @@ def gpt_oss(r):
     c['num_local_experts'] = r.choice([2, 4, 5])
     c['num_experts_per_tok'] = r.randrange(1, min(4, c['num_local_experts']) + 1)
     c['swiglu_limit'] = r.choice([7.0, 7.0, 1.5])
+    c['swiglu_alpha'] = r.choice([1.702, 1.702, 1.2])
     if r.random() < 0.3:
         layer_types(r, c)
     return with_rope(r, c, [None, 'yarn', 'yarn'])

@@ -87,18 +87,19 @@ PX_TEST(add_agrees_with_scalar)
 PX_TEST(glu_agrees_with_scalar_over_the_whole_range)
 {
     static const float sizes[] = {1, 12, 120, 3e4f};
-    static const px_activation kinds[] = {PX_SILU, PX_GELU_TANH, PX_GELU_ERF, PX_SWIGLU_OAI};
+    static const px_activation kinds[] = {
+        PX_SILU, PX_GELU_TANH, PX_GELU_ERF, PX_RELU, PX_SWIGLU_OAI};
     const px_kernels *all[BACKENDS];
     int count = backends(all);
     for (int b = 1; b < count; b++) {
         for (int w = 0; w < WIDTHS; w++) {
-            for (int k = 0; k < 16; k++) {
+            for (int k = 0; k < 20; k++) {
                 size_t stride = widths[w] + GAP, size = ROWS * stride;
                 float *gate = random_floats(size, 1), *up = random_floats(size, 2);
                 float *want = random_floats(size, 3), *got = random_floats(size, 3);
-                for (size_t i = 0; i < size; i++) gate[i] *= sizes[k / 4];
+                for (size_t i = 0; i < size; i++) gate[i] *= sizes[k / 5];
                 px_glu op = {
-                    gate, up, want, ROWS, widths[w], stride, stride, stride, kinds[k % 4], 7};
+                    gate, up, want, ROWS, widths[w], stride, stride, stride, kinds[k % 5], 7, 1.9f};
                 IN_PARTS(px_kernels_scalar()->glu, &op, 1);
                 op.y = got;
                 IN_PARTS(all[b]->glu, &op, 4);
@@ -121,10 +122,13 @@ PX_TEST(scalar_glu_is_the_definition)
         double g = (double)gate[i];
         PX_CHECK(fabs((double)y[i] - g / (1 + exp(-g)) * (double)up[i]) < 1e-5);
     }
-    op.activation = PX_SWIGLU_OAI, op.limit = 7;
+    op.activation = PX_SWIGLU_OAI, op.limit = 7, op.alpha = 1.702f;
     px_kernels_scalar()->glu(&op, (px_part){0, 1, NULL});
     PX_CHECK(fabsf(y[3] - 2 / (1 + expf(-1.702f * 2)) * (-7 + 1)) < 1e-5f);
     PX_CHECK(fabsf(y[4] - 7 / (1 + expf(-1.702f * 7)) * 1.25f) < 1e-5f);
+    op.activation = PX_RELU;
+    px_kernels_scalar()->glu(&op, (px_part){0, 1, NULL});
+    PX_CHECK(y[0] == 0 && y[1] == 0 && y[3] == -80 && y[4] == 7.5f);
     op.activation = PX_GELU_ERF;
     px_kernels_scalar()->glu(&op, (px_part){0, 1, NULL});
     PX_CHECK(fabsf(y[1] - 2 * -0.5f * 0.5f * (1 + erff(-0.5f / sqrtf(2)))) < 1e-6f);

@@ -189,7 +189,7 @@ typedef struct px_arch {
     /* MLP */
     uint32_t ffn;
     px_activation activation;
-    float activation_limit; /* PX_SWIGLU_OAI's */
+    float activation_limit, activation_alpha; /* PX_SWIGLU_OAI's */
     bool mlp_bias;
     px_experts experts;
 

@@ -219,7 +219,8 @@ px_status px_family_activation(const px_config *config, const char *key, px_arch
         const char *name;
         px_activation activation;
     } known[] = {{"silu", PX_SILU}, {"swish", PX_SILU}, {"gelu_pytorch_tanh", PX_GELU_TANH},
-        {"gelu_new", PX_GELU_TANH}, {"gelu", PX_GELU_ERF}};
+        {"gelu_new", PX_GELU_TANH}, {"gelu_fast", PX_GELU_TANH}, {"gelu", PX_GELU_ERF},
+        {"gelu_python", PX_GELU_ERF}, {"relu", PX_RELU}};
     const char *name = NULL;
     if (config->gguf) return px_ok();
     PX_TRY(px_json_get_str(config->json, key, "config.json", &name));

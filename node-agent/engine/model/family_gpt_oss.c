@@ -45,7 +45,6 @@ static px_status describe_gpt_oss(const px_config *config, px_arch *arch)
 {
     px_experts *experts = &arch->experts;
     uint32_t window = 0;
-    float alpha = 1.702f;
     arch->qkv_bias = arch->o_bias = true;
     arch->sinks = true;
     PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias));
@@ -56,10 +55,9 @@ static px_status describe_gpt_oss(const px_config *config, px_arch *arch)
 
     arch->activation = PX_SWIGLU_OAI;
     arch->activation_limit = 7;
+    arch->activation_alpha = 1.702f;
     PX_TRY(px_config_f32(config, (px_key){"swiglu_limit", NULL}, &arch->activation_limit));
-    PX_TRY(px_config_f32(config, (px_key){"swiglu_alpha", NULL}, &alpha));
-    if (alpha != 1.702f)
-        return px_fail(PX_UNIMPLEMENTED, "swiglu_alpha %g is not supported", (double)alpha);
+    PX_TRY(px_config_f32(config, (px_key){"swiglu_alpha", NULL}, &arch->activation_alpha));
     experts->ffn = arch->ffn;
     experts->router_bias = experts->biases = experts->renormalise = true;
     PX_TRY(px_config_u32(config, (px_key){NULL, "expert_feed_forward_length"}, &experts->ffn));

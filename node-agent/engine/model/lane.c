@@ -174,7 +174,8 @@ void px_lane_gate(const px_lane *lane, px_gating gating)
         .up_stride = gating.width,
         .y_stride = gating.width,
         .activation = arch->activation,
-        .limit = arch->activation_limit};
+        .limit = arch->activation_limit,
+        .alpha = arch->activation_alpha};
     lane->f->kernels->glu(&op, whole);
 }
 
