@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "engine/kv/kvsize.h"
+#include "engine/need.h"
 #include "parallel/cpus.h"
 
 enum {
@@ -24,8 +25,7 @@ enum {
     PROMPT_LOGIT_ROWS = 32, /* of prompts whose log probabilities are asked for, in a step */
     ADAPTERS_DEFAULT = 16,
     ADAPTER_SHARE = 16, /* of the weights: one part for adapters */
-    ADAPTER_BYTES_MIN = 64 << 20,
-    WORK_BYTES = 64 << 20 /* tokenizer, scratch, rings */
+    ADAPTER_BYTES_MIN = 64 << 20
 };
 static const double scale_default = 2, scale_max = 64;
 static const int64_t load_deadline_ns = 15 * 60 * PX_SEC; /* the slowest disk among the ranks */
@@ -189,24 +189,29 @@ static px_status choose_limits(loading *l, px_parts *parts)
 }
 
 /* One for each sequence, and for what one of them guesses twice over or prompts tell. */
-static uint32_t logit_rows(const loading *l, const px_parts *parts)
+static uint32_t logit_rows(uint32_t slots, uint32_t proposals_max)
 {
-    uint32_t guessed = 2 * parts->proposals_max;
-    return l->slots + (guessed > PROMPT_LOGIT_ROWS ? guessed : PROMPT_LOGIT_ROWS);
+    uint32_t guessed = 2 * proposals_max;
+    return slots + (guessed > PROMPT_LOGIT_ROWS ? guessed : PROMPT_LOGIT_ROWS);
 }
 
-static px_status choose_adapters(loading *l, uint64_t weight_bytes)
+static px_status choose_adapters(loading *l)
 {
     const px_engine_options *options = l->options;
-    uint64_t share = weight_bytes / ADAPTER_SHARE;
     l->adapters = options->adapters_max ? options->adapters_max : ADAPTERS_DEFAULT;
     l->adapter_bytes = options->adapter_bytes;
-    if (!l->adapter_bytes) l->adapter_bytes = share > ADAPTER_BYTES_MIN ? share : ADAPTER_BYTES_MIN;
     if (l->adapter_bytes == UINT64_MAX) l->adapters = 0;
     if (l->adapters > PX_ADAPTERS_MAX)
         return px_fail(
             PX_INVALID_ARGUMENT, "%u adapters at once; at most %d", l->adapters, PX_ADAPTERS_MAX);
     return px_ok();
+}
+
+/* Where nobody says how much memory adapters may have. */
+static uint64_t adapter_share(uint64_t weight_bytes)
+{
+    uint64_t share = weight_bytes / ADAPTER_SHARE;
+    return share > ADAPTER_BYTES_MIN ? share : ADAPTER_BYTES_MIN;
 }
 
 static px_status choose_plan(loading *l, const px_plan_shape *shape)
@@ -227,6 +232,37 @@ static uint64_t block_bytes(const loading *l, const px_parts *parts)
     return px_kvpool_block_bytes(shape, l->kv_type);
 }
 
+/* What a step may have; the context may yet become shorter. */
+static px_forward_limits step_limits(const loading *l, const px_parts *parts)
+{
+    return (px_forward_limits){.rows_max = parts->pace.rows_max,
+        .logit_rows_max = logit_rows(l->slots, parts->proposals_max),
+        .position_max = parts->info.context,
+        .adapters = l->adapters != 0};
+}
+
+px_forward_limits px_parts_default_limits(uint32_t seqs, uint32_t context)
+{
+    uint32_t slots = seqs ? seqs : SLOTS_DEFAULT;
+    px_pace_options pace = {0};
+    px_ignore(choose_pace(&(px_engine_options){0}, slots, &pace)); /* the defaults are possible */
+    return (px_forward_limits){.rows_max = pace.rows_max,
+        .logit_rows_max = logit_rows(slots, PROPOSALS_DEFAULT),
+        .position_max = context,
+        .adapters = true};
+}
+
+static px_status reckon(const loading *l, const px_parts *parts, px_need *out)
+{
+    px_need_options options = {
+        .model = {.kernels = l->kernels, .rank = px_comm_rank(l->comm), .plan = &l->plan},
+        .kv_type = l->kv_type,
+        .threads = px_cpus_claim(l->comm, l->options->threads),
+        .vocabulary = parts->info.vocabulary,
+        .limits = step_limits(l, parts)};
+    return px_need_reckon(parts->file, &options, out);
+}
+
 static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
 {
     px_plan_shape shape;
@@ -239,14 +275,13 @@ static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
     PX_TRY(choose_plan(l, &shape));
     PX_TRY(choose_limits(l, parts));
     PX_TRY(choose_kv_type(l, parts));
-    uint64_t weight_bytes;
-    PX_TRY(px_model_rank_bytes(parts->file, &l->plan, px_comm_rank(l->comm), &weight_bytes));
-    PX_TRY(choose_adapters(l, weight_bytes));
+    PX_TRY(choose_adapters(l));
+    px_need need;
+    PX_TRY(reckon(l, parts, &need));
+    if (l->adapters && !l->adapter_bytes) l->adapter_bytes = adapter_share(need.weight_bytes);
     *out = (px_memory_report){
-        .weight_bytes = weight_bytes,
-        .work_bytes = WORK_BYTES +
-                      (uint64_t)logit_rows(l, parts) * parts->info.vocabulary * sizeof(float) +
-                      (l->adapters ? l->adapter_bytes : 0),
+        .weight_bytes = need.weight_bytes,
+        .work_bytes = px_need_work_bytes(&need) + (l->adapters ? l->adapter_bytes : 0),
         .block_bytes = block_bytes(l, parts),
         .available_bytes = px_memory_available(),
     };
@@ -276,10 +311,7 @@ static px_status load_weights(loading *l, px_parts *parts)
     PX_TRY(px_kvpark_create(&park, &parts->park));
     parts->weight_bytes = px_model_resident_bytes(parts->model);
     parts->kv_bytes = parts->limits.blocks * px_kvpool_block_bytes(shape, l->kv_type);
-    px_forward_limits limits = {.rows_max = parts->limits.rows,
-        .logit_rows_max = parts->limits.logit_rows,
-        .position_max = parts->info.context,
-        .adapters = l->adapters != 0};
+    px_forward_limits limits = step_limits(l, parts);
     if (l->adapters)
         parts->adapters = px_adapter_slots_create(&(px_adapter_slots_options){.model = parts->model,
             .kernels = l->kernels,
@@ -314,7 +346,7 @@ static px_status settle_limits(const loading *l, px_parts *parts)
     if (tokens < parts->info.context) parts->info.context = (uint32_t)tokens;
     parts->limits = (px_step_limits){.slots = l->slots,
         .rows = parts->pace.rows_max,
-        .logit_rows = logit_rows(l, parts),
+        .logit_rows = logit_rows(l->slots, parts->proposals_max),
         .seq_blocks = px_kv_blocks_for(parts->info.context),
         .blocks = blocks.pool,
         .park_slots = blocks.parked,

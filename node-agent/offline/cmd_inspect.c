@@ -14,8 +14,11 @@
 #include "base/term.h"
 #include "engine/kv/kvpool.h"
 #include "engine/kv/kvsize.h"
+#include "engine/need.h"
+#include "engine/parts.h"
 #include "offline/commands.h"
 #include "offline/session.h"
+#include "parallel/cpus.h"
 
 enum { TOKENIZER_BYTES_MAX = 256 << 20, PATH_BYTES_MAX = 4096 };
 
@@ -39,7 +42,7 @@ typedef struct type_sum {
 
 typedef struct rank_need {
     px_range layers, heads, kv_heads, ffn;
-    uint64_t weight_bytes, kv_bytes;
+    uint64_t weight_bytes, kv_bytes, work_bytes;
 } rank_need;
 
 typedef struct report {
@@ -51,7 +54,8 @@ typedef struct report {
     char tokenizer[96];
     bool has_template;
     px_dtype kv_type;
-    uint32_t context, seqs, ranks;
+    uint32_t context, seqs, ranks, threads;
+    const px_kernels *kernels;
     uint64_t kv_token_bytes; /* of the whole model */
     rank_need needs[PX_PLAN_TP_MAX * PX_PLAN_PP_MAX];
     uint64_t need_bytes, available_bytes;
@@ -112,8 +116,17 @@ static px_status reckon_rank(report *r, uint32_t rank)
         .kv_heads = place->kv_heads,
         .ffn = place->ffn,
         .kv_bytes = blocks * px_kvpool_block_bytes(shape, r->kv_type)};
-    PX_TRY(px_model_rank_bytes(r->file, &r->plan, (int)rank, &need->weight_bytes));
-    r->need_bytes += need->weight_bytes + need->kv_bytes;
+    px_need held;
+    px_need_options options = {
+        .model = {.kernels = r->kernels, .rank = (int)rank, .plan = &r->plan},
+        .kv_type = r->kv_type,
+        .threads = r->threads,
+        .vocabulary = r->info.vocabulary,
+        .limits = px_parts_default_limits(r->seqs, r->context)};
+    PX_TRY(px_need_reckon(r->file, &options, &held));
+    need->weight_bytes = held.weight_bytes;
+    need->work_bytes = px_need_work_bytes(&held);
+    r->need_bytes += need->weight_bytes + need->kv_bytes + need->work_bytes;
     return px_ok();
 }
 
@@ -155,6 +168,8 @@ static px_status gather(report *r, const px_args *args)
     PX_TRY(px_plan_make(&r->shape, (uint32_t)px_args_int(args, "tp"),
         (uint32_t)px_args_int(args, "pp"), NULL, &r->plan));
     r->ranks = r->plan.tp * r->plan.pp;
+    r->kernels = px_kernels_find(NULL);
+    r->threads = px_cpus_allowed() / r->ranks ? px_cpus_allowed() / r->ranks : 1;
     for (uint32_t i = 0; i < r->ranks; i++) PX_TRY(reckon_rank(r, i));
     r->available_bytes = px_memory_available();
     return px_ok();
@@ -184,10 +199,11 @@ static json_t *ranks_json(const report *r)
     for (uint32_t i = 0; i < r->ranks; i++) {
         const rank_need *need = &r->needs[i];
         json_array_append_new(
-            ranks, json_pack("{s:i,s:i,s:i,s:i,s:i,s:I,s:I}", "rank", (int)i, "layers",
+            ranks, json_pack("{s:i,s:i,s:i,s:i,s:i,s:I,s:I,s:I}", "rank", (int)i, "layers",
                        (int)need->layers.count, "heads", (int)need->heads.count, "kv_heads",
                        (int)need->kv_heads.count, "ffn", (int)need->ffn.count, "weight_bytes",
-                       (json_int_t)need->weight_bytes, "kv_bytes", (json_int_t)need->kv_bytes));
+                       (json_int_t)need->weight_bytes, "kv_bytes", (json_int_t)need->kv_bytes,
+                       "work_bytes", (json_int_t)need->work_bytes));
     }
     return ranks;
 }
@@ -256,7 +272,7 @@ static void print_facts(const report *r)
 static void print_memory(const report *r)
 {
     const px_model_info *info = &r->info;
-    char text[8][32], need[32], available[32];
+    char text[9][32], need[32], available[32];
     if (info->v_in_k)
         printf("\nKV of a token: %u layers x a latent of %u (%u and %u rotated) %s = %" PRIu64
                " bytes, on every rank\n",
@@ -268,19 +284,21 @@ static void print_memory(const report *r)
             px_dtype_of(r->kv_type)->name, r->kv_token_bytes);
     printf("Memory for %u sequence%s of %u tokens on %u rank%s:\n", r->seqs,
         r->seqs == 1 ? "" : "s", r->context, r->ranks, r->ranks == 1 ? "" : "s");
-    px_table *table = px_table_create((const char *const[]){">RANK", ">LAYERS", ">HEADS",
-                                          ">KV HEADS", ">MLP", ">WEIGHTS", ">KV", ">TOTAL"},
-        8);
+    px_table *table =
+        px_table_create((const char *const[]){">RANK", ">LAYERS", ">HEADS", ">KV HEADS", ">MLP",
+                            ">WEIGHTS", ">KV", ">WORK", ">TOTAL"},
+            9);
     for (uint32_t i = 0; i < r->ranks; i++) {
         const rank_need *n = &r->needs[i];
         const uint32_t counts[] = {
             i, n->layers.count, n->heads.count, n->kv_heads.count, n->ffn.count};
-        const char *cells[8];
+        const char *cells[9];
         for (int c = 0; c < 5; c++) snprintf(text[c], sizeof text[c], "%u", counts[c]);
         px_format_bytes(n->weight_bytes, text[5]);
         px_format_bytes(n->kv_bytes, text[6]);
-        px_format_bytes(n->weight_bytes + n->kv_bytes, text[7]);
-        for (int c = 0; c < 8; c++) cells[c] = text[c];
+        px_format_bytes(n->work_bytes, text[7]);
+        px_format_bytes(n->weight_bytes + n->kv_bytes + n->work_bytes, text[8]);
+        for (int c = 0; c < 9; c++) cells[c] = text[c];
         px_table_row(table, cells);
     }
     px_table_print(table, stdout);

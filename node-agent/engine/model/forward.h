@@ -50,6 +50,16 @@ px_status px_forward_create(const px_model *model, const px_kernels *kernels, px
     px_forward **out) PX_MUST_USE;
 void px_forward_free(px_forward *forward);
 
+/* What create allocates for a step's scratch; `model` may be an outline. */
+typedef struct px_forward_sizing {
+    const px_model *model;
+    const px_kernels *kernels;
+    px_dtype kv_type;
+    uint32_t threads; /* of the team */
+    px_forward_limits limits;
+} px_forward_sizing;
+uint64_t px_forward_scratch_bytes(const px_forward_sizing *of);
+
 /* What this rank caches: its layers, its KV heads (may be 0), dims. */
 typedef struct px_kv_shape {
     uint32_t layers, kv_heads, k_dim, v_dim;

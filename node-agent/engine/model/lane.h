@@ -60,6 +60,7 @@ struct px_forward {
     const px_kernels *kernels;
     px_comm *world, *places; /* places: this stage's ranks; NULL when it has one */
     px_team *team;
+    uint32_t workers; /* of the team */
     const px_kv_layer *kv;
     px_forward_limits limits;
     unsigned act_kinds; /* prepared forms that this rank's matrices read, as bits */
@@ -86,6 +87,10 @@ struct px_forward {
     uint32_t position_max; /* of its rows */
     px_status status;      /* worker 0 writes it before a barrier, all read it after */
 };
+
+/* Points the scratch of f into `memory`, and says how many bytes that takes; NULL: only the latter.
+ * f->own has room for all workers. Sets f->act_kinds. */
+size_t px_forward_carve(px_forward *f, void *memory);
 
 typedef struct px_lane { /* one worker's view of the step */
     px_forward *f;

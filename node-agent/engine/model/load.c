@@ -251,50 +251,57 @@ static void free_layers(px_model *model)
     free(model->layers);
 }
 
-px_status px_model_rank_bytes(
-    const px_model_file *file, const px_plan *plan, int rank, uint64_t *out)
-{
-    px_model model = {.plan = *plan, .rank = rank};
-    px_model_options options = {.kernels = px_kernels_scalar()};
-    loader l = {.options = &options, .file = file, .model = &model};
-    PX_TRY(px_arch_read(file, &model.arch));
-    px_status status = list_items(&l);
-    *out = 0;
-    for (size_t i = 0; i < l.count; i++) *out += px_repack_file_bytes(&l.items[i]);
-    free(l.items);
-    free_layers(&model);
-    return status;
-}
-
 /* --- loading --- */
 
-static px_status load(loader *l)
+/* The list, and where each of its items goes: `packed` is where the memory will begin. */
+static px_status lay_out(loader *l)
 {
     px_model *model = l->model;
     px_plan_shape shape;
     PX_TRY(describe(l->file, &model->arch, &model->info, &shape));
     PX_TRY(list_items(l));
-    PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
     model->packed_bytes = l->packed_bytes;
+    for (size_t i = 0; i < l->count; i++)
+        if (!packed_bytes(l, &l->items[i]))
+            model->in_place_bytes += px_repack_file_bytes(&l->items[i]);
+    return px_ok();
+}
+
+/* What the forward's sizes follow from: which matrices there are, of what types. */
+static void outline_items(loader *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        const px_repack_item *item = &l->items[i];
+        if (item->matrix)
+            *item->matrix = (px_matrix){
+                .dtype = item->from.dtype, .rows = item->from.rows, .cols = item->from.cols};
+    }
+}
+
+static px_status fill(loader *l)
+{
+    px_model *model = l->model;
+    PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
     unsigned char *next = model->packed;
     for (size_t i = 0; i < l->count; i++) {
-        px_repack_item *item = &l->items[i];
-        size_t bytes = packed_bytes(l, item);
-        item->to = bytes ? next : NULL;
+        size_t bytes = packed_bytes(l, &l->items[i]);
+        l->items[i].to = bytes ? next : NULL;
         next += bytes;
-        if (!bytes) model->in_place_bytes += px_repack_file_bytes(item);
     }
     return px_repack_all(
         &(px_repack){.file = l->file, .options = l->options, .items = l->items, .count = l->count});
 }
 
-px_status px_model_load(px_model_file *file, const px_model_options *options, px_model **out)
+static px_status make(
+    const px_model_file *file, const px_model_options *options, bool is_outline, px_model **out)
 {
     px_model *model = px_alloc(sizeof *model);
     model->plan = *options->plan;
     model->rank = options->rank;
     loader l = {.options = options, .file = file, .model = model};
-    px_status status = load(&l);
+    px_status status = lay_out(&l);
+    if (px_is_ok(status) && is_outline) outline_items(&l);
+    if (px_is_ok(status) && !is_outline) status = fill(&l);
     free(l.items);
     if (!px_is_ok(status)) {
         px_model_free(model);
@@ -302,6 +309,17 @@ px_status px_model_load(px_model_file *file, const px_model_options *options, px
     }
     *out = model;
     return px_ok();
+}
+
+px_status px_model_outline(
+    const px_model_file *file, const px_model_options *options, px_model **out)
+{
+    return make(file, options, true, out);
+}
+
+px_status px_model_load(px_model_file *file, const px_model_options *options, px_model **out)
+{
+    return make(file, options, false, out);
 }
 
 void px_model_free(px_model *model)

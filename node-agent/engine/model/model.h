@@ -49,9 +49,11 @@ typedef struct px_model_options {
 /* Description only: cheap, touches no weights. Also checks every tensor's name, type and shape. */
 px_status px_model_describe(
     const px_model_file *file, px_model_info *out_info, px_plan_shape *out_shape) PX_MUST_USE;
-/* Bytes of what `rank` of `plan` reads of the file: about what it will keep resident. */
-px_status px_model_rank_bytes(
-    const px_model_file *file, const px_plan *plan, int rank, uint64_t *out) PX_MUST_USE;
+/* The model as this rank will hold it, without the weights themselves: for arithmetic before they
+ * are loaded (px_model_resident_bytes, px_forward_scratch_bytes). No step can run on it. The
+ * options' team is not used. */
+px_status px_model_outline(
+    const px_model_file *file, const px_model_options *options, px_model **out) PX_MUST_USE;
 px_status px_model_load(
     px_model_file *file, const px_model_options *options, px_model **out) PX_MUST_USE;
 void px_model_free(px_model *model);

@@ -11,7 +11,8 @@
 
 #include "base/json.h"
 #include "engine/kv/kvpool.h"
-#include "engine/model/weights.h"
+#include "engine/model/lane.h"
+#include "engine/need.h"
 #include "model_bytes.h"
 #include "test.h"
 
@@ -42,6 +43,22 @@ typedef struct rig_options {
     px_comm *comm;
 } rig_options;
 
+/* What was reckoned before loading is what there is. */
+static void check_need(const rig *r, const rig_options *options, const px_forward_limits *limits)
+{
+    px_need need;
+    px_need_options of = {.model = {.kernels = px_kernels_find(NULL),
+                              .rank = px_comm_rank(options->comm),
+                              .plan = &r->model->plan},
+        .kv_type = PX_F32,
+        .threads = options->threads,
+        .vocabulary = r->info.vocabulary,
+        .limits = *limits};
+    PX_CHECK_OK(px_need_reckon(r->file, &of, &need));
+    PX_CHECK(need.weight_bytes == px_model_resident_bytes(r->model) && need.weight_bytes > 0);
+    PX_CHECK(need.scratch_bytes == r->forward->memory_bytes && need.scratch_bytes > 0);
+}
+
 static px_status open_rig(const rig_options *options, rig *r)
 {
     px_plan_shape shape;
@@ -58,8 +75,10 @@ static px_status open_rig(const rig_options *options, rig *r)
     px_forward_limits limits = {.rows_max = ROWS_MAX,
         .logit_rows_max = ROWS_MAX,
         .position_max = BLOCKS * PX_KV_BLOCK_TOKENS};
-    return px_forward_create(
-        r->model, kernels, options->comm, r->team, px_kvpool_layers(r->pool), &limits, &r->forward);
+    PX_TRY(px_forward_create(r->model, kernels, options->comm, r->team, px_kvpool_layers(r->pool),
+        &limits, &r->forward));
+    check_need(r, options, &limits);
+    return px_ok();
 }
 
 static void close_rig(rig *r)
@@ -83,7 +102,7 @@ static const uint32_t blocks_of[2][4] = {{0, 1, 2, 3}, {7, 5, 6, 4}};
 /* Token `position` of sequence `seq`; every row wants logits. */
 static void add_row(rows *b, uint32_t seq, uint32_t position)
 {
-    b->ids[b->count] = (position * 31 + seq * 17) % 96;
+    b->ids[b->count] = (position * 31 + seq * 17) % 60; /* in every vocabulary */
     b->at[b->count] = (px_kv_row){.blocks = blocks_of[seq], .position = position};
     b->logit_at[b->count] = b->count;
     b->count++;
@@ -318,6 +337,7 @@ PX_TEST(any_number_of_ranks_gives_the_same_bits)
     compare_ranks("odd_heads", 2, 2);
     compare_ranks("biased_shards", 3, 2);
     compare_ranks("mixture", 3, 2);
+    compare_ranks("deepseek_v3", 2, 1);
 }
 
 /* --- what is wrong is said ---------------------------------------------------------------- */
