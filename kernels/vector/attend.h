@@ -36,10 +36,14 @@ typedef struct query {
     float most, sum;      /* running maximum of the scores; sum of e^(score - most) */
 } query;
 
-/* CHUNK positions of a sequence, as far as any query of the tile sees them. */
+/* CHUNK positions of a sequence, as far as any query of the tile sees them. The pool's blocks lie
+ * anywhere, so the hardware cannot foresee the next chunk: whoever loads from a block asks for the
+ * same place `ahead` of it, in the block that comes CHUNK positions later. Asking for a whole chunk
+ * at once would fill the core's buffers for misses and wait for them, with nothing computed. */
 typedef struct chunk {
     const uint8_t *k[CHUNK_BLOCKS], *v[CHUNK_BLOCKS];
-    uint32_t token_begin, token_end;   /* within the chunk */
+    ptrdiff_t k_ahead[CHUNK_BLOCKS], v_ahead[CHUNK_BLOCKS]; /* 0: none follows, or not worth it */
+    uint32_t token_begin, token_end;                        /* within the chunk */
     uint32_t vector_begin, vector_end; /* of tokens, within the chunk; whole blocks */
 } chunk;
 
@@ -63,6 +67,20 @@ PX_INLINE px_vec load_k(const px_dtype dtype, const chunk *c, uint32_t i, uint32
     }
 }
 
+/* Asks for `place` if [at, at + bytes) of a run of memory begins a line. Into the second-level
+ * cache: its misses do not take the first's few buffers. */
+PX_INLINE void ask_for(const uint8_t *place, size_t at, size_t bytes)
+{
+    enum { LINE_BYTES = 64 };
+    if (at % LINE_BYTES < bytes) _mm_prefetch((const char *)place, _MM_HINT_T1);
+}
+
+/* Bytes of one dim of a block of K. */
+PX_INLINE size_t k_dim_bytes(const px_dtype dtype)
+{
+    return dtype == PX_F32 ? 4 * T : dtype == PX_Q8_0 ? PX_KV_Q8_BLOCK_BYTES * T / 32 : 2 * T;
+}
+
 /* scores[i][L (begin + v)] for `count` queries and `vectors` of tokens; rows are CHUNK apart. */
 PX_INLINE void score_tile(const px_dtype dtype, const int count, const int vectors,
     const query *queries, const chunk *c, uint32_t begin, uint32_t dims, float *scores)
@@ -78,8 +96,12 @@ PX_INLINE void score_tile(const px_dtype dtype, const int count, const int vecto
     for (uint32_t d = 0; d < dims; d++) {
         px_vec k[4];
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
+        for (int v = 0; v < vectors; v++) {
+            uint32_t block = (begin + (uint32_t)v) * L / T;
+            size_t at = d * k_dim_bytes(dtype);
+            ask_for(c->k[block] + c->k_ahead[block] + at, at, k_dim_bytes(dtype));
             k[v] = load_k(dtype, c, begin + (uint32_t)v, d, &scales[v]);
+        }
 #pragma GCC unroll 12
         for (int i = 0; i < count; i++) {
             px_vec q = px_vec_all(queries[i].q[d]);
@@ -103,7 +125,7 @@ PX_INLINE size_t v_row_bytes(const px_dtype dtype, uint32_t dims)
 {
     switch (dtype) {
     case PX_F32: return (size_t)dims * 4;
-    case PX_Q8_0: return (size_t)dims / 32 * PX_KV_Q8_BLOCK_BYTES;
+    case PX_Q8_0: return (size_t)dims * PX_KV_Q8_BLOCK_BYTES / 32;
     default: return (size_t)dims * 2;
     }
 }
@@ -129,9 +151,11 @@ PX_INLINE px_vec load_v(const px_dtype dtype, const uint8_t *row, uint32_t d)
 /* scores[i][t] for `count` queries and the `tokens` rows at `row`: one chain for each lane of the
  * dims, added up in one order. */
 PX_INLINE void row_score_tile(const px_dtype dtype, const int count, const int tokens,
-    const query *queries, const uint8_t *row, uint32_t dims, float *scores)
+    const query *queries, const chunk *c, uint32_t token, uint32_t dims, float *scores)
 {
     const size_t row_bytes = v_row_bytes(dtype, dims);
+    const uint8_t *row = c->k[token / T] + token % T * row_bytes;
+    const ptrdiff_t ahead = c->k_ahead[token / T];
     const uint32_t whole = dims / L * L;
     px_vec sums[MANY][4];
 #pragma GCC unroll 12
@@ -142,7 +166,11 @@ PX_INLINE void row_score_tile(const px_dtype dtype, const int count, const int t
     for (uint32_t d = 0; d < whole; d += L) {
         px_vec k[4];
 #pragma GCC unroll 4
-        for (int t = 0; t < tokens; t++) k[t] = load_v(dtype, row + (size_t)t * row_bytes, d);
+        for (int t = 0; t < tokens; t++) {
+            size_t at = v_row_bytes(dtype, d);
+            ask_for(row + ahead + (size_t)t * row_bytes + at, at, v_row_bytes(dtype, L));
+            k[t] = load_v(dtype, row + (size_t)t * row_bytes, d);
+        }
 #pragma GCC unroll 12
         for (int i = 0; i < count; i++) {
             px_vec q = px_vec_load(queries[i].q + d);
@@ -178,12 +206,17 @@ PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vecto
     }
     for (uint32_t t = c->token_begin; t < c->token_end;) {
         const uint8_t *row = c->v[t / T] + t % T * row_bytes;
+        const ptrdiff_t ahead = c->v_ahead[t / T];
         uint32_t block_end = t / T * T + T;
         if (block_end > c->token_end) block_end = c->token_end;
         for (; t < block_end; t++, row += row_bytes) {
             px_vec value[4];
 #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) value[v] = load_v(dtype, row, d + L * (uint32_t)v);
+            for (int v = 0; v < vectors; v++) {
+                size_t at = v_row_bytes(dtype, L * (uint32_t)v);
+                ask_for(row + ahead + v_row_bytes(dtype, d) + at, at, v_row_bytes(dtype, L));
+                value[v] = load_v(dtype, row, d + L * (uint32_t)v);
+            }
 #pragma GCC unroll 12
             for (int i = 0; i < count; i++) {
                 px_vec weight = px_vec_all(weights[i * CHUNK + t]);
@@ -265,10 +298,8 @@ PX_INLINE void make_row_scores(const px_dtype dtype, const px_kv_layer *kv, cons
     const query *queries, int count, float *scores)
 {
     const uint32_t dims = kv->k_dim;
-    const size_t row_bytes = v_row_bytes(dtype, dims);
 #define SCORES(n, tokens)                                                                          \
-    row_score_tile(dtype, n, tokens, queries + i, c->k[t / T] + t % T * row_bytes, dims,           \
-        scores + i * CHUNK + t)
+    row_score_tile(dtype, n, tokens, queries + i, c, t, dims, scores + i * CHUNK + t)
 #define FOUR(n) SCORES(n, 4)
 #define TWO(n)  SCORES(n, 2)
     for (int i = 0; i < count; i += MANY) {
@@ -423,25 +454,31 @@ static void soften(const px_attention *op, query *q, uint32_t position, float *s
     q->most = new_most;
 }
 
-/* The pool's blocks lie anywhere, so the hardware cannot foresee the next chunk: ask for it while
- * this one is computed. Many queries compute long enough, and find it in the cache, without. */
-static void prefetch(
-    const px_attention *op, const uint32_t *blocks, uint32_t kv_head, uint32_t position)
-{
-    const px_kv_layer *kv = op->kv;
-    size_t k_bytes = px_dtype_bytes(kv->dtype, (size_t)T * kv->k_dim);
-    size_t v_bytes = kv->v ? px_dtype_bytes(kv->dtype, (size_t)T * kv->v_dim) : 0;
-    const uint8_t *k = px_kv_k_head(kv, blocks[position / T], kv_head);
-    const uint8_t *v = px_kv_v_head(kv, blocks[position / T], kv_head);
-    for (size_t i = 0; i < k_bytes; i += 64) _mm_prefetch((const char *)k + i, _MM_HINT_T1);
-    for (size_t i = 0; i < v_bytes; i += 64) _mm_prefetch((const char *)v + i, _MM_HINT_T1);
-}
-
 /* Where a tile reads: positions [begin, end) of a sequence's share of one KV head. */
 typedef struct kv_span {
     const uint32_t *blocks;
     uint32_t kv_head, begin, end;
+    uint32_t blocks_end; /* the first position that `blocks` is not said to have */
 } kv_span;
+
+/* The blocks of the chunk at `position`, whose tokens are set. */
+static void find_blocks(
+    const px_attention *op, const kv_span *span, uint32_t position, bool ask, chunk *c)
+{
+    uint32_t begin = c->token_begin / T, end = (c->token_end + T - 1) / T;
+    c->vector_begin = begin * (T / L);
+    c->vector_end = end * (T / L);
+    for (uint32_t b = begin; b < end; b++) {
+        uint32_t next = position + CHUNK + b * T;
+        bool follows = ask && next < span->blocks_end;
+        uint32_t block = span->blocks[position / T + b];
+        uint32_t then = follows ? span->blocks[next / T] : block;
+        c->k[b] = px_kv_k_head(op->kv, block, span->kv_head);
+        c->v[b] = px_kv_v_head(op->kv, block, span->kv_head);
+        c->k_ahead[b] = px_kv_k_head(op->kv, then, span->kv_head) - c->k[b];
+        c->v_ahead[b] = px_kv_v_head(op->kv, then, span->kv_head) - c->v[b];
+    }
+}
 
 /* Each query's out, most and sum for what it sees of the span, as if there were nothing else; sum
  * is 0 if it sees nothing. `scores` has count * CHUNK floats. */
@@ -457,18 +494,9 @@ static void attend_span(
         chunk c;
         c.token_begin = span->begin > position ? span->begin - position : 0;
         c.token_end = span->end - position < CHUNK ? span->end - position : CHUNK;
-        uint32_t block_begin = c.token_begin / T, block_end = (c.token_end + T - 1) / T;
-        c.vector_begin = block_begin * (T / L);
-        c.vector_end = block_end * (T / L);
-        for (uint32_t b = block_begin; b < block_end; b++) {
-            c.k[b] = px_kv_k_head(op->kv, span->blocks[position / T + b], span->kv_head);
-            c.v[b] = px_kv_v_head(op->kv, span->blocks[position / T + b], span->kv_head);
-            uint32_t next = position + CHUNK + b * T;
-            if (count <= MANY && next < span->end) {
-                prefetch(op, span->blocks, span->kv_head, next);
-            }
-        }
-        for (int i = 0; i < count && block_end - block_begin < CHUNK_BLOCKS; i++) {
+        /* Many queries compute long enough, and find the next chunk in the cache, without. */
+        find_blocks(op, span, position, count <= MANY, &c);
+        for (int i = 0; i < count && c.vector_end - c.vector_begin < CHUNK_VECTORS; i++) {
             memset(scores + i * CHUNK, 0, CHUNK * sizeof *scores); /* masked, but must be numbers */
         }
         scores_of(op->kv, &c, queries, count, scores);

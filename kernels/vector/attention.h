@@ -94,7 +94,8 @@ static kv_span span_at(const px_attention *op, const patch *p, uint32_t index)
     return (kv_span){.blocks = op->at[p->row].blocks,
         .kv_head = (op->head_offset + p->head) / op->group,
         .begin = begin > p->begin ? begin : p->begin,
-        .end = end < p->end ? end : p->end};
+        .end = end < p->end ? end : p->end,
+        .blocks_end = p->end};
 }
 
 /* The queries of a patch; their results go to `out`, or to the op's output where it is NULL. */
