@@ -22,10 +22,11 @@
 enum {
     SIZES_MAX = 16,
     BATCH_SEQS_MAX = 1024,
-    BATCH_PROMPT_TOKENS = 32,
+    BATCH_PROMPT_TOKENS = 8,
     BATCH_ROWS_MIN = 512,
     BATCH_ROWS_MAX = 4096,
-    VERIFY_TOKENS = 16,
+    VERIFY_PROMPT_TOKENS = 8,
+    VERIFY_GEN_TOKENS = 4,
     REPEAT_MAX = 100
 };
 
@@ -190,7 +191,8 @@ static px_status measure(
 static px_status verify(bench_job *job, px_session *session)
 {
     enum { OTHERS = 4 };
-    bench_load load = {.seqs = 1, .prompt_tokens = VERIFY_TOKENS, .gen_tokens = VERIFY_TOKENS};
+    bench_load load = {
+        .seqs = 1, .prompt_tokens = VERIFY_PROMPT_TOKENS, .gen_tokens = VERIFY_GEN_TOKENS};
     bench_outcome first, again;
     PX_TRY(run_load(job, session, &load, &first));
     PX_TRY(run_load(job, session, &load, &again));
@@ -269,7 +271,8 @@ static px_status run(const px_args *args)
         .repeat = (uint32_t)px_args_int(args, "repeat"),
         .seqs_max = 1};
     PX_TRY(parse_batches(&job, px_args_str(args, "batch")));
-    uint64_t longest = at_least(at_least(job.prompt_tokens, job.context), BATCH_PROMPT_TOKENS);
+    uint64_t longest = at_least(job.prompt_tokens, job.context);
+    longest = at_least(longest, at_least(VERIFY_PROMPT_TOKENS, BATCH_PROMPT_TOKENS));
     job.prompt = px_alloc_array(longest, sizeof *job.prompt);
     if (!px_args_flag(args, "json"))
         job.table =
@@ -281,7 +284,9 @@ static px_status run(const px_args *args)
         .speculate = "off", /* every token takes its step */
         .batch_size =
             (uint32_t)(rows < BATCH_ROWS_MAX ? rows : BATCH_ROWS_MAX), /* start together */
-        .kv_tokens = at_least(longest + job.gen_tokens, each * job.seqs_max) + PX_KV_BLOCK_TOKENS};
+        .kv_tokens =
+            at_least(longest + at_least(job.gen_tokens, VERIFY_GEN_TOKENS), each * job.seqs_max) +
+            PX_KV_BLOCK_TOKENS};
     px_status status = px_session_run(args, &options, run_tests, &job);
     if (job.table) px_table_free(job.table);
     free(job.prompt);

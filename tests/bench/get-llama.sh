@@ -13,8 +13,8 @@ if [[ ! -x $program ]]; then
     mkdir -p "$home"
     echo "building llama.cpp's $target under $home (once)" >&2
     if [[ ! -d $home/vendor/llama.cpp ]]; then
-        pip download --quiet --no-binary :all: --no-deps --no-build-isolation --dest "$home" llama-cpp-python==0.3.36 >&2 ||
-            pip download --quiet --no-binary :all: --no-deps --dest "$home" llama-cpp-python==0.3.36 >&2
+        python3 -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps --dest "$home" \
+            llama-cpp-python==0.3.36 >&2
         tar -xzf "$home"/llama_cpp_python-*.tar.gz -C "$home" --strip-components=1
     fi
     cmake -S "$home/vendor/llama.cpp" -B "$home/out" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
