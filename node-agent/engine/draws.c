@@ -60,13 +60,6 @@ void px_draws_plan(px_draws *draws, const px_step *step, const px_scheduler *sch
     }
 }
 
-/* Of a grammar's mask; the tokenizer may know fewer tokens than the model, or more. */
-static uint32_t mask_words(const px_draws *draws, const px_draws_input *input)
-{
-    uint32_t tokens = input->vocabulary->size, most = draws->vocabulary;
-    return (uint32_t)words_for(tokens < most ? tokens : most);
-}
-
 static uint32_t *mask_of(const px_draws *draws, const px_draw *it)
 {
     return draws->masks + (size_t)(it - draws->at) * words_for(draws->vocabulary);
@@ -86,7 +79,7 @@ static void copy_mask(px_draws *draws, px_draw *it, px_guide *guide, uint32_t wo
 /* Grammars are shared between sequences and for one thread at a time, so what each allows is copied
  * before the draws are shared out. Along guessed tokens a second guide goes ahead; where the form
  * does not let it, no draw behind that will count. */
-static void copy_masks(px_draws *draws, const px_draws_input *input)
+static void copy_masks(px_draws *draws)
 {
     px_guide ahead = {0};
     bool follows = false; /* the form has allowed all guesses so far */
@@ -103,7 +96,7 @@ static void copy_masks(px_draws *draws, const px_draws_input *input)
         }
         bool is_guessed = it->position > seq->count;
         px_guide *guide = is_guessed ? (follows ? &ahead : NULL) : &seq->guide;
-        copy_mask(draws, it, guide, mask_words(draws, input));
+        copy_mask(draws, it, guide, px_guide_mask_words(&seq->guide, draws->vocabulary));
     }
     px_guide_end(&ahead);
 }
@@ -112,32 +105,6 @@ typedef struct drawing {
     px_draws *draws;
     const px_draws_input *input;
 } drawing;
-
-/* The row with what the request changes about it; the row itself if that is nothing. */
-static const float *changed_row(
-    const drawing *d, px_sampler *sampler, const px_draw *it, const float *logits)
-{
-    const px_seq *seq = it->seq;
-    uint32_t vocabulary = d->draws->vocabulary;
-    if (!seq->adjust && !seq->form) return logits;
-    float *row = px_sampler_row(sampler);
-    memcpy(row, logits, vocabulary * sizeof *row);
-    if (seq->adjust) {
-        px_adjust_text text = {.tokens = seq->tokens,
-            .count = it->position,
-            .answer_count = it->position - seq->prompt_count,
-            .guessed = it->position - seq->count};
-        px_adjust_apply(seq->adjust, &text, row);
-    }
-    if (seq->form) {
-        px_adjust_mask mask = {.words = mask_of(d->draws, it),
-            .word_count = mask_words(d->draws, d->input),
-            .ends = seq->ends,
-            .may_end = it->may_end};
-        px_adjust_apply_mask(&mask, vocabulary, row);
-    }
-    return row;
-}
 
 static void tell_prompt(const drawing *d, px_draw *it, const float *logits)
 {
@@ -157,8 +124,13 @@ static void draw(const drawing *d, px_sampler *sampler, px_draw *it)
         tell_prompt(d, it, logits);
         return;
     }
-    const float *changed = changed_row(d, sampler, it, logits);
-    it->token = px_sampler_pick(sampler, &seq->sampling, it->position, changed);
+    px_pick pick = {.seq = seq,
+        .position = it->position,
+        .mask = mask_of(d->draws, it),
+        .vocabulary = vocabulary,
+        .may_end = it->may_end};
+    if (seq->form) pick.mask_words = px_guide_mask_words(&seq->guide, vocabulary);
+    it->token = px_pick_token(&pick, sampler, logits);
     if (!(seq->wants_logprobs || seq->is_ranked) || it->token < 0) return;
     px_logprob_row told = {logits, vocabulary, (uint32_t)it->token, seq->top_logprobs};
     px_logprobs_of(&told, &it->logprobs);
@@ -174,7 +146,7 @@ static void draw_share(void *arg, uint32_t worker, uint32_t workers)
 void px_draws_run(px_draws *draws, const px_draws_input *input)
 {
     drawing d = {.draws = draws, .input = input};
-    copy_masks(draws, input);
+    copy_masks(draws);
     if (draws->count > 1)
         px_team_run(input->team, draw_share, &d);
     else

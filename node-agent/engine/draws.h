@@ -13,7 +13,7 @@
 #define PX_ENGINE_DRAWS_H
 
 #include "engine/forms.h"
-#include "engine/sampler.h"
+#include "engine/pick.h"
 #include "engine/schedule/scheduler.h"
 #include "parallel/team.h"
 
@@ -49,8 +49,7 @@ void px_draws_plan(px_draws *draws, const px_step *step, const px_scheduler *sch
 
 typedef struct px_draws_input {
     px_team *team;
-    const float *logits;             /* [step's logit rows, vocabulary] */
-    const px_vocabulary *vocabulary; /* of forms; asked only where a sequence has one */
+    const float *logits; /* [step's logit rows, vocabulary] */
 } px_draws_input;
 void px_draws_run(px_draws *draws, const px_draws_input *input);
 

@@ -45,8 +45,9 @@ typedef struct px_engine_options {
     uint64_t kv_park_bytes;    /* host memory of each rank for blocks that left the pool; 0: as much
                                   as the pool has, UINT64_MAX: none */
     const char *kv_park_folder; /* there in a file instead; NULL: in memory */
-    const char
-        *speculate; /* "off", "lookup": tokens are guessed from the text itself; NULL: lookup */
+    const char *speculate;      /* how tokens are guessed: "off", "lookup" (from the text itself),
+                                   "draft"; NULL: draft if there is one, else lookup */
+    const char *draft_path;     /* a small model of the same vocabulary, whole on rank 0 */
     uint32_t speculate_max;     /* tokens guessed for one sequence in one step; 0: 15, at
                                    most PX_PROPOSALS_MAX */
     uint32_t adapters_max;      /* LoRA adapters at once; 0: 16, at most PX_ADAPTERS_MAX */

@@ -67,6 +67,7 @@ typedef struct px_caller_side {
 typedef struct px_engine_side {
     px_scheduler *scheduler;
     px_runner *runner;
+    px_draft *draft; /* NULL: there is no draft model */
     px_step step;
     void *message; /* the step as the other ranks get it */
     float *logits; /* [limits.logit_rows, vocabulary] */

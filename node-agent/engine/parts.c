@@ -156,17 +156,20 @@ static px_status choose_pace(const px_engine_options *options, uint32_t slots, p
     return px_ok();
 }
 
-static px_status choose_proposals(const px_engine_options *options, uint32_t *out)
+static px_status choose_guesser(const px_engine_options *options, px_parts *parts)
 {
     const char *how = options->speculate ? options->speculate : "lookup";
-    *out = 0;
+    if (!options->speculate && options->draft_path) how = "draft";
+    uint32_t most = options->speculate_max ? options->speculate_max : PROPOSALS_DEFAULT;
     if (strcmp(how, "off") == 0) return px_ok();
-    if (strcmp(how, "lookup") != 0)
-        return px_fail(PX_INVALID_ARGUMENT, "speculate '%s' is not one of off, lookup", how);
-    if (options->speculate_max > PX_PROPOSALS_MAX)
-        return px_fail(PX_INVALID_ARGUMENT, "speculate_max %u; at most %d", options->speculate_max,
-            PX_PROPOSALS_MAX);
-    *out = options->speculate_max ? options->speculate_max : PROPOSALS_DEFAULT;
+    if (strcmp(how, "lookup") != 0 && strcmp(how, "draft") != 0)
+        return px_fail(PX_INVALID_ARGUMENT, "speculate '%s' is not one of off, lookup, draft", how);
+    parts->guesser = strcmp(how, "draft") == 0 ? PX_GUESS_DRAFT : PX_GUESS_LOOKUP;
+    if (parts->guesser == PX_GUESS_DRAFT && !options->draft_path)
+        return px_fail(PX_INVALID_ARGUMENT, "speculate 'draft' wants a draft model");
+    if (most > PX_PROPOSALS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "speculate_max %u; at most %d", most, PX_PROPOSALS_MAX);
+    parts->proposals_max = most;
     return px_ok();
 }
 
@@ -178,7 +181,7 @@ static px_status choose_limits(loading *l, px_parts *parts)
         return px_fail(
             PX_INVALID_ARGUMENT, "%u sequences at once; at most %d", l->slots, SLOTS_MAX);
     PX_TRY(choose_pace(options, l->slots, &parts->pace));
-    PX_TRY(choose_proposals(options, &parts->proposals_max));
+    PX_TRY(choose_guesser(options, parts));
     if (options->context_max > parts->info.context)
         return px_fail(PX_INVALID_ARGUMENT,
             "a context of %u tokens was asked for; the model was made for %u", options->context_max,
@@ -263,6 +266,19 @@ static px_status reckon(const loading *l, const px_parts *parts, px_need *out)
     return px_need_reckon(parts->file, &options, out);
 }
 
+/* Rank 0: what the draft model will be. */
+static px_status describe_draft(const loading *l, px_parts *parts)
+{
+    if (parts->guesser != PX_GUESS_DRAFT || px_comm_rank(l->comm) != 0) return px_ok();
+    px_draft_setting setting = {.path = l->options->draft_path,
+        .kernels = l->kernels,
+        .target = &parts->info,
+        .slots = l->slots,
+        .context = parts->info.context,
+        .threads = px_cpus_claim(l->comm, l->options->threads)};
+    return px_draft_parts_describe(&setting, &parts->draft);
+}
+
 static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
 {
     px_plan_shape shape;
@@ -279,10 +295,12 @@ static px_status describe(loading *l, px_parts *parts, px_memory_report *out)
     px_need need;
     PX_TRY(reckon(l, parts, &need));
     if (l->adapters && !l->adapter_bytes) l->adapter_bytes = adapter_share(need.weight_bytes);
+    PX_TRY(describe_draft(l, parts));
     *out = (px_memory_report){
-        .weight_bytes = need.weight_bytes,
-        .work_bytes = px_need_work_bytes(&need) + (l->adapters ? l->adapter_bytes : 0),
-        .block_bytes = block_bytes(l, parts),
+        .weight_bytes = need.weight_bytes + parts->draft.weight_bytes,
+        .work_bytes = px_need_work_bytes(&need) + parts->draft.work_bytes +
+                      (l->adapters ? l->adapter_bytes : 0),
+        .block_bytes = block_bytes(l, parts) + parts->draft.block_bytes,
         .available_bytes = px_memory_available(),
     };
     gethostname(out->host, sizeof out->host - 1);
@@ -319,6 +337,17 @@ static px_status load_weights(loading *l, px_parts *parts)
             .bytes_max = l->adapter_bytes});
     return px_forward_create(parts->model, l->kernels, l->comm, parts->team,
         px_kvpool_layers(parts->pool), &limits, &parts->model_forward);
+}
+
+/* Rank 0: once the target and its tokenizer are there. */
+static px_status load_draft(const loading *l, px_parts *parts)
+{
+    if (!parts->draft.file) return px_ok();
+    PX_TRY(px_draft_parts_check(&parts->draft, parts->text.tokenizer));
+    PX_TRY(px_draft_parts_load(&parts->draft, parts->team, parts->limits.blocks));
+    parts->weight_bytes += px_model_resident_bytes(parts->draft.model);
+    parts->kv_bytes += parts->limits.blocks * parts->draft.block_bytes;
+    return px_ok();
 }
 
 static px_status forward_step(void *self, const px_batch *batch, float *out_logits)
@@ -371,6 +400,7 @@ static px_status load_stages(loading *l, px_parts *parts)
     mine.status = load_weights(l, parts);
     px_status text_status = leads ? text_finish(&text) : px_ok();
     if (px_is_ok(mine.status)) mine.status = text_status;
+    if (px_is_ok(mine.status)) mine.status = load_draft(l, parts);
     parts->forward = forward_step;
     parts->forward_self = parts->model_forward;
     return agree(l->comm, &mine, l->reports);
@@ -390,6 +420,7 @@ px_status px_parts_load(const px_engine_options *options, px_comm *comm, px_part
 
 void px_parts_done(px_parts *parts)
 {
+    px_draft_parts_done(&parts->draft);
     px_forward_free(parts->model_forward);
     px_adapter_slots_free(parts->adapters);
     px_model_free(parts->model);

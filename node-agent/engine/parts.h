@@ -10,6 +10,8 @@
 #include "engine/adapter/slots.h"
 #include "engine/kv/kvpark.h"
 #include "engine/runner.h"
+#include "engine/speculate/draft_parts.h"
+#include "engine/speculate/guess.h"
 #include "engine/schedule/pace.h"
 #include "engine/text/text.h"
 
@@ -24,8 +26,10 @@ typedef struct px_parts {
     px_pace_options pace;
     px_forward_fn forward;
     void *forward_self;
-    px_text text; /* rank 0 only */
+    px_draft_parts draft; /* rank 0; without a forward: there is none */
+    px_text text;         /* rank 0 only */
     uint32_t queue_max;
+    px_guesser guesser;
     uint32_t proposals_max;          /* guessed tokens of one sequence in one step; 0: none */
     uint64_t weight_bytes, kv_bytes; /* resident on this rank */
 

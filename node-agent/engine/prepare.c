@@ -198,7 +198,7 @@ static px_status make_seq_of(
         .request = request,
         .adjust = &adjust,
         .ends = adjust.ends = ends_of(engine, request, room),
-        .guesses = engine->parts.proposals_max > 0,
+        .guesser = engine->parts.guesser,
         .tokenizer = engine->parts.text.tokenizer};
     word_list words;
     px_status status = read_bad_words(engine, &request->bounds, &words);

@@ -12,8 +12,7 @@ static size_t arena_limit(const px_seq_options *o)
 {
     return (size_t)o->tokens_max * 2 * sizeof(uint32_t) +
            (size_t)PX_STOPS_MAX * PX_STOP_BYTES_MAX * 8 + px_adjust_bytes(o->adjust) +
-           o->request->bounds.form.length + (o->guesses ? px_guess_bytes(o->tokens_max) : 0) +
-           64 * 1024;
+           o->request->bounds.form.length + px_guess_bytes(o->guesser, o->tokens_max) + 64 * 1024;
 }
 
 static void *keep(px_seq *seq, const void *from, size_t bytes)
@@ -69,8 +68,8 @@ px_status px_seq_create(const px_seq_options *o, px_seq **out)
     seq->ends =
         (px_token_list){keep(seq, o->ends.ids, o->ends.count * sizeof *o->ends.ids), o->ends.count};
     seq->tokens_max = o->tokens_max;
-    if (o->guesses)
-        seq->guess = px_guess_create(seq->tokens, seq->count, o->tokens_max, &seq->arena);
+    px_guess_text text = {seq->tokens, seq->count};
+    seq->guess = px_guess_create(o->guesser, text, o->tokens_max, &seq->arena);
     seq->sampling = request->sampling;
     seq->sampling.sequence += o->choice;
     seq->choice = o->choice;

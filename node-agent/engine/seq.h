@@ -98,7 +98,7 @@ typedef struct px_seq_options { /* all is copied */
     const px_request *request;
     const px_adjust_options *adjust;
     px_token_list ends;
-    bool guesses; /* what it says next */
+    px_guesser guesser; /* of what it says next */
     const px_tokenizer *tokenizer;
 } px_seq_options;
 px_status px_seq_create(const px_seq_options *options, px_seq **out) PX_MUST_USE;

@@ -12,15 +12,29 @@
 
 enum { TOKEN_TEXT_BYTES_MAX = 1 << 20, TOKEN_TEXT_BYTES = 1 << 12, OUTPUTS_EACH = 16 };
 
+static px_status make_draft(const px_parts *parts, px_draft **out)
+{
+    const px_draft_parts *from = &parts->draft;
+    if (!from->forward) return px_ok();
+    return px_draft_create(&(px_draft_options){.forward = from->forward,
+                               .forward_self = from->forward_self,
+                               .slots = parts->limits.slots,
+                               .rows = from->rows,
+                               .vocabulary = parts->info.vocabulary,
+                               .context = from->context},
+        out);
+}
+
 px_status px_engine_side_create(px_engine *engine)
 {
     const px_parts *parts = &engine->parts;
     px_engine_side *side = &engine->side;
     uint32_t slots = parts->limits.slots;
+    PX_TRY(make_draft(parts, &side->draft));
     side->scheduler = px_scheduler_create(&(px_scheduler_options){.limits = parts->limits,
         .pace = parts->pace,
         .shares_prefixes = !engine->options.no_prefix_cache,
-        .proposals_max = parts->proposals_max});
+        .speculation = {parts->guesser, side->draft, parts->proposals_max}});
     side->runner = px_parts_make_runner(parts);
     px_step_init(&side->step, &parts->limits);
     side->message = px_alloc(px_message_bytes_max(parts));
@@ -49,6 +63,7 @@ void px_engine_side_free(px_engine *engine)
 {
     px_engine_side *side = &engine->side;
     px_scheduler_free(side->scheduler);
+    px_draft_free(side->draft);
     px_runner_free(side->runner);
     px_step_done(&side->step);
     free(side->message);
@@ -162,9 +177,7 @@ static void draw(px_engine *engine)
     px_engine_side *side = &engine->side;
     px_draws *draws = &side->draws;
     px_draws_plan(draws, &side->step, side->scheduler);
-    px_draws_run(draws, &(px_draws_input){.team = engine->parts.team,
-                            .logits = side->logits,
-                            .vocabulary = px_forms_vocabulary(engine->forms)});
+    px_draws_run(draws, &(px_draws_input){.team = engine->parts.team, .logits = side->logits});
     side->now_ns = px_now_ns();
     const px_seq *over = NULL; /* it has ended, or its next rows stand on what it did not say */
     for (uint32_t i = 0; i < draws->count; i++) {
@@ -173,8 +186,9 @@ static void draw(px_engine *engine)
             px_output_prompt(engine, it->seq, (uint32_t)it->token, &it->logprobs);
             continue;
         }
+        if (it->seq == over) continue;
         if (it->seq->followers) px_scheduler_fork(side->scheduler, it->seq);
-        if (it->seq != over && !settle(engine, it)) over = it->seq;
+        if (!settle(engine, it)) over = it->seq;
     }
 }
 
@@ -242,7 +256,10 @@ void px_engine_serve(px_engine *engine)
         end_cancelled_and_late(engine, cancels);
         bool busy = px_scheduler_plan(side->scheduler, side->now_ns, &side->step);
         publish_load(engine);
-        if (busy) run_step(engine);
+        if (busy) {
+            side->now_ns = px_now_ns(); /* a draft model may have taken its time */
+            run_step(engine);
+        }
         px_output_flush(engine);
         if (!busy) px_doorbell_wait(&engine->bell, seen, PX_SEC);
     }

@@ -64,9 +64,11 @@ const px_arg_spec px_cmd_run_specs[] = {PX_SESSION_MODEL_SPEC,
         .group = "Form of the answer"},
     {"choice", PX_ARG_STR, "TEXT", NULL, "the answer is one of these", .repeatable = true,
         .no_env = true, .group = "Form of the answer"},
-    {"speculate", PX_ARG_STR, "HOW", "lookup",
-        "lookup: guess tokens from what the text said before and try them in one step, where that "
-        "is faster; the answer is the same; off: one token a step"},
+    {"speculate", PX_ARG_STR, "HOW", NULL,
+        "guess tokens and try several in one step, where that is faster; the answer is the same. "
+        "lookup: from what the text said before; draft: by --draft-model; off: one token a step; "
+        "default: draft if there is one, else lookup"},
+    {"draft-model", PX_ARG_STR, "PATH", NULL, "a small model of the same vocabulary that guesses"},
     {"speculate-max", PX_ARG_INT, "N", "0", "guessed tokens in one step; 0: 15",
         .max = PX_PROPOSALS_MAX},
     {"adapter", PX_ARG_STR, "[NAME=]PATH", NULL,
@@ -345,6 +347,7 @@ static px_status run(const px_args *args)
         .kv_tokens = max_tokens ? prompt_tokens + max_tokens : 0,
         .adapters = px_args_str(args, "adapter") != NULL,
         .speculate = px_args_str(args, "speculate"),
+        .draft_path = px_args_str(args, "draft-model"),
         .speculate_max = (uint32_t)px_args_int(args, "speculate-max")};
     if (px_is_ok(status)) status = px_session_run(args, &options, answer, &job);
     free(job.tokens);

@@ -70,6 +70,7 @@ static px_status run_rank(void *arg, px_comm *comm, const px_world *world)
         .adapter_bytes = session.options->adapters ? 0 : UINT64_MAX,
         .no_prefix_cache = true, /* what is measured is computed */
         .speculate = session.options->speculate,
+        .draft_path = session.options->draft_path,
         .speculate_max = session.options->speculate_max,
         .scale_factor = 1,
         .batch_size = session.options->batch_size,

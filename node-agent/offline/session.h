@@ -27,11 +27,11 @@
 /* clang-format on */
 
 typedef struct px_session_options {
-    uint32_t seqs_max;     /* at once */
-    uint64_t kv_tokens;    /* 0: the engine chooses */
-    uint32_t batch_size;   /* 0: the engine's default */
-    bool adapters;         /* some may be loaded */
-    const char *speculate; /* px_engine_options */
+    uint32_t seqs_max;                  /* at once */
+    uint64_t kv_tokens;                 /* 0: the engine chooses */
+    uint32_t batch_size;                /* 0: the engine's default */
+    bool adapters;                      /* some may be loaded */
+    const char *speculate, *draft_path; /* px_engine_options */
     uint32_t speculate_max;
 } px_session_options;
 

@@ -160,6 +160,12 @@ static void tidy(px_grammar *g)
     if (px_automaton_tidy(g->automaton)) memset(g->slots, 0, g->mask_count * sizeof *g->slots);
 }
 
+uint32_t px_guide_mask_words(const px_guide *guide, uint32_t vocabulary)
+{
+    uint32_t words = (vocabulary + 31) / 32;
+    return words < guide->grammar->words ? words : guide->grammar->words;
+}
+
 const uint32_t *px_guide_mask(px_guide *guide)
 {
     px_grammar *g = guide->grammar;

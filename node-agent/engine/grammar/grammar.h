@@ -38,6 +38,9 @@ void px_guide_end(px_guide *guide); /* once; not begun is fine */
 /* Bit i % 32 of word i / 32: token i may come next; (size + 31) / 32 words, valid until the next
  * call on any guide of the grammar. NULL: the grammar branches too much to be followed. */
 const uint32_t *px_guide_mask(px_guide *guide);
+/* Words of a mask over the first `vocabulary` tokens: a model may know more than its tokenizer
+ * does, or fewer. */
+uint32_t px_guide_mask_words(const px_guide *guide, uint32_t vocabulary);
 /* False, and nothing changes: this token may not come next. */
 bool px_guide_accept(px_guide *guide, uint32_t token);
 /* The text may end here: an end-of-text token is allowed. */

@@ -33,6 +33,7 @@ void px_scheduler_leave(px_scheduler *scheduler, px_seq *seq, px_kv_release how)
 {
     px_kvcache_release(scheduler->cache, &seq->hold, &seq->text, seq->computed, how);
     seq->computed = seq->blocks_told = 0;
+    if (seq->guess) seq->guess->drafted = 0;
     scheduler->slots[seq->slot] = NULL;
     scheduler->free_slots[scheduler->free_slot_count++] = seq->slot;
     px_seq_list_remove(&scheduler->running, seq);

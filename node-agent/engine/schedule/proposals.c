@@ -39,6 +39,7 @@ void px_scheduler_propose(px_scheduler *scheduler, px_step *step)
     px_speculator_plan(scheduler->speculator, &plan);
     for (px_seq *seq = scheduler->running.first; seq; seq = seq->next)
         find_blocks(scheduler, seq, step);
+    px_speculator_guess(scheduler->speculator, &scheduler->running);
 }
 
 void px_scheduler_accept(px_scheduler *scheduler, px_seq *seq)

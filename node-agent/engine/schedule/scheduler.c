@@ -19,8 +19,8 @@ px_scheduler *px_scheduler_create(const px_scheduler_options *options)
         &(px_kvcache_options){.blocks = limits->blocks, .slots = limits->park_slots});
     px_fair_set_rate(&scheduler->fair, default_rate);
     px_pace_init(&scheduler->pace, &options->pace);
-    if (options->proposals_max)
-        scheduler->speculator = px_speculator_create(options->proposals_max);
+    if (options->speculation.guesser != PX_GUESS_NONE)
+        scheduler->speculator = px_speculator_create(&options->speculation);
     scheduler->slots = px_alloc_array(limits->slots, sizeof *scheduler->slots);
     scheduler->free_slots = px_alloc_array(limits->slots, sizeof *scheduler->free_slots);
     while (scheduler->free_slot_count < limits->slots) {

@@ -37,7 +37,7 @@ typedef struct px_scheduler_options {
     px_step_limits limits; /* rows: at least slots */
     px_pace_options pace;  /* rows_max is limits.rows */
     bool shares_prefixes;
-    uint32_t proposals_max; /* guessed tokens of one sequence in one step; 0: none */
+    px_speculator_options speculation; /* PX_GUESS_NONE: nothing is guessed */
 } px_scheduler_options;
 
 px_scheduler *px_scheduler_create(const px_scheduler_options *options);

@@ -6,17 +6,28 @@
 
 #include "base/status.h"
 
-static const double learning_rate = 0.2, outlier = 2;
+static const double learning_rate = 0.2, outlier = 2, slack = 1.5;
 static const double hoped_row = 0.2; /* of a one-row step, what a row of an unseen step may add */
 static const double fading = 0.0005; /* a step, of what was not seen */
 static const double fading_least = 0.5; /* never cheaper than so much of what it was */
 static const double margin = 0.03;      /* what the product of speeds must grow by: noise */
+
+/* More rows take longer, but not more than about in proportion. What contradicts that was learnt
+ * while something else held a step up. */
+static void correct_others(px_price *price, uint32_t rows, double ns)
+{
+    for (uint32_t i = 1; i <= PX_PRICE_ROWS_MAX; i++) {
+        double most = ns * slack * (i > rows ? (double)i / rows : 1);
+        if (price->ns[i] > most) price->ns[i] = most;
+    }
+}
 
 void px_price_observe(px_price *price, uint32_t rows, int64_t ns)
 {
     if (!rows || rows > PX_PRICE_ROWS_MAX || ns <= 0) return;
     double *mean = &price->ns[rows];
     price->seen[rows] = ++price->steps;
+    correct_others(price, rows, (double)ns);
     if (*mean == 0) {
         *mean = (double)ns;
         return;
@@ -80,7 +91,7 @@ void px_price_auction(const px_price *price, const px_auction *auction)
         tokens[i] += chance[i];
         taken[count++] = i;
         if (bid->rows > depth) depth = bid->rows;
-        double ns = px_price_ns(price, rows) + depth * auction->ns_a_depth;
+        double ns = px_price_ns(price, rows) + auction->ns_before + depth * auction->ns_a_depth;
         if (ns > auction->ns_max) break;
         double worth = gained - auction->count * log(ns / plain_ns);
         if (worth > best) best = worth, best_count = count;

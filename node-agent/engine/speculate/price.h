@@ -43,7 +43,8 @@ typedef struct px_auction {
     uint32_t rows;  /* of the step without proposals */
     uint32_t rows_max;
     double ns_max;     /* of the step; INFINITY: no bound */
-    double ns_a_depth; /* what each depth of proposals costs before the step: a draft's own step */
+    double ns_before;  /* what any proposal costs before the step, */
+    double ns_a_depth; /* and each depth of proposals: a draft model's own steps */
 } px_auction;
 /* Sets every bid's rows; all 0 when nothing pays. */
 void px_price_auction(const px_price *price, const px_auction *auction);

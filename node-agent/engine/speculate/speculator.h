@@ -1,7 +1,8 @@
 /* speculator.h - which sequences try how many guessed tokens in the next step.
  *
- *   every sequence that generates:  judge the last guess, make a new one      guess.h
+ *   every sequence that generates:  judge the last guess, look for a new one  guess.h
  *   all of them together:           as many rows as are worth their time      price.h
+ *   or, with a draft model:         it guesses so many                        draft.h
  *
  * A guessed token is a row behind the sequence's newest one; its logits are wanted too. The token
  * picked at each place is the one that would have been picked there without any guess, as picking
@@ -15,19 +16,28 @@
 #define PX_SPECULATE_SPECULATOR_H
 
 #include "engine/seq.h"
+#include "engine/speculate/draft.h"
 
 typedef struct px_speculator px_speculator;
 
-px_speculator *px_speculator_create(uint32_t proposals_max); /* for one sequence in one step */
-void px_speculator_free(px_speculator *speculator);          /* NULL is fine */
+typedef struct px_speculator_options {
+    px_guesser guesser;
+    px_draft *draft;        /* borrowed; NULL: the text itself is looked at */
+    uint32_t proposals_max; /* for one sequence in one step */
+} px_speculator_options;
+px_speculator *px_speculator_create(const px_speculator_options *options);
+void px_speculator_free(px_speculator *speculator); /* NULL is fine */
 
 typedef struct px_speculation {
     const px_seq_list *running; /* all of them generate: one row each */
     uint32_t rows_max;          /* of the step */
     int64_t ns_max;             /* of the step; INT64_MAX: no bound */
 } px_speculation;
-/* Writes the guessed tokens behind those of each sequence and sets its `proposed`. */
+/* How many tokens each sequence is to try: sets its `proposed`. */
 void px_speculator_plan(px_speculator *speculator, const px_speculation *plan);
+/* Then, for as many of these as have blocks: writes them behind the sequence's own. A draft model
+ * may come to fewer: it lowers `proposed`. */
+void px_speculator_guess(px_speculator *speculator, const px_seq_list *running);
 /* A step of `rows` rows, each with logits, took `ns`. */
 void px_speculator_observe(px_speculator *speculator, uint32_t rows, int64_t ns);
 

@@ -1,8 +1,8 @@
 /* trust.c - see trust.h. */
 #include "engine/speculate/trust.h"
 
-static const double unknown_share = 0.3, unknown_weight = 2; /* before any outcome */
-static const double others_weight = 3; /* outcomes that everybody's count as */
+/* In outcomes: what is thought before any of them, and everybody's beside one's own. */
+static const double unknown_weight = 2, others_weight = 3;
 
 void px_trust_note(px_trust *trust, uint32_t kind, bool was_right, float memory)
 {
@@ -11,9 +11,18 @@ void px_trust_note(px_trust *trust, uint32_t kind, bool was_right, float memory)
     trust->right[kind] = trust->right[kind] * keep + (float)was_right;
 }
 
+void px_trust_fade(px_trust *trust, float memory)
+{
+    float keep = 1 - 1 / memory;
+    for (int kind = 0; kind < PX_TRUST_KINDS; kind++) {
+        trust->tried[kind] *= keep;
+        trust->right[kind] *= keep;
+    }
+}
+
 double px_trust_of(const px_trust *own, const px_trust *all, uint32_t kind)
 {
-    double everybody = ((double)all->right[kind] + unknown_share * unknown_weight) /
+    double everybody = ((double)all->right[kind] + (double)all->unknown * unknown_weight) /
                        ((double)all->tried[kind] + unknown_weight);
     return ((double)own->right[kind] + everybody * others_weight) /
            ((double)own->tried[kind] + others_weight);
@@ -28,8 +37,7 @@ uint32_t px_trust_kind_of_length(uint32_t length)
     return kind;
 }
 
-uint32_t px_trust_kind_of_probability(double probability)
+uint32_t px_trust_kind_of_depth(uint32_t depth)
 {
-    uint32_t kind = (uint32_t)(probability * PX_TRUST_KINDS);
-    return kind < PX_TRUST_KINDS ? kind : PX_TRUST_KINDS - 1;
+    return depth < PX_TRUST_KINDS ? depth : PX_TRUST_KINDS - 1;
 }

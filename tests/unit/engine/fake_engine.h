@@ -14,7 +14,13 @@
 #include "base/utf8.h"
 #include "engine/engine_impl.h"
 
-enum { FAKE_BYTES = 256, FAKE_EOS = 256, FAKE_WIDE = 257, FAKE_VOCABULARY = 258 };
+enum {
+    FAKE_BYTES = 256,
+    FAKE_EOS = 256,
+    FAKE_WIDE = 257,
+    FAKE_VOCABULARY = 258,
+    FAKE_PROPOSALS = 8
+};
 
 typedef struct fake_model {
     uint32_t slots, rows, blocks, context, queue_max; /* of the engine */
@@ -22,9 +28,12 @@ typedef struct fake_model {
     uint64_t queue_tokens_max;
     px_pace_options pace; /* batch_size 0: rows, without a latency */
     const char *script; /* the answer, whatever the prompt ('$' is the end token); NULL: by hash */
-    int64_t step_ns, row_ns; /* how long a step takes, and each of its rows */
-    bool only_waits;         /* no KV, and every answer says the same */
-    uint32_t broken_after;   /* steps until a peer is lost; 0: never */
+    int64_t step_ns, row_ns;  /* how long a step takes, and each of its rows */
+    bool only_waits;          /* no KV, and every answer says the same */
+    uint32_t broken_after;    /* steps until a peer is lost; 0: never */
+    px_guesser guesser;       /* with proposals_max of 8 */
+    struct fake_model *draft; /* by PX_GUESS_DRAFT: with the same number of blocks */
+    uint32_t wrong_every; /* a draft's: every so many places it would say something else; 0: none */
     _Atomic uint32_t steps, rows_seen;
     px_kvpool *pool;
 } fake_model;
@@ -52,6 +61,7 @@ static void fake_logits(const fake_model *model, uint64_t state, uint32_t positi
         if (best == '$') best = FAKE_EOS;
         if (best == '#') best = FAKE_WIDE;
     }
+    if (model->wrong_every && position % model->wrong_every == 0) best = 'A';
     logits[best] = 4;
 }
 
@@ -122,11 +132,24 @@ static px_status fake_tokenizer(px_tokenizer **out)
     return px_tokenizer_from_gguf(&fields, out);
 }
 
+/* A small model that says the same, or nearly; its KV counts as well. */
+static px_status fake_draft(const fake_model *model, px_kv_shape shape, px_parts *out)
+{
+    PX_TRY(px_kvpool_create(shape, PX_F32, model->blocks, &out->draft.pool));
+    model->draft->pool = out->draft.pool;
+    out->draft.forward = fake_step;
+    out->draft.forward_self = model->draft;
+    out->draft.context = model->context;
+    out->draft.rows = model->slots > 16 ? model->slots : 16;
+    return px_ok();
+}
+
 static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_parts *out)
 {
     fake_model *model = fake_now;
     px_kv_shape shape = {.layers = 1, .kv_heads = 1, .k_dim = 32, .v_dim = 32};
     out->info = (px_model_info){.name = "fake",
+        .generates = true,
         .vocabulary = FAKE_VOCABULARY,
         .context = model->context,
         .eos_ids = {FAKE_EOS},
@@ -134,7 +157,8 @@ static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_
         .bos_id = -1};
     out->limits = (px_step_limits){.slots = model->slots,
         .rows = model->rows,
-        .logit_rows = model->slots + model->logit_rows_more,
+        .logit_rows =
+            model->slots + model->logit_rows_more + (model->guesser ? 2 * FAKE_PROPOSALS : 0),
         .seq_blocks = px_kv_blocks_for(model->context),
         .blocks = model->blocks,
         .park_slots = model->park_slots,
@@ -150,6 +174,9 @@ static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_
             .batch_size = model->rows, .rows_max = model->rows, .scale_factor = 1};
     PX_TRY(px_kvpool_create(shape, PX_F32, model->blocks, &out->pool));
     model->pool = out->pool;
+    out->guesser = model->guesser;
+    out->proposals_max = model->guesser ? FAKE_PROPOSALS : 0;
+    if (model->guesser == PX_GUESS_DRAFT) PX_TRY(fake_draft(model, shape, out));
     px_kvpark_options park = {
         .block_bytes = px_kvpool_bytes_each(out->pool), .slots = model->park_slots};
     PX_TRY(px_kvpark_create(&park, &out->park));

@@ -147,6 +147,7 @@ static px_engine_options options_of(dice *d)
         .kv_park_bytes = park_bytes[below(d, 4)],
         .kv_park_folder = below(d, 4) ? NULL : "/tmp",
         .speculate = is_first || below(d, 2) ? "off" : NULL,
+        .draft_path = below(d, 3) ? NULL : folder,
         .speculate_max = 1 + below(d, PX_PROPOSALS_MAX),
         .no_prefix_cache = below(d, 5) == 0};
 }
@@ -310,6 +311,7 @@ PX_TEST(no_schedule_changes_a_bit_of_any_logits)
     PX_CHECK(total.preemptions > SCHEDULES / 2 &&
              total.prefix_hits > 50 * SCHEDULES); /* all of it happened */
     PX_CHECK(total.recomputed_tokens > 0);
+    PX_CHECK(total.proposed > SCHEDULES && total.accepted && rows_guessed_wrong);
 }
 
 PX_TEST_MAIN()

@@ -134,6 +134,34 @@ PX_TEST(an_answer_does_not_end_before_min_tokens)
     px_arena_done(&arena);
 }
 
+/* Guessed tokens count as if they had been noted, and leave no trace. */
+PX_TEST(penalties_look_ahead_over_guessed_tokens)
+{
+    uint32_t text[] = {3, 5, 5, 7, 3, 9, 5, 9};
+    px_adjust_options options = {.repetition_penalty = 1.3f,
+        .presence_penalty = 0.5f,
+        .frequency_penalty = 0.25f,
+        .vocabulary = VOCABULARY,
+        .tokens_max = 8};
+    for (uint32_t guessed = 0; guessed <= 4; guessed++) {
+        px_arena arenas[2];
+        px_adjust *adjust[2];
+        float logits[2][VOCABULARY];
+        for (uint32_t k = 0; k < 2; k++) { /* one that noted all, one that looks ahead */
+            px_arena_init(&arenas[k], 1 << 20);
+            PX_CHECK_OK(px_adjust_create(&options, &arenas[k], &adjust[k]));
+            for (uint32_t i = 0; i < 8 - k * guessed; i++)
+                px_adjust_note(adjust[k], text[i], i >= 2);
+            for (uint32_t i = 0; i < VOCABULARY; i++) logits[k][i] = (float)i - 6;
+            px_adjust_text all = {
+                .tokens = text, .count = 8, .answer_count = 6, .guessed = k * guessed};
+            px_adjust_apply(adjust[k], &all, logits[k]);
+            px_arena_done(&arenas[k]);
+        }
+        PX_CHECK(memcmp(logits[0], logits[1], sizeof logits[0]) == 0);
+    }
+}
+
 PX_TEST(a_grammars_mask_may_allow_the_end)
 {
     static const uint32_t words[] = {1u << 4, 0}; /* for 64 tokens: the last six are banned */
