@@ -68,8 +68,9 @@ void px_answer_options_done(px_answer_options *options)
 
 px_status px_answer_options_fill(const px_args *args, px_answer_options *out)
 {
-    const char *model = px_args_str(args, "model");
+    const char *model = px_args_str(args, "model"), *adapter = px_args_str(args, "adapter");
     *out = (px_answer_options){.model = (char *)(model ? model : ""),
+        .adapter = (char *)(adapter ? adapter : ""),
         .timeout_ns = px_args_int(args, "timeout-s") * PX_SEC,
         .priority = (int32_t)px_args_int(args, "priority"),
         .tenant = px_args_str(args, "tenant")};

@@ -10,6 +10,8 @@
 #define PX_ANSWER_SPECS                                                                            \
     {.name = "model", .kind = PX_ARG_STR, .value = "NAME", .no_env = true,                         \
         .help = "which model; not needed while only one is served"},                               \
+    {.name = "adapter", .kind = PX_ARG_STR, .value = "NAME", .no_env = true,                       \
+        .help = "answer with this LoRA adapter of the model"},                                     \
     {.name = "max-tokens", .kind = PX_ARG_INT, .value = "N", .default_value = "512", .min = 0,     \
         .max = 1e9, .help = "longest answer; 0: up to the model's context"},                       \
     {.name = "temperature", .kind = PX_ARG_REAL, .value = "T", .min = 0, .max = 100,               \
@@ -44,7 +46,7 @@ enum { PX_ANSWER_STOPS_MAX = 16, PX_ANSWER_CHOICES_MAX = 64 };
 
 /* The options as messages, which borrow from `args` and from here. */
 typedef struct px_answer_options {
-    char *model; /* "" when not given */
+    char *model, *adapter; /* "" when not given */
     int64_t timeout_ns;
     int32_t priority;
     const char *tenant; /* NULL: not given */

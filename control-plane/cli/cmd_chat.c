@@ -66,6 +66,7 @@ static px_status ask(chat *c)
 {
     Phalanx__V1__ChatRequest request = PHALANX__V1__CHAT_REQUEST__INIT;
     request.model = c->options.model;
+    request.adapter = c->options.adapter;
     request.messages = c->pointers;
     request.n_messages = c->count;
     request.sampling = &c->options.sampling;

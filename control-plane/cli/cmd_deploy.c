@@ -139,6 +139,13 @@ const px_arg_spec px_cmd_deploy_specs[] = {PX_CLIENT_SPECS,
             "scalar, avx2, avx512, or avx512_bf16, which rounds what BF16 weights are multiplied "
             "with to bfloat16 as well, as other servers do: faster, less exact, never chosen "
             "by itself; by default the best of the exact ones"},
+    {.name = "adapter",
+        .kind = PX_ARG_STR,
+        .value = "NAME=PATH",
+        .repeatable = true,
+        .no_env = true,
+        .help = "a LoRA adapter to have loaded when it is ready: a folder as PEFT saves it, which "
+                "every agent of the group has; 'adapter load' adds more while it serves"},
     {.name = "detach",
         .kind = PX_ARG_FLAG,
         .no_env = true,
@@ -209,6 +216,39 @@ static size_t split_agents(char *list, char *out[PX_WORLD_MAX + 1])
     return count;
 }
 
+typedef struct adapter_list { /* of --adapter, as a request has it */
+    Phalanx__V1__Adapter items[PX_ADAPTERS_MAX], *pointers[PX_ADAPTERS_MAX];
+    char *texts[PX_ADAPTERS_MAX]; /* owned: "NAME" NUL "PATH" */
+    char paths[PX_ADAPTERS_MAX][PATH_MAX];
+    size_t count;
+} adapter_list;
+
+static px_status read_adapters(const px_args *args, adapter_list *out)
+{
+    int count = px_args_str_count(args, "adapter");
+    if (count > PX_ADAPTERS_MAX) return px_args_fail("at most %d times --adapter", PX_ADAPTERS_MAX);
+    for (int i = 0; i < count; i++) {
+        const char *text = px_args_str_at(args, "adapter", i), *equals = strchr(text, '=');
+        if (!equals || equals == text)
+            return px_args_fail("--adapter wants NAME=PATH, not '%s'", text);
+        size_t at = out->count++;
+        out->texts[at] = px_strdup(text);
+        out->texts[at][equals - text] = '\0';
+        if (!realpath(equals + 1, out->paths[at]))
+            snprintf(out->paths[at], PATH_MAX, "%s", equals + 1);
+        phalanx__v1__adapter__init(&out->items[at]);
+        out->items[at].name = out->texts[at];
+        out->items[at].path = out->paths[at];
+        out->pointers[at] = &out->items[at];
+    }
+    return px_ok();
+}
+
+static void adapter_list_done(adapter_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) free(list->texts[i]);
+}
+
 static char *text_or_empty(const px_args *args, const char *name)
 {
     const char *text = px_args_str(args, name);
@@ -229,10 +269,11 @@ static Phalanx__V1__Serving serving_of(const px_args *args)
     return serving;
 }
 
-static px_status run_deploy(px_client *client, const px_args *args)
+static px_status deploy(px_client *client, const px_args *args, adapter_list *adapters)
 {
     char model[PATH_MAX], *agents[PX_WORLD_MAX + 1];
     PX_TRY(resolve_model(args, model));
+    PX_TRY(read_adapters(args, adapters));
     char *list = px_strdup(text_or_empty(args, "agents"));
     Phalanx__V1__DeployRequest request = PHALANX__V1__DEPLOY_REQUEST__INIT;
     request.model_path = model;
@@ -250,6 +291,8 @@ static px_status run_deploy(px_client *client, const px_args *args)
     request.detach = px_args_flag(args, "detach");
     request.agents = agents;
     request.n_agents = split_agents(list, agents);
+    request.adapters = adapters->pointers;
+    request.n_adapters = adapters->count;
 
     int64_t timeout_s = px_args_int(args, "timeout-s");
     watcher w = {.as_json = px_args_flag(args, "json")};
@@ -268,6 +311,15 @@ static px_status run_deploy(px_client *client, const px_args *args)
             w.done);
     if (w.progress) px_progress_done(w.progress, px_is_ok(status) ? NULL : "failed");
     if (px_is_ok(status) && !w.as_json) puts(w.done);
+    return status;
+}
+
+static px_status run_deploy(px_client *client, const px_args *args)
+{
+    adapter_list *adapters = px_alloc(sizeof *adapters);
+    px_status status = deploy(client, args, adapters);
+    adapter_list_done(adapters);
+    free(adapters);
     return status;
 }
 

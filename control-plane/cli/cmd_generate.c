@@ -65,6 +65,7 @@ static px_status generate(
     options->sampling.best_of = (uint32_t)px_args_int(args, "best-of");
     Phalanx__V1__GenerateRequest request = PHALANX__V1__GENERATE_REQUEST__INIT;
     request.model = options->model;
+    request.adapter = options->adapter;
     request.prompt_case = PHALANX__V1__GENERATE_REQUEST__PROMPT_TEXT;
     request.text = (ProtobufCBinaryData){prompt->length, (uint8_t *)px_buf_text(prompt)};
     request.sampling = &options->sampling;

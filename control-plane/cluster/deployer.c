@@ -128,6 +128,14 @@ static px_status check_existing(px_deployment *d, const px_spec *spec)
         return px_fail(PX_ALREADY_EXISTS,
             "'%s' is deployed with other options: undeploy it first, or choose another --name",
             spec->name);
+    for (uint32_t i = 0; i < spec->adapters.count; i++) {
+        const px_adapter_spec *wanted = &spec->adapters.items[i];
+        const px_adapter_spec *has = px_adapters_find(&d->spec.adapters, wanted->name);
+        if (!has || strcmp(has->path, wanted->path) != 0)
+            return px_fail(PX_ALREADY_EXISTS,
+                "'%s' is deployed without that adapter '%s': 'control-plane adapter load' does it",
+                spec->name, wanted->name);
+    }
     return px_ok();
 }
 
@@ -159,6 +167,21 @@ px_status px_deployer_undeploy(px_deployer *deployer, const char *name, int64_t 
     px_deployment *d = find(deployer, name);
     if (!d) return px_fail(PX_NOT_FOUND, "nothing is deployed as '%s'", name);
     px_deployment_stop(d, now_ns);
+    return px_ok();
+}
+
+px_status px_deployer_note_adapter(px_deployer *deployer, const char *name,
+    const px_adapter_change *change, int64_t now_ns, uint32_t *out_change)
+{
+    px_deployment *d = find(deployer, name);
+    if (!d) return px_fail(PX_NOT_FOUND, "nothing is deployed as '%s' any more", name);
+    px_adapters adapters = d->spec.adapters;
+    if (change->unloads)
+        px_adapters_remove(&adapters, change->adapter.name);
+    else
+        PX_TRY(px_adapters_add(&adapters, &change->adapter));
+    px_deployment_set_adapters(d, &adapters, now_ns);
+    *out_change = d->adapter_changes;
     return px_ok();
 }
 

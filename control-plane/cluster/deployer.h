@@ -29,6 +29,15 @@ px_status px_deployer_deploy(px_deployer *deployer, const px_spec *spec, bool pa
 /* NOT_FOUND. The deployment is gone some time later, when px_deployer_find() says so. */
 px_status px_deployer_undeploy(px_deployer *deployer, const char *name, int64_t now_ns) PX_MUST_USE;
 
+typedef struct px_adapter_change {
+    bool unloads; /* else it was loaded; then the path counts too */
+    px_adapter_spec adapter;
+} px_adapter_change;
+/* What its engine did, to be remembered: that is so once px_deployment.adapter_changes_saved has
+ * reached *out_change. NOT_FOUND: there is no such deployment any more. */
+px_status px_deployer_note_adapter(px_deployer *deployer, const char *name,
+    const px_adapter_change *change, int64_t now_ns, uint32_t *out_change) PX_MUST_USE;
+
 uint32_t px_deployer_count(const px_deployer *deployer);
 const px_deployment *px_deployer_at(const px_deployer *deployer, uint32_t index);     /* by name */
 const px_deployment *px_deployer_find(const px_deployer *deployer, const char *name); /* or NULL */

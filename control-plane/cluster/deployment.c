@@ -131,12 +131,12 @@ static void write_key(px_deployment *d, int what, const char *folder, const px_b
     d->ports->write(d->ports->arg, d, ++d->ticket, &op, 1);
 }
 
-static void write_spec(px_deployment *d)
+static void write_spec(px_deployment *d, int what)
 {
     px_buf json;
     px_buf_init(&json, RECORD_BYTES_MAX);
     px_spec_encode(&json, &d->spec);
-    write_key(d, PX_WRITE_SPEC, PX_KEY_DEPLOYMENTS, &json);
+    write_key(d, what, PX_KEY_DEPLOYMENTS, &json);
     px_buf_done(&json);
 }
 
@@ -288,7 +288,7 @@ px_deployment *px_deployment_create(
     const px_deploy_ports *ports, const px_spec *spec, int64_t now_ns)
 {
     px_deployment *d = create(ports, spec);
-    write_spec(d);
+    write_spec(d, PX_WRITE_SPEC);
     return d;
 }
 
@@ -331,6 +331,24 @@ static void spec_written(px_deployment *d, px_status status, int64_t revision, i
     if (d->state == PX_DEPLOY_PENDING) start(d, now_ns);
 }
 
+static void adapters_written(px_deployment *d, px_status status, int64_t now_ns)
+{
+    if (px_is_ok(status)) {
+        d->adapter_changes_saved = d->adapter_changes_written;
+        d->ports->changed(d->ports->arg, d);
+    } else {
+        d->save_due_ns = now_ns + PX_DEPLOY_RETRY_NS;
+    }
+}
+
+void px_deployment_set_adapters(px_deployment *d, const px_adapters *adapters, int64_t now_ns)
+{
+    d->spec.adapters = *adapters;
+    d->adapter_changes++;
+    d->save_due_ns = now_ns;
+    px_deployment_tick(d, now_ns);
+}
+
 void px_deployment_written(
     px_deployment *d, uint64_t ticket, px_status status, int64_t revision, int64_t now_ns)
 {
@@ -345,6 +363,8 @@ void px_deployment_written(
         else
             fail(
                 d, px_fail(PX_UNAVAILABLE, "cannot write the group down: %s", status.text), now_ns);
+    } else if (wrote == PX_WRITE_ADAPTERS) {
+        adapters_written(d, status, now_ns);
     } else if (wrote == PX_WRITE_DELETE) {
         d->deleted = px_is_ok(status);
         d->due_ns = now_ns + PX_DEPLOY_RETRY_NS;
@@ -378,15 +398,25 @@ static void tick_stopping(px_deployment *d, int64_t now_ns)
     d->removed = d->deleted && have_ended(d, now_ns);
 }
 
+/* Beside the states: whatever happens to the group, the next one should have its adapters. */
+static void save_adapters(px_deployment *d, int64_t now_ns)
+{
+    bool unsaved = d->adapter_changes_saved != d->adapter_changes && d->state != PX_DEPLOY_STOPPING;
+    if (!unsaved || d->writing != PX_WRITE_NONE || now_ns < d->save_due_ns) return;
+    d->adapter_changes_written = d->adapter_changes;
+    write_spec(d, PX_WRITE_ADAPTERS);
+}
+
 void px_deployment_tick(px_deployment *d, int64_t now_ns)
 {
+    save_adapters(d, now_ns);
     bool due = now_ns >= d->due_ns && d->writing == PX_WRITE_NONE;
     switch (d->state) {
     case PX_DEPLOY_PENDING:
         if (due && d->spec_saved)
             start(d, now_ns);
         else if (due)
-            write_spec(d);
+            write_spec(d, PX_WRITE_SPEC);
         break;
     case PX_DEPLOY_LOADING:
         if (due)

@@ -94,14 +94,18 @@ struct px_deployment { /* read freely; changed by the functions below alone */
     int64_t end_by_ns; /* stopped ranks that have not reported by then are taken for ended */
     int64_t ready_since_ns;
     bool spec_saved; /* etcd has the spec */
-    uint64_t ticket; /* of the last write */
+    /* How often its adapters changed: so far, when they were last written, and what etcd has. */
+    uint32_t adapter_changes, adapter_changes_written, adapter_changes_saved;
+    int64_t save_due_ns; /* a write of them that failed is tried again */
+    uint64_t ticket;     /* of the last write */
     /* What the write under way is for; one at a time, so that they cannot overtake each other. */
     enum {
         PX_WRITE_NONE,
-        PX_WRITE_SPEC,   /* then start */
-        PX_WRITE_START,  /* a new generation: then launch */
-        PX_WRITE_NOTE,   /* of the record; then nothing */
-        PX_WRITE_DELETE, /* then it may be removed */
+        PX_WRITE_SPEC,     /* then start */
+        PX_WRITE_START,    /* a new generation: then launch */
+        PX_WRITE_NOTE,     /* of the record; then nothing */
+        PX_WRITE_ADAPTERS, /* of the spec again; then whoever waits for that hears of it */
+        PX_WRITE_DELETE,   /* then it may be removed */
     } writing;
 };
 
@@ -121,6 +125,10 @@ void px_deployment_written(
 /* FAILED: try again now. Else nothing. */
 void px_deployment_retry(px_deployment *deployment, int64_t now_ns);
 void px_deployment_stop(px_deployment *deployment, int64_t now_ns);
+/* Its engine has these adapters now: the next start will, too. `changed` comes when etcd has them,
+ * that is when adapter_changes_saved is what adapter_changes is after the call. */
+void px_deployment_set_adapters(
+    px_deployment *deployment, const px_adapters *adapters, int64_t now_ns);
 
 /* `reports`: what still runs there, of this and of other groups. */
 void px_deployment_agent_joined(px_deployment *deployment, const char *agent,

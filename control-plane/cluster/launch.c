@@ -63,6 +63,10 @@ static px_status send_launch(const px_deployment *d)
     Phalanx__V1__Serving serving;
     px_serving_fill(&d->spec.serving, &serving);
     launch.serving = &serving;
+    Phalanx__V1__Adapter adapters[PX_ADAPTERS_MAX], *adapter_pointers[PX_ADAPTERS_MAX];
+    px_adapters_fill(&d->spec.adapters, adapters, adapter_pointers);
+    launch.adapters = adapter_pointers;
+    launch.n_adapters = d->spec.adapters.count;
     launch.kv_type = (char *)d->spec.kv_type;
     launch.kernels = (char *)d->spec.kernels;
     launch.secret = (char *)d->record.secret;

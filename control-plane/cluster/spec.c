@@ -1,6 +1,7 @@
 #include "control/cluster/spec.h"
 
 #include <ctype.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -8,7 +9,7 @@
 bool px_spec_equal(const px_spec *a, const px_spec *b)
 {
     /* Strings carry no garbage behind their NULs: specs are zeroed and filled once. */
-    return memcmp(a, b, sizeof *a) == 0;
+    return memcmp(a, b, offsetof(px_spec, adapters)) == 0;
 }
 
 px_status px_name_check(const char *name, const char *what)
@@ -72,6 +73,7 @@ void px_spec_encode(px_buf *out, const px_spec *spec)
     PX_ASSERT(object);
     json_object_set_new(object, "agents", names_json(spec->agents, spec->agent_count));
     json_object_set_new(object, "serving", px_serving_encode(&spec->serving));
+    json_object_set_new(object, "adapters", px_adapters_encode(&spec->adapters));
     put_json(out, object);
 }
 
@@ -151,6 +153,7 @@ static px_status spec_of(const json_t *object, px_spec *spec)
     PX_TRY(get_text(object, "kernels", where, sizeof spec->kernels, spec->kernels));
     PX_TRY(get_names(object, where, spec->agents, &spec->agent_count));
     PX_TRY(px_serving_decode(json_object_get(object, "serving"), &spec->serving));
+    PX_TRY(px_adapters_decode(json_object_get(object, "adapters"), &spec->adapters));
     return px_spec_check(spec);
 }
 

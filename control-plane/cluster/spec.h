@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/memory.h"
+#include "control/cluster/adapters.h"
 #include "control/cluster/serving.h"
 
 enum {
@@ -27,12 +28,14 @@ typedef struct px_spec {
     uint64_t kv_tokens;
     char kv_type[16], kernels[16]; /* empty: the agent's choice */
     px_serving serving;
+    px_adapters adapters; /* last: they come and go (px_spec_equal) */
 } px_spec;
 
 static inline uint32_t px_spec_world(const px_spec *spec)
 {
     return spec->tp * spec->pp;
 }
+/* All but the adapters. */
 bool px_spec_equal(const px_spec *a, const px_spec *b);
 
 /* The last start of a group: enough for a new leader to recognise ranks that still run. */

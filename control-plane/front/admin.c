@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/front/admin_adapters.h"
 #include "control/front/admin_messages.h"
 
 enum { RESPONSE_BYTES_MAX = 8 << 20, EVENTS_DEFAULT = 100 };
@@ -49,6 +50,7 @@ static void on_closed(void *service, px_rpc_call *call, bool cancelled)
 
 void px_admin_end_waits(px_admin *admin, px_status why)
 {
+    px_admin_adapters_end(admin, why);
     for (wait *w = admin->waits; w; w = w->next) {
         if (w->kind == WAIT_EVENTS && admin->events) px_events_unfollow(admin->events, w);
         wait_finish(w, why);
@@ -145,6 +147,7 @@ static void tell_deploy(wait *w, const px_deployment *d)
 
 void px_admin_deployment_changed(px_admin *admin, const px_deployment *d)
 {
+    px_admin_adapters_changed(admin, d);
     for (wait *w = admin->waits; w; w = w->next) {
         if (w->kind == WAIT_EVENTS || strcmp(w->name, d->spec.name) != 0) continue;
         if (w->kind == WAIT_DEPLOY) {

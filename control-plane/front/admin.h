@@ -14,6 +14,7 @@
 #include "proto/rpc.h"
 
 struct px_admin_wait;
+struct px_adapter_wait;
 
 typedef struct px_admin { /* all borrowed */
     px_router *router;
@@ -24,7 +25,8 @@ typedef struct px_admin { /* all borrowed */
     px_status refusal;     /* the answer while `deployer` is NULL */
     char etcd[320];        /* "private, http://127.0.0.1:23791" */
     int64_t started_ns;
-    struct px_admin_wait *waits; /* owned: streams and calls that wait for a change */
+    struct px_admin_wait *waits;           /* owned: streams and calls that wait for a change */
+    struct px_adapter_wait *adapter_waits; /* owned: those that wait for an engine */
 } px_admin;
 
 /* For px_rpc_server_add(server, px_admin_methods, admin). */

@@ -62,6 +62,7 @@ px_status px_admin_spec(const Phalanx__V1__DeployRequest *request, px_spec *out)
         PX_TRY(copy_text(request->agents[i], "agents", sizeof spec.agents[i], spec.agents[i]));
     spec.agent_count = (uint32_t)request->n_agents;
     PX_TRY(px_serving_take(request->serving, &spec.serving));
+    PX_TRY(px_adapters_take(request->adapters, request->n_adapters, &spec.adapters));
     *out = spec;
     return px_ok();
 }

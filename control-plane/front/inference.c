@@ -160,6 +160,7 @@ static void on_list_models(void *service, px_rpc_call *call, const ProtobufCMess
         return;
     }
     Phalanx__V1__ModelInfo infos[PX_DEPLOYMENTS_MAX], *pointers[PX_DEPLOYMENTS_MAX];
+    char *adapters[PX_DEPLOYMENTS_MAX][PX_ADAPTERS_MAX];
     Phalanx__V1__ListModelsResponse response = PHALANX__V1__LIST_MODELS_RESPONSE__INIT;
     response.models = pointers;
     response.n_models = px_deployer_count(inference->deployer);
@@ -167,6 +168,10 @@ static void on_list_models(void *service, px_rpc_call *call, const ProtobufCMess
         const px_deployment *d = px_deployer_at(inference->deployer, i);
         infos[i] = d->model;
         infos[i].ready = d->state == PX_DEPLOY_READY;
+        infos[i].adapters = adapters[i];
+        infos[i].n_adapters = d->spec.adapters.count;
+        for (uint32_t a = 0; a < d->spec.adapters.count; a++)
+            adapters[i][a] = (char *)d->spec.adapters.items[a].name;
         pointers[i] = &infos[i];
     }
     px_rpc_call_finish(call, px_rpc_call_send(call, &response.base));

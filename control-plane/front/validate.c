@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/term.h"
+#include "control/cluster/spec.h"
 
 enum {
     STOPS_MAX = 16, /* these two stand in inference.proto */
@@ -152,6 +153,11 @@ static px_status check_order(int32_t priority, ProtobufCBinaryData cache_salt)
     return px_ok();
 }
 
+static px_status check_adapter(const char *name)
+{
+    return name[0] ? px_name_check(name, "an adapter's name") : px_ok();
+}
+
 px_status px_validate_generate(const Phalanx__V1__GenerateRequest *request)
 {
     switch (request->prompt_case) {
@@ -168,6 +174,7 @@ px_status px_validate_generate(const Phalanx__V1__GenerateRequest *request)
     PX_TRY(check_sampling(request->sampling));
     PX_TRY(check_stopping(request->stopping));
     PX_TRY(check_told(TOLD_OF(request)));
+    PX_TRY(check_adapter(request->adapter));
     PX_TRY(check_order(request->priority, request->cache_salt));
     return check_request_id(request->request_id);
 }
@@ -195,6 +202,7 @@ px_status px_validate_chat(const Phalanx__V1__ChatRequest *request)
     PX_TRY(check_sampling(request->sampling));
     PX_TRY(check_stopping(request->stopping));
     PX_TRY(check_told(TOLD_OF(request)));
+    PX_TRY(check_adapter(request->adapter));
     PX_TRY(check_order(request->priority, request->cache_salt));
     return check_request_id(request->request_id);
 }

@@ -8,6 +8,8 @@ static const px_command commands[] = {
     {"models", px_cmd_models, "what is deployed, and its load", px_cmd_models_specs, false},
     {"deploy", px_cmd_deploy, "place a model on agents and start it", px_cmd_deploy_specs, false},
     {"undeploy", px_cmd_undeploy, "stop a model", px_cmd_undeploy_specs, false},
+    {"adapter", px_cmd_adapter, "LoRA adapters of a model that serves", px_cmd_adapter_specs,
+        false},
     {"chat", px_cmd_chat, "talk with a model", px_cmd_chat_specs, false},
     {"generate", px_cmd_generate, "continue a text", px_cmd_generate_specs, false},
     {"events", px_cmd_events, "what happened in the cluster", px_cmd_events_specs, false},

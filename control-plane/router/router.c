@@ -140,6 +140,12 @@ static void take_tokens(engine *e, const Phalanx__V1__EngineTokenized *tokenized
     if ((r = find_route(e->router, tokenized->id))) end_route(e->router, r, px_ok());
 }
 
+static void take_adapter_done(engine *e, const Phalanx__V1__EngineAdapterDone *done)
+{
+    route *r = find_route(e->router, done->id);
+    if (r && r->engine == e) end_route(e->router, r, px_ok());
+}
+
 static void take_load(engine *e, const Phalanx__V1__EngineLoad *load)
 {
     e->load.said = *load;
@@ -161,6 +167,9 @@ static void on_event(void *arg, px_rpc_stream *stream, const ProtobufCMessage *m
         break;
     case PHALANX__V1__ENGINE_EVENT__KIND_FAILED: take_failure(e, event->failed); break;
     case PHALANX__V1__ENGINE_EVENT__KIND_TOKENIZED: take_tokens(e, event->tokenized); break;
+    case PHALANX__V1__ENGINE_EVENT__KIND_ADAPTER_DONE:
+        take_adapter_done(e, event->adapter_done);
+        break;
     case PHALANX__V1__ENGINE_EVENT__KIND_LOAD: take_load(e, event->load); break;
     default: break;
     }
@@ -268,6 +277,13 @@ static px_status send_request(engine *e, uint64_t id, const px_route_request *re
         tokenize.request = (Phalanx__V1__TokenizeRequest *)request->tokenize;
         message.kind_case = PHALANX__V1__ENGINE_REQUEST__KIND_TOKENIZE;
         message.tokenize = &tokenize;
+        return px_rpc_stream_send(e->stream, &message.base);
+    }
+    if (request->adapter) {
+        Phalanx__V1__EngineAdapter adapter = *request->adapter;
+        adapter.id = id;
+        message.kind_case = PHALANX__V1__ENGINE_REQUEST__KIND_ADAPTER;
+        message.adapter = &adapter;
         return px_rpc_stream_send(e->stream, &message.base);
     }
     submit.id = id;

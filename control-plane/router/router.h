@@ -54,13 +54,14 @@ typedef struct px_router_stats {
 } px_router_stats;
 px_router_stats px_router_stats_of(const px_router *router);
 
-typedef struct px_route_request { /* one of the three, borrowed for the call */
+typedef struct px_route_request { /* one of the four, borrowed for the call */
     const Phalanx__V1__GenerateRequest *generate;
     const Phalanx__V1__ChatRequest *chat;
     const Phalanx__V1__TokenizeRequest *tokenize;
-    int64_t deadline_ns;  /* px_now_ns() scale; INT64_MAX: none */
-    const char *tenant;   /* NULL: of nobody in particular */
-    double tenant_weight; /* 0: 1 */
+    const Phalanx__V1__EngineAdapter *adapter; /* its id is ours to give */
+    int64_t deadline_ns;                       /* px_now_ns() scale; INT64_MAX: none */
+    const char *tenant;                        /* NULL: of nobody in particular */
+    double tenant_weight;                      /* 0: 1 */
     void (*on_part)(void *arg, const Phalanx__V1__GenerateResponse *part);
     void (*on_tokens)(void *arg, const Phalanx__V1__TokenizeResponse *tokens);
     void (*on_end)(void *arg, px_status status); /* once, last, unless cancelled by us */

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "control/front/admin.h"
+#include "control/front/admin_adapters.h"
 #include "control/front/inference.h"
 #include "control/serve/acting.h"
 #include "etcd/keys.h"
@@ -264,6 +264,7 @@ static px_status start_server(px_control *control, const char *listen)
     PX_TRY(px_rpc_server_create(control->rpc, &options, &control->server));
     px_rpc_server_add(control->server, px_inference_methods, &control->inference);
     px_rpc_server_add(control->server, px_admin_methods, &control->admin);
+    px_rpc_server_add(control->server, px_admin_adapter_methods, &control->admin);
     px_rpc_server_add(control->server, px_registry_methods, control->registry);
     px_rpc_server_add_health(control->server);
     px_rpc_server_add_reflection(control->server);

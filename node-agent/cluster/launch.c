@@ -9,7 +9,12 @@
 
 #include "parallel/plan.h"
 
-enum { WORDS_MAX = 64 + 48 * PX_LAUNCH_RANKS_MAX, ENV_MAX = 8, ARENA_WORD_MAX = 4096 };
+enum {
+    ADAPTERS_MAX = 64,
+    WORDS_MAX = 64 + 2 * ADAPTERS_MAX + 48 * PX_LAUNCH_RANKS_MAX,
+    ENV_MAX = 8,
+    ARENA_WORD_MAX = 4096
+};
 
 /* The command as it grows. */
 typedef struct builder {
@@ -90,6 +95,12 @@ static px_status check_place(const px_msg_place *place, size_t rank)
     return px_ok();
 }
 
+static px_status check_adapter(const Phalanx__V1__Adapter *adapter)
+{
+    if (adapter->name[0] && !strchr(adapter->name, '=') && adapter->path[0] == '/') return px_ok();
+    return px_fail(PX_INVALID_ARGUMENT, "an adapter has no name or no absolute path");
+}
+
 static px_status check(const px_msg_launch *launch, const px_launch_here *here)
 {
     uint64_t tp = launch->tp ? launch->tp : 1, pp = launch->pp ? launch->pp : 1;
@@ -103,6 +114,10 @@ static px_status check(const px_msg_launch *launch, const px_launch_here *here)
             launch->n_ranks);
     if (!launch->model_path[0] || !launch->secret[0])
         return px_fail(PX_INVALID_ARGUMENT, "the launch names no model or no secret");
+    if (launch->n_adapters > ADAPTERS_MAX)
+        return px_fail(
+            PX_INVALID_ARGUMENT, "%zu adapters are more than %d", launch->n_adapters, ADAPTERS_MAX);
+    for (size_t i = 0; i < launch->n_adapters; i++) PX_TRY(check_adapter(launch->adapters[i]));
     for (size_t r = 0; r < launch->n_ranks; r++) PX_TRY(check_place(launch->ranks[r], r));
     if (launch->n_ranks == 1 && strcmp(launch->ranks[0]->agent, here->agent) != 0)
         return px_fail(PX_INVALID_ARGUMENT, "the only rank belongs to agent '%s', not to '%s'",
@@ -167,6 +182,11 @@ static void rank_words(builder *b, const px_msg_place *place)
     option_number(b, "--kv-tokens", l->kv_tokens);
     option_number(b, "--seqs-max", l->seqs_max);
     serving_words(b, l->serving);
+    bool leads = place == l->ranks[0]; /* it has the others load them too */
+    for (size_t i = 0; i < l->n_adapters && leads; i++) {
+        word(b, "--adapter");
+        word(b, format(b, "%s=%s", l->adapters[i]->name, l->adapters[i]->path));
+    }
 }
 
 static bool all_here(const px_msg_launch *launch, const px_launch_here *here)

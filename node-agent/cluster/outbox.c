@@ -198,6 +198,7 @@ bool px_answer_add(px_answer *answer, const px_event *event)
         else
             px_answer_fail(answer, event->status);
         return true;
+    case PX_EVENT_ADAPTER: return true; /* of no request */
     }
     if (fits)
         enqueue(answer);

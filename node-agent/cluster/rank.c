@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "cluster/commands.h"
 #include "cluster/link.h"
@@ -60,6 +61,8 @@ const px_arg_spec px_cmd_rank_specs[] = {
     {"kv-park-folder", PX_ARG_STR, "FOLDER", NULL, "park KV in a file there, not in memory",
         .no_env = true},
     {"no-prefix-cache", PX_ARG_FLAG, NULL, NULL, "compute every prompt whole", .no_env = true},
+    {"adapter", PX_ARG_STR, "NAME=PATH", NULL, "a LoRA adapter to load before serving",
+        .repeatable = true, .no_env = true},
     {0}};
 
 static const px_command_doc doc = {
@@ -140,6 +143,29 @@ static px_status check_world(const rank *r, const px_comm *comm)
         (long long)want, px_comm_size(comm));
 }
 
+static px_status load_adapter(rank *r, const char *name_and_path)
+{
+    const char *equals = strchr(name_and_path, '=');
+    uint64_t id;
+    px_event event;
+    if (!equals) return px_args_fail("--adapter wants NAME=PATH, not '%s'", name_and_path);
+    px_slice name = {name_and_path, (size_t)(equals - name_and_path)};
+    px_slice path = {equals + 1, strlen(equals + 1)};
+    PX_TRY(px_engine_load_adapter(r->engine, name, path, &id));
+    while (!px_engine_poll(r->engine, &event)) { /* nobody serves yet: nothing waits for us */
+        PX_TRY(px_engine_health(r->engine));
+        px_sleep_ns(PX_MS);
+    }
+    return event.status;
+}
+
+static px_status load_adapters(rank *r)
+{
+    for (int i = 0; i < px_args_str_count(r->args, "adapter"); i++)
+        PX_TRY(load_adapter(r, px_args_str_at(r->args, "adapter", i)));
+    return px_ok();
+}
+
 /* Rank 0: serve routers until the process is ended. */
 static px_status serve(rank *r)
 {
@@ -171,6 +197,7 @@ static px_status run(rank *r, uint32_t index)
         PX_TRY(px_rpc_create(r->loop, &r->rpc));
     }
     PX_TRY(open_engine(r, comm));
+    if (index == 0) PX_TRY(load_adapters(r));
     if (index == 0) return serve(r);
     px_link_ready(r->link, r->engine, NULL);
     return px_engine_follow(r->engine);

@@ -9,7 +9,13 @@
 #include "cluster/outbox.h"
 #include "cluster/submission.h"
 
-enum { STREAMS_MAX = 64, LOAD_MS = 250, TOKENIZE_BYTES_MAX = 1024 * 1024, SEND_QUEUE_MIB = 8 };
+enum {
+    STREAMS_MAX = 64,
+    LOAD_MS = 250,
+    TOKENIZE_BYTES_MAX = 1024 * 1024,
+    SEND_QUEUE_MIB = 8,
+    ADAPTER_JOBS_MAX = 64
+};
 
 typedef Phalanx__V1__EngineEvent msg_event;
 typedef Phalanx__V1__EngineRequest msg_request;
@@ -21,12 +27,20 @@ typedef struct stream {
     struct stream *prev, *next;
 } stream;
 
+/* An adapter being loaded or unloaded. */
+typedef struct adapter_job {
+    uint64_t engine_id; /* 0: none */
+    stream *stream;     /* who asked; NULL: gone */
+    uint64_t id;        /* as it called it */
+} adapter_job;
+
 struct px_service {
     px_service_options options;
     px_rpc_server *server;
     stream *first;
     unsigned stream_count;
-    px_idmap answers;     /* running, by the engine's id */
+    px_idmap answers; /* running, by the engine's id */
+    adapter_job jobs[ADAPTER_JOBS_MAX];
     px_engine_stats told; /* what the last EngineLoad said */
 };
 
@@ -80,12 +94,75 @@ static void on_load_tick(void *arg)
 
 /* ------------------------------------------------------------------------------- answers */
 
+/* A router's request that is no answer in progress fails as one would. */
+static px_status fail_request(stream *s, uint64_t id, px_status why)
+{
+    px_answer *answer;
+    PX_TRY(px_outbox_open(&s->outbox, id, &answer));
+    px_answer_fail(answer, why);
+    px_outbox_flush(&s->outbox);
+    return px_ok();
+}
+
+/* ------------------------------------------------------------------------------ adapters */
+
+static adapter_job *find_job(px_service *service, uint64_t engine_id)
+{
+    for (int i = 0; i < ADAPTER_JOBS_MAX; i++)
+        if (service->jobs[i].engine_id == engine_id) return &service->jobs[i];
+    return NULL;
+}
+
+static px_status change_adapter(stream *s, const Phalanx__V1__EngineAdapter *ask)
+{
+    px_engine *engine = s->service->options.engine;
+    px_slice name = {ask->name, strlen(ask->name)}, path = {ask->path, strlen(ask->path)};
+    adapter_job *job = find_job(s->service, 0);
+    uint64_t engine_id;
+    if (!job)
+        return px_fail(PX_RESOURCE_EXHAUSTED, "%d adapters are coming or going", ADAPTER_JOBS_MAX);
+    if (path.length)
+        PX_TRY(px_engine_load_adapter(engine, name, path, &engine_id));
+    else
+        PX_TRY(px_engine_unload_adapter(engine, name, &engine_id));
+    *job = (adapter_job){.engine_id = engine_id, .stream = s, .id = ask->id};
+    return px_ok();
+}
+
+static void end_adapter_job(px_service *service, const px_event *event)
+{
+    adapter_job *job = find_job(service, event->id);
+    if (!job) return;
+    stream *s = job->stream;
+    uint64_t id = job->id;
+    *job = (adapter_job){.engine_id = 0};
+    if (!s) return;
+    if (!px_is_ok(event->status)) {
+        px_ignore(fail_request(s, id, event->status));
+        return;
+    }
+    Phalanx__V1__EngineAdapterDone done = PHALANX__V1__ENGINE_ADAPTER_DONE__INIT;
+    done.id = id;
+    msg_event message = PHALANX__V1__ENGINE_EVENT__INIT;
+    message.kind_case = PHALANX__V1__ENGINE_EVENT__KIND_ADAPTER_DONE;
+    message.adapter_done = &done;
+    /* A router that cannot be told must not wait for ever: it loses its stream. */
+    px_status status = px_rpc_call_send(s->call, &message.base);
+    if (!px_is_ok(status)) px_rpc_call_finish(s->call, status);
+}
+
+/* ------------------------------------------------------------------------------ events */
+
 /* The engine has events: hand each to its answer, then send what all of them say. */
 static void on_wake(void *arg)
 {
     px_service *service = arg;
     px_event event;
     while (px_engine_poll(service->options.engine, &event)) {
+        if (event.kind == PX_EVENT_ADAPTER) {
+            end_adapter_job(service, &event);
+            continue;
+        }
         px_answer *answer = px_idmap_get(&service->answers, event.id);
         if (!answer) continue;
         if (!px_answer_add(answer, &event)) px_engine_cancel(service->options.engine, event.id);
@@ -177,9 +254,15 @@ static void on_message(void *unused, px_rpc_call *call, const ProtobufCMessage *
     case PHALANX__V1__ENGINE_REQUEST__KIND_TOKENIZE:
         status = tokenize(s, request->tokenize);
         if (px_is_ok(status)) return;
-        px_status opened = px_outbox_open(&s->outbox, request->tokenize->id, &answer);
-        if (!px_is_ok(opened)) return refuse(s, opened);
-        break;
+        status = fail_request(s, request->tokenize->id, status);
+        if (!px_is_ok(status)) refuse(s, status);
+        return;
+    case PHALANX__V1__ENGINE_REQUEST__KIND_ADAPTER:
+        status = change_adapter(s, request->adapter);
+        if (px_is_ok(status)) return;
+        status = fail_request(s, request->adapter->id, status);
+        if (!px_is_ok(status)) refuse(s, status);
+        return;
     case PHALANX__V1__ENGINE_REQUEST__KIND_CANCEL:
         answer = px_outbox_find(&s->outbox, request->cancel->id);
         if (answer && answer->running)
@@ -234,6 +317,8 @@ static void on_closed(void *arg, px_rpc_call *call, bool cancelled)
         service->first = s->next;
     if (s->next) s->next->prev = s->prev;
     service->stream_count--;
+    for (int i = 0; i < ADAPTER_JOBS_MAX; i++)
+        if (service->jobs[i].stream == s) service->jobs[i].stream = NULL;
     px_outbox_done(&s->outbox, orphan, service);
     free(s);
 }

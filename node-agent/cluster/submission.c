@@ -28,6 +28,11 @@ static px_slice slice_of(const ProtobufCBinaryData *bytes)
     return (px_slice){.data = (const char *)bytes->data, .length = bytes->len};
 }
 
+static px_slice slice_of_text(const char *text)
+{
+    return (px_slice){.data = text, .length = strlen(text)};
+}
+
 /* A list's length as the engine counts; it judges how many there may be. */
 static uint32_t count_of(size_t count)
 {
@@ -197,6 +202,7 @@ static px_status take_work(
         PX_TRY(take_form(submit->generate->form, out));
         out->request.priority = submit->generate->priority;
         out->request.cache_salt = slice_of(&submit->generate->cache_salt);
+        out->request.adapter = slice_of_text(submit->generate->adapter);
         PX_TRY(take_stopping(submit->generate->stopping, &out->request));
         return take_generate(submit->generate, &out->request);
     case PHALANX__V1__ENGINE_SUBMIT__WORK_CHAT:
@@ -211,6 +217,7 @@ static px_status take_work(
         PX_TRY(take_form(submit->chat->form, out));
         out->request.priority = submit->chat->priority;
         out->request.cache_salt = slice_of(&submit->chat->cache_salt);
+        out->request.adapter = slice_of_text(submit->chat->adapter);
         PX_TRY(take_stopping(submit->chat->stopping, &out->request));
         return take_chat(submit->chat, out);
     default: return px_fail(PX_INVALID_ARGUMENT, "the submission holds no work");
@@ -226,7 +233,7 @@ px_status px_submission_make(const Phalanx__V1__EngineSubmit *submit,
         px_submission_done(out);
         return status;
     }
-    out->request.tenant = (px_slice){.data = submit->tenant, .length = strlen(submit->tenant)};
+    out->request.tenant = slice_of_text(submit->tenant);
     out->request.tenant_weight = submit->tenant_weight;
     /* Half a century is as good as no deadline, and cannot overflow. */
     if (submit->timeout_us && submit->timeout_us < INT64_MAX / 4000)
