@@ -132,6 +132,25 @@ const px_arg_spec px_cmd_deploy_specs[] = {PX_CLIENT_SPECS,
         .kind = PX_ARG_FLAG,
         .no_env = true,
         .help = "compute every prompt whole, even if it begins as another did"},
+    {.name = "speculate",
+        .kind = PX_ARG_STR,
+        .value = "HOW",
+        .no_env = true,
+        .help = "guess tokens and try several in one step, where that is faster; answers stay the "
+                "same: lookup (from the text itself), draft (by --draft-model), off; by default "
+                "draft if there is one, else lookup"},
+    {.name = "draft-model",
+        .kind = PX_ARG_STR,
+        .value = "PATH",
+        .no_env = true,
+        .help = "a small model of the same vocabulary, where the agents have it"},
+    {.name = "speculate-max",
+        .kind = PX_ARG_INT,
+        .value = "N",
+        .default_value = "0",
+        .min = 0,
+        .max = 31,
+        .help = "tokens guessed for one answer in one step; 0: 15"},
     {.name = "kernels",
         .kind = PX_ARG_STR,
         .value = "NAME",
@@ -197,13 +216,19 @@ static void on_progress(void *arg, const ProtobufCMessage *message)
 
 /* A path that exists here is sent whole, for agents have another working folder; anything else is
  * the agents' own path or a name in their stores. */
+/* What is no path here may be one where the agents are. */
+static void resolve_path(const char *path, char out[PATH_MAX])
+{
+    if (!realpath(path, out)) snprintf(out, PATH_MAX, "%s", path);
+}
+
 static px_status resolve_model(const px_args *args, char out[PATH_MAX])
 {
     bool is_argument = px_args_positional_count(args) == 1;
     const char *model = is_argument ? px_args_positional(args, 0) : px_args_str(args, "model");
     if (!model || (is_argument && px_args_given(args, "model")))
         return px_args_fail("name one model: 'control-plane deploy MODEL'");
-    if (!realpath(model, out)) snprintf(out, PATH_MAX, "%s", model);
+    resolve_path(model, out);
     return px_ok();
 }
 
@@ -266,12 +291,15 @@ static Phalanx__V1__Serving serving_of(const px_args *args)
     serving.kv_park_bytes = px_args_int(args, "kv-park-bytes");
     serving.kv_park_folder = text_or_empty(args, "kv-park-folder");
     serving.no_prefix_cache = px_args_flag(args, "no-prefix-cache");
+    serving.speculate = text_or_empty(args, "speculate");
+    serving.draft_model = text_or_empty(args, "draft-model");
+    serving.speculate_max = (uint32_t)px_args_int(args, "speculate-max");
     return serving;
 }
 
 static px_status deploy(px_client *client, const px_args *args, adapter_list *adapters)
 {
-    char model[PATH_MAX], *agents[PX_WORLD_MAX + 1];
+    char model[PATH_MAX], draft[PATH_MAX], *agents[PX_WORLD_MAX + 1];
     PX_TRY(resolve_model(args, model));
     PX_TRY(read_adapters(args, adapters));
     char *list = px_strdup(text_or_empty(args, "agents"));
@@ -287,6 +315,10 @@ static px_status deploy(px_client *client, const px_args *args, adapter_list *ad
     request.kv_type = text_or_empty(args, "kv-type");
     request.kernels = text_or_empty(args, "kernels");
     Phalanx__V1__Serving serving = serving_of(args);
+    if (serving.draft_model[0]) {
+        resolve_path(serving.draft_model, draft);
+        serving.draft_model = draft;
+    }
     request.serving = &serving;
     request.detach = px_args_flag(args, "detach");
     request.agents = agents;

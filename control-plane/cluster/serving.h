@@ -9,7 +9,7 @@
 #include "base/status.h"
 #include "phalanx/v1/serving.pb-c.h"
 
-enum { PX_SERVING_FOLDER_BYTES = 256 };
+enum { PX_SERVING_PATH_BYTES = 256, PX_SERVING_WORD_BYTES = 12, PX_SERVING_PROPOSALS_MAX = 31 };
 
 typedef struct px_serving { /* without padding: specs are compared as bytes */
     double scale_factor;
@@ -17,14 +17,19 @@ typedef struct px_serving { /* without padding: specs are compared as bytes */
     uint64_t queue_tokens_max;
     uint32_t batch_size, max_latency_ms, queue_max;
     uint32_t no_prefix_cache; /* 0 or 1 */
-    char kv_park_folder[PX_SERVING_FOLDER_BYTES];
+    uint32_t speculate_max;
+    char speculate[PX_SERVING_WORD_BYTES]; /* off, lookup, draft */
+    char kv_park_folder[PX_SERVING_PATH_BYTES], draft_model[PX_SERVING_PATH_BYTES];
 } px_serving;
+_Static_assert(
+    sizeof(px_serving) == 3 * 8 + 5 * 4 + PX_SERVING_WORD_BYTES + 2 * PX_SERVING_PATH_BYTES,
+    "px_serving has padding");
 
 /* INVALID_ARGUMENT naming the value and its range. */
 px_status px_serving_check(const px_serving *serving) PX_MUST_USE;
 /* `message` may be NULL: nothing was asked for. */
 px_status px_serving_take(const Phalanx__V1__Serving *message, px_serving *out) PX_MUST_USE;
-/* Borrows the folder's name. */
+/* Borrows the texts. */
 void px_serving_fill(const px_serving *serving, Phalanx__V1__Serving *out);
 json_t *px_serving_encode(const px_serving *serving);
 /* NULL, or keys that are missing: the engine's choice. */

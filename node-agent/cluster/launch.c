@@ -163,6 +163,9 @@ static void serving_words(builder *b, const Phalanx__V1__Serving *serving)
     }
     option_text(b, "--kv-park-folder", serving->kv_park_folder);
     if (serving->no_prefix_cache) word(b, "--no-prefix-cache");
+    option_text(b, "--speculate", serving->speculate);
+    option_text(b, "--draft-model", serving->draft_model);
+    option_number(b, "--speculate-max", serving->speculate_max);
 }
 
 static void rank_words(builder *b, const px_msg_place *place)

@@ -63,6 +63,13 @@ const px_arg_spec px_cmd_rank_specs[] = {
     {"no-prefix-cache", PX_ARG_FLAG, NULL, NULL, "compute every prompt whole", .no_env = true},
     {"adapter", PX_ARG_STR, "NAME=PATH", NULL, "a LoRA adapter to load before serving",
         .repeatable = true, .no_env = true},
+    {"speculate", PX_ARG_STR, "HOW", NULL,
+        "guess tokens: off, lookup or draft; default: draft if there is one, else lookup",
+        .no_env = true},
+    {"draft-model", PX_ARG_STR, "PATH", NULL, "a small model of the same vocabulary that guesses",
+        .no_env = true},
+    {"speculate-max", PX_ARG_INT, "N", "0", "guessed tokens in one step; 0: the engine's choice",
+        .min = 0, .max = PX_PROPOSALS_MAX, .no_env = true},
     {0}};
 
 static const px_command_doc doc = {
@@ -117,6 +124,9 @@ static px_status open_engine(rank *r, px_comm *comm)
         .kv_park_bytes = px_args_int(r->args, "kv-park-bytes"),
         .kv_park_folder = px_args_str(r->args, "kv-park-folder"),
         .no_prefix_cache = px_args_flag(r->args, "no-prefix-cache"),
+        .speculate = px_args_str(r->args, "speculate"),
+        .draft_path = px_args_str(r->args, "draft-model"),
+        .speculate_max = (uint32_t)px_args_int(r->args, "speculate-max"),
         .on_progress = on_progress,
         .on_wake = on_engine_wake,
         .arg = r,

@@ -70,6 +70,8 @@ static void send_load(stream *s, const px_engine_stats *stats)
     load.preemptions = stats->preemptions;
     load.recomputed_tokens = stats->recomputed_tokens;
     load.refused = stats->refused;
+    load.proposed_tokens = stats->proposed;
+    load.accepted_tokens = stats->accepted;
     load.model = &model;
     msg_event event = PHALANX__V1__ENGINE_EVENT__INIT;
     event.kind_case = PHALANX__V1__ENGINE_EVENT__KIND_LOAD;

@@ -103,10 +103,14 @@ PX_TEST(how_it_serves_is_passed_on)
     serving.kv_park_bytes = -1;
     serving.kv_park_folder = (char *)"/var/kv";
     serving.no_prefix_cache = true;
+    serving.speculate = (char *)"draft";
+    serving.draft_model = (char *)"/models/small";
+    serving.speculate_max = 5;
     PX_CHECK_OK(build(&f));
     PX_CHECK(strstr(f.line,
         " --batch-size 256 --max-latency-ms 80 --scale-factor 1.5 --queue-max 9 "
-        "--queue-tokens-max 90000 --kv-park-bytes -1 --kv-park-folder /var/kv --no-prefix-cache"));
+        "--queue-tokens-max 90000 --kv-park-bytes -1 --kv-park-folder /var/kv --no-prefix-cache "
+        "--speculate draft --draft-model /models/small --speculate-max 5"));
     px_arena_done(&f.arena);
 }
 

@@ -123,6 +123,9 @@ PX_TEST(records_survive_the_round_trip)
             .max_latency_ms = 9,
             .queue_max = 10,
             .no_prefix_cache = 1,
+            .speculate_max = 3,
+            .speculate = "draft",
+            .draft_model = "/m/small",
             .kv_park_folder = "/var"}};
     px_spec again;
     px_buf json;
@@ -139,6 +142,9 @@ PX_TEST(records_survive_the_round_trip)
         "{\"name\":\"x\",\"model_path\":\"/m\",\"agents\":[1]}",
         "{\"name\":\"x\",\"model_path\":\"/m\",\"serving\":{\"scale_factor\":0.5}}",
         "{\"name\":\"x\",\"model_path\":\"/m\",\"serving\":{\"kv_park_folder\":\"a\"}}",
+        "{\"name\":\"x\",\"model_path\":\"/m\",\"serving\":{\"speculate\":\"often\"}}",
+        "{\"name\":\"x\",\"model_path\":\"/m\",\"serving\":{\"speculate\":\"draft\"}}",
+        "{\"name\":\"x\",\"model_path\":\"/m\",\"serving\":{\"draft_model\":\"a\"}}",
         "{\"name\":\"x\",\"model_path\":\"/m\",\"serving\":{\"batch_size\":-1}}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         PX_CHECK(!px_is_ok(px_spec_decode((px_slice){bad[i], strlen(bad[i])}, &again)));
