@@ -93,9 +93,10 @@ static void set_salt(const px_engine *engine, const px_request *request, px_seq 
     if (seq->adapter)
         seq->text.salt = px_salt_with_adapter(
             key, seq->text.salt, engine->caller.adapters[seq->adapter - 1].generation);
+    const px_model_info *info = &engine->parts.info;
+    if (info->rotation_turns_at && seq->count > info->rotation_turns_at) px_seq_turn(seq);
     /* Where rotations depend on the prompt's length, only equal lengths have equal KV. */
-    uint32_t varies_from = engine->parts.info.rotation_varies_from;
-    if (varies_from && seq->prompt_count > varies_from)
+    if (info->rotation_grows_from && seq->prompt_count > info->rotation_grows_from)
         seq->text.salt.word[1] ^= (uint64_t)seq->prompt_count << 32;
 }
 

@@ -41,7 +41,7 @@ static void keep_tokens(px_seq *seq, const px_seq_options *o)
     PX_ASSERT(seq->tokens);
     seq->text.tokens = seq->tokens;
     memcpy(seq->tokens, o->prompt->data, o->prompt->count * sizeof *o->prompt->data);
-    seq->prompt_count = seq->count = (uint32_t)o->prompt->count;
+    seq->prompt_count = seq->rotated_for = seq->count = (uint32_t)o->prompt->count;
     seq->resumed = resumed.count;
     for (uint32_t i = 0; i < resumed.count; i++) seq->tokens[seq->count++] = resumed.ids[i];
     for (uint32_t i = 0; seq->adjust && i < seq->count; i++)

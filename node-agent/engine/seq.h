@@ -34,6 +34,7 @@ typedef struct px_seq {
 
     uint32_t *tokens; /* [tokens_max]: the prompt, then the answer */
     uint32_t prompt_count, count, tokens_max;
+    uint32_t rotated_for; /* the length by which its KV is rotated (px_kv_row.prompt) */
     px_sampling sampling;
     px_detok *detok;
     px_stops *stops; /* NULL: none */
@@ -106,6 +107,14 @@ void px_seq_free(px_seq *seq);       /* NULL is fine */
 void px_seq_free_chain(px_seq *seq); /* with all choices behind it */
 /* It has ended: what its DONE event says. Leaves id and index alone. */
 void px_seq_outcome(const px_seq *seq, px_event *out);
+
+/* It is longer than where rotations turn (px_model_info): it shares KV with others of that kind
+ * alone. */
+static inline void px_seq_turn(px_seq *seq)
+{
+    seq->rotated_for = seq->count;
+    seq->text.salt.word[1] ^= (uint64_t)1 << 63;
+}
 
 /* Rows of its prompt are still to be told about: none of them may be taken as known. */
 static inline bool px_seq_tells_prompt(const px_seq *seq)

@@ -34,7 +34,8 @@ px_status px_engine_side_create(px_engine *engine)
     side->scheduler = px_scheduler_create(&(px_scheduler_options){.limits = parts->limits,
         .pace = parts->pace,
         .shares_prefixes = !engine->options.no_prefix_cache,
-        .speculation = {parts->guesser, side->draft, parts->proposals_max}});
+        .speculation = {parts->guesser, side->draft, parts->proposals_max},
+        .turns_at = parts->info.rotation_turns_at});
     side->runner = px_parts_make_runner(parts);
     px_step_init(&side->step, &parts->limits);
     side->message = px_alloc(px_message_bytes_max(parts));

@@ -96,9 +96,9 @@ static void make_info(const px_arch *arch, const px_model_file *file, px_model_i
     memcpy(out->name, arch->title, sizeof out->name);
     memcpy(out->eos_ids, arch->eos_ids, sizeof out->eos_ids);
     for (size_t i = 0; i < sizeof arch->ropes / sizeof *arch->ropes; i++) {
-        uint32_t from = arch->ropes[i].long_from;
-        if (from && (!out->rotation_varies_from || from < out->rotation_varies_from))
-            out->rotation_varies_from = from;
+        const px_rope_freqs *rope = &arch->ropes[i];
+        uint32_t *from = rope->dynamic ? &out->rotation_grows_from : &out->rotation_turns_at;
+        if (rope->long_from && (!*from || rope->long_from < *from)) *from = rope->long_from;
     }
 }
 

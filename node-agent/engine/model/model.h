@@ -23,8 +23,10 @@ typedef struct px_model_info {
     bool both_ways; /* tokens see those after them: a sequence's rows must be in one step, with
                        px_kv_row.prompt = its length */
     uint32_t context;                /* positions the model was made for */
-    uint32_t rotation_varies_from;   /* the KV of longer prompts depends on their length too;
-                                        0: never */
+    uint32_t rotation_turns_at;      /* all KV of longer sequences is another (longrope): one that
+                                        grows past it is computed anew; 0: none */
+    uint32_t rotation_grows_from;    /* the KV of longer prompts depends on their length (dynamic
+                                        NTK); 0: never */
     uint32_t eos_ids[16], eos_count; /* any of them ends an answer */
     int64_t bos_id;                  /* -1: none */
     uint64_t weight_bytes, parameters;

@@ -48,6 +48,40 @@ static void preempt(px_scheduler *scheduler, px_seq *seq)
     scheduler->total.preemptions++;
 }
 
+/* --- turning --- */
+
+static bool must_turn(const px_scheduler *scheduler, const px_seq *seq)
+{
+    uint32_t at = scheduler->options.turns_at;
+    return seq->count > at && seq->rotated_for <= at;
+}
+
+/* Whoever has a pin on its KV, as it was. */
+static void turn_waiting(px_scheduler *scheduler, px_seq_list *waiting)
+{
+    for (px_seq *seq = waiting->first; seq; seq = seq->next) {
+        if (!must_turn(scheduler, seq)) continue;
+        px_kvcache_unpin(scheduler->cache, &seq->hold);
+        px_seq_turn(seq);
+    }
+}
+
+void px_scheduler_turn(px_scheduler *scheduler)
+{
+    if (!scheduler->options.turns_at) return;
+    for (uint32_t i = 0; i < scheduler->fair.count; i++)
+        turn_waiting(scheduler, &scheduler->fair.tenants[i].waiting);
+    bool shares = scheduler->options.shares_prefixes;
+    for (px_seq *seq = scheduler->running.first, *next; seq; seq = next) {
+        next = seq->next;
+        if (!must_turn(scheduler, seq)) continue;
+        px_scheduler_leave(scheduler, seq, shares ? PX_KV_KEEP : PX_KV_FORGET);
+        px_seq_turn(seq);
+        seq->state = PX_SEQ_WAITING;
+        px_scheduler_queue(scheduler, seq);
+    }
+}
+
 /* --- growing --- */
 
 /* The last of the most served tenant; never the most urgent of all. */

@@ -30,6 +30,14 @@ static void find_blocks(px_scheduler *scheduler, px_seq *seq, px_step *step)
     }
 }
 
+/* What lies behind the place where rotations turn is not to be had with the KV before it. */
+static void hold_back(const px_scheduler *scheduler, px_seq *seq)
+{
+    uint32_t at = scheduler->options.turns_at;
+    if (at && seq->rotated_for <= at && seq->proposed > at - seq->count)
+        seq->proposed = at - seq->count;
+}
+
 void px_scheduler_propose(px_scheduler *scheduler, px_step *step)
 {
     px_speculation plan = {.running = &scheduler->running,
@@ -37,8 +45,10 @@ void px_scheduler_propose(px_scheduler *scheduler, px_step *step)
         .ns_max = px_pace_bound_ns(&scheduler->pace, 0)};
     if (!scheduler->speculator || !all_generate(scheduler)) return;
     px_speculator_plan(scheduler->speculator, &plan);
-    for (px_seq *seq = scheduler->running.first; seq; seq = seq->next)
+    for (px_seq *seq = scheduler->running.first; seq; seq = seq->next) {
+        hold_back(scheduler, seq);
         find_blocks(scheduler, seq, step);
+    }
     px_speculator_guess(scheduler->speculator, &scheduler->running);
 }
 

@@ -105,7 +105,7 @@ static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
         .rows = rows,
         .logit_rows = logit_rows,
         .block_at = told,
-        .prompt = seq->prompt_count,
+        .prompt = seq->rotated_for,
         .adapter = seq->adapter,
         .blocks = blocks};
     memcpy(step->ids + step->row_count, seq->tokens + seq->computed, rows * sizeof *step->ids);

@@ -104,6 +104,7 @@ bool px_scheduler_plan(px_scheduler *scheduler, int64_t now_ns, px_step *out_ste
     px_step_reset(out_step, PX_STEP_RUN);
     scheduler->plans++;
     scheduler->budget = px_scheduler_budget(scheduler, now_ns);
+    px_scheduler_turn(scheduler);
     px_scheduler_grow(scheduler, out_step);
     px_scheduler_admit(scheduler, now_ns, out_step);
     px_scheduler_propose(scheduler, out_step);

@@ -3,6 +3,7 @@
  * Between tenants the one that was served least goes first (fair.h); among a tenant's own, the most
  * urgent (seq.h). A step has a budget of rows (pace.h). A plan goes in this order:
  *
+ *   turn    who has grown past where rotations turn gives up its KV and comes back for another
  *   grow    whoever runs gets blocks for its newest token; when none is left, the last of the most
  *           served tenant makes room
  *   admit   waiting sequences get a slot and blocks for all their tokens, all or none, leaving a
@@ -38,6 +39,7 @@ typedef struct px_scheduler_options {
     px_pace_options pace;  /* rows_max is limits.rows */
     bool shares_prefixes;
     px_speculator_options speculation; /* PX_GUESS_NONE: nothing is guessed */
+    uint32_t turns_at;                 /* px_model_info.rotation_turns_at */
 } px_scheduler_options;
 
 px_scheduler *px_scheduler_create(const px_scheduler_options *options);

@@ -36,6 +36,8 @@ static inline uint32_t px_seq_missing(const px_seq *seq)
 /* admission.c */
 /* What of its tokens need not be computed. */
 px_kv_match px_scheduler_match(const px_scheduler *scheduler, const px_seq *seq);
+/* Those whose KV is no longer right, as they have grown longer than it was rotated for. */
+void px_scheduler_turn(px_scheduler *scheduler);
 void px_scheduler_grow(px_scheduler *scheduler, px_step *step);
 void px_scheduler_admit(px_scheduler *scheduler, int64_t now_ns, px_step *step);
 /* Off its slot, out of the pool. */
