@@ -34,6 +34,7 @@ PX_INLINE __m128i row16(source from, size_t offset, int row)
 PX_INLINE void take_words4(source from, size_t offset, __m256i *words)
 {
     __m256i r[4], t[4];
+#pragma GCC unroll 8
     for (int i = 0; i < 4; i++)
         r[i] = _mm256_inserti128_si256(
             _mm256_castsi128_si256(row16(from, offset, i)), row16(from, offset, i + 4), 1);
@@ -103,14 +104,38 @@ PX_INLINE void put_bytes(target to, size_t offset, __m256i words)
         (__m128i *)(to.at + offset * to.lanes + to.first), _mm_packus_epi16(halves, halves));
 }
 
-/* The sum of the bytes of some words, a sum for each row. */
-PX_INLINE __m256i sum_signed(const __m256i *words, int count)
+/* The sum of the four bytes of each word. */
+PX_INLINE __m256i sum_bytes(__m256i words)
+{
+    __m256i pairs = _mm256_maddubs_epi16(words, _mm256_set1_epi8(1));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* The sum of some quants, a sum for each row; `count` of the largest fit in a byte. */
+PX_INLINE __m256i sum_small(const __m256i *quants, int count)
+{
+    __m256i sum = quants[0];
+#pragma GCC unroll 8
+    for (int i = 1; i < count; i++) sum = _mm256_add_epi8(sum, quants[i]);
+    return sum_bytes(sum);
+}
+
+PX_INLINE __m256i sum_signed(const __m256i *quants, int count)
 {
     const __m256i ones = _mm256_set1_epi8(1);
     __m256i sum = _mm256_setzero_si256();
+#pragma GCC unroll 8
     for (int i = 0; i < count; i++)
-        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(ones, words[i]));
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(ones, quants[i]));
     return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+}
+
+/* Each byte of `v` shifted, up or down, and cut to `bits` from bit `at` on. */
+PX_INLINE __m256i move_bits(__m256i v, int from, int at, int bits)
+{
+    if (from > at) v = _mm256_srli_epi32(v, from - at);
+    if (from < at) v = _mm256_slli_epi32(v, at - from);
+    return and8(v, ((1 << bits) - 1) << at);
 }
 
 /* Bits [from, from + bits) of each quant, as a plane. */
@@ -118,12 +143,13 @@ PX_INLINE void put_plane(
     target to, size_t offset, const __m256i quants[8], const int from, const int bits)
 {
     const int in_byte = 8 / bits; /* steps */
+#pragma GCC unroll 8
     for (int i = 0; i < bits; i++) {
-        __m256i bytes = bits_at(quants[i * in_byte], from, bits);
-        for (int k = 1; k < in_byte; k++) {
-            __m256i more = bits_at(quants[i * in_byte + k], from, bits);
-            bytes = _mm256_or_si256(bytes, _mm256_slli_epi32(more, k * bits));
-        }
+        __m256i bytes = move_bits(quants[i * in_byte], from, 0, bits);
+#pragma GCC unroll 8
+        for (int k = 1; k < in_byte; k++)
+            bytes =
+                _mm256_or_si256(bytes, move_bits(quants[i * in_byte + k], from, k * bits, bits));
         put_words(to, offset, i, bytes);
     }
 }
@@ -144,6 +170,7 @@ PX_INLINE void take_split_nibbles(source from, size_t offset, __m256i steps[8])
 {
     __m256i words[4];
     take_words4(from, offset, words);
+#pragma GCC unroll 8
     for (int s = 0; s < 8; s++) steps[s] = bits_at(words[s % 4], s / 4 * 4, 4);
 }
 
@@ -155,7 +182,7 @@ PX_INLINE void put_q4(source from, target to, const px_packing packing)
     take_split_nibbles(from, head, steps);
     put_halves(to, 0, take_halves(from, 0));
     if (has_min) put_halves(to, 2, take_halves(from, 2));
-    put_halves(to, head, halves_of(sum_signed(steps, 8)));
+    put_halves(to, head, halves_of(sum_small(steps, 8)));
     put_quants(to, head + 2, packing, steps);
 }
 
@@ -177,10 +204,11 @@ PX_INLINE void put_q5(source from, target to, const px_packing packing)
         has_min ? words[1]
                 : _mm256_or_si256(_mm256_srli_epi32(words[0], 16), _mm256_slli_epi32(words[1], 16));
     take_split_nibbles(from, head + 4, steps);
+#pragma GCC unroll 8
     for (int s = 0; s < 8; s++) steps[s] = _mm256_or_si256(steps[s], fifth_bits(bits, s));
     put_halves(to, 0, halves_of(words[0]));
     if (has_min) put_halves(to, 2, halves_of(_mm256_srli_epi32(words[0], 16)));
-    put_halves(to, head, halves_of(sum_signed(steps, 8)));
+    put_halves(to, head, halves_of(sum_small(steps, 8)));
     put_quants(to, head + 2, packing, steps);
 }
 
@@ -190,6 +218,7 @@ PX_INLINE void put_q8_0(source from, target to)
     take_words8(from, 2, quants);
     put_halves(to, 0, take_halves(from, 0));
     put_halves(to, 2, halves_of(sum_signed(quants, 8)));
+#pragma GCC unroll 8
     for (int s = 0; s < 8; s++) put_words(to, 4, s, quants[s]);
 }
 
@@ -198,6 +227,7 @@ PX_INLINE __m256i sum_of_table(const __m256i codes[8])
 {
     __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)px_iq4_values));
     __m256i values[8];
+#pragma GCC unroll 8
     for (int s = 0; s < 8; s++) values[s] = _mm256_shuffle_epi8(table, codes[s]);
     return sum_signed(values, 8);
 }
@@ -226,6 +256,7 @@ PX_INLINE void put_mxfp4(source from, target to)
     __m256i words[4];
     for (int i = 0; i < ROWS; i++) to.at[to.first + (size_t)i] = from.at[(size_t)i * from.stride];
     take_words4(from, 1, words);
+#pragma GCC unroll 8
     for (int j = 0; j < 4; j++) {
         __m256i low = _mm256_srli_epi32(words[j % 2 * 2], j / 2 * 4);
         __m256i high = _mm256_srli_epi32(words[j % 2 * 2 + 1], j / 2 * 4);
@@ -251,8 +282,8 @@ PX_INLINE __m256i unsigned_byte(const __m256i *words, int index)
 /* The sum of a block of 32, each half times its scale. */
 PX_INLINE __m256i sum_of_halves(const __m256i scales[2], const __m256i quants[8])
 {
-    return _mm256_add_epi32(_mm256_mullo_epi32(scales[0], sum_signed(quants, 4)),
-        _mm256_mullo_epi32(scales[1], sum_signed(quants + 4, 4)));
+    return _mm256_add_epi32(_mm256_mullo_epi32(scales[0], sum_small(quants, 4)),
+        _mm256_mullo_epi32(scales[1], sum_small(quants + 4, 4)));
 }
 
 /* Eight scales and mins of six bits each, four to a word, from d, dmin and twelve bytes. */
@@ -283,7 +314,7 @@ PX_INLINE void put_k_block(
     size_t at = 4 + (size_t)b * (4 + px_plane_bytes(form.low_bits + form.high_bits));
     put_bytes(to, at, scale);
     put_bytes(to, at + 1, min);
-    put_halves(to, at + 2, halves_of(_mm256_mullo_epi32(scale, sum_signed(quants, 8))));
+    put_halves(to, at + 2, halves_of(_mm256_mullo_epi32(scale, sum_small(quants, 8))));
     put_quants(to, at + 4, packing, quants);
 }
 
@@ -293,9 +324,12 @@ PX_INLINE void put_q4_k(source from, target to)
     __m256i ds, scales[2], mins[2], words[8], quants[8];
     take_k_scales(from, &ds, scales, mins);
     put_ds(to, ds);
+#pragma GCC unroll 8
     for (int pair = 0; pair < 4; pair++) {
         take_words8(from, 16 + (size_t)pair * 32, words);
+#pragma GCC unroll 8
         for (int b = 2 * pair; b < 2 * pair + 2; b++) {
+#pragma GCC unroll 8
             for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 2 * 4, 4);
             put_k_block(
                 to, b, PX_PACKING_U4_K, unsigned_byte(scales, b), unsigned_byte(mins, b), quants);
@@ -309,9 +343,12 @@ PX_INLINE void put_q5_k(source from, target to)
     take_k_scales(from, &ds, scales, mins);
     put_ds(to, ds);
     take_words8(from, 16, high);
+#pragma GCC unroll 8
     for (int pair = 0; pair < 4; pair++) {
         take_words8(from, 48 + (size_t)pair * 32, words);
+#pragma GCC unroll 8
         for (int b = 2 * pair; b < 2 * pair + 2; b++) {
+#pragma GCC unroll 8
             for (int s = 0; s < 8; s++)
                 quants[s] = _mm256_or_si256(
                     bits_at(words[s], b % 2 * 4, 4), _mm256_slli_epi32(bits_at(high[s], b, 1), 4));
@@ -328,13 +365,17 @@ PX_INLINE void put_q6_k(source from, target to)
     __m256i scales[4], low[8], high[8], quants[8];
     take_words4(from, 192, scales);
     put_halves(to, 0, take_halves(from, 208));
+#pragma GCC unroll 8
     for (int half = 0; half < 2; half++) {
         take_words8(from, 128 + (size_t)half * 32, high);
+#pragma GCC unroll 8
         for (int odd = 0; odd < 2; odd++) {
             take_words8(from, (size_t)half * 64 + (size_t)odd * 32, low);
+#pragma GCC unroll 8
             for (int quarter = odd; quarter < 4; quarter += 2) {
                 int b = half * 4 + quarter;
                 size_t at = 2 + (size_t)b * BLOCK_BYTES;
+#pragma GCC unroll 8
                 for (int s = 0; s < 8; s++)
                     quants[s] = _mm256_or_si256(bits_at(low[s], quarter / 2 * 4, 4),
                         _mm256_slli_epi32(bits_at(high[s], quarter * 2, 2), 4));
@@ -354,6 +395,7 @@ PX_INLINE void take_q3_scales(source from, __m256i out[4])
 {
     __m256i words[4];
     take_words4(from, 92, words); /* the twelve bytes are words 1-3 */
+#pragma GCC unroll 8
     for (int k = 0; k < 4; k++) {
         __m256i nibble = bits_at(words[1 + k % 2], k / 2 * 4, 4);
         __m256i pair = _mm256_slli_epi32(bits_at(words[3], k * 2, 2), 4);
@@ -368,10 +410,13 @@ PX_INLINE void put_q3_k(source from, target to)
     take_q3_scales(from, scales);
     take_words8(from, 0, high);
     put_halves(to, 0, take_halves(from, 108));
+#pragma GCC unroll 8
     for (int half = 0; half < 2; half++) {
         take_words8(from, 32 + (size_t)half * 32, words);
+#pragma GCC unroll 8
         for (int b = 4 * half; b < 4 * half + 4; b++) {
             size_t at = 2 + (size_t)b * BLOCK_BYTES;
+#pragma GCC unroll 8
             for (int s = 0; s < 8; s++)
                 quants[s] = _mm256_or_si256(
                     bits_at(words[s], b % 4 * 2, 2), _mm256_slli_epi32(bits_at(high[s], b, 1), 2));
@@ -391,12 +436,16 @@ PX_INLINE void put_q2_k(source from, target to)
     take_words4(from, 0, both);
     put_halves(to, 0, take_halves(from, 80));
     put_halves(to, 2, take_halves(from, 82));
+#pragma GCC unroll 8
     for (int half = 0; half < 2; half++) {
         take_words8(from, 16 + (size_t)half * 32, words);
+#pragma GCC unroll 8
         for (int b = 4 * half; b < 4 * half + 4; b++) {
             size_t at = 4 + (size_t)b * BLOCK_BYTES;
+#pragma GCC unroll 8
             for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 4 * 2, 2);
             __m256i of_b[2] = {unsigned_byte(both, 2 * b), unsigned_byte(both, 2 * b + 1)};
+#pragma GCC unroll 8
             for (int h = 0; h < 2; h++) {
                 put_bytes(to, at + (size_t)h, of_b[h]);
                 of_b[h] = and8(of_b[h], 15);
@@ -413,6 +462,7 @@ PX_INLINE void put_iq4_xs(source from, target to)
     __m256i words[4], codes[8];
     take_words4(from, 0, words); /* d and high bits of the scales; their low nibbles */
     put_halves(to, 0, halves_of(words[0]));
+#pragma GCC unroll 8
     for (int b = 0; b < 8; b++) {
         __m256i low = _mm256_and_si256(_mm256_srli_epi32(words[1], 4 * b), _mm256_set1_epi32(15));
         __m256i high =
@@ -434,6 +484,7 @@ PX_INLINE void put_f32(source from, target to)
 {
     __m256i words[8];
     take_words8(from, 0, words);
+#pragma GCC unroll 8
     for (int c = 0; c < 8; c++) put_words(to, 0, c, words[c]);
 }
 
@@ -442,6 +493,7 @@ PX_INLINE void put_f16(source from, target to)
 {
     __m256i words[4];
     take_words4(from, 0, words);
+#pragma GCC unroll 8
     for (int w = 0; w < 4; w++) {
         put_halves(to, (size_t)w * 4, halves_of(words[w]));
         put_halves(to, (size_t)w * 4 + 2, halves_of(_mm256_srli_epi32(words[w], 16)));
@@ -453,6 +505,7 @@ PX_INLINE void put_bf16(source from, target to)
 {
     __m256i words[4];
     take_words4(from, 0, words);
+#pragma GCC unroll 8
     for (int w = 0; w < 4; w++) put_words(to, 0, w, words[w]);
 }
 
