@@ -479,34 +479,36 @@ PX_INLINE void put_iq4_xs(source from, target to)
 
 /* --- floats ----------------------------------------------------------------------------------- */
 
-/* Eight columns of 32 bits. */
-PX_INLINE void put_f32(source from, target to)
-{
-    __m256i words[8];
-    take_words8(from, 0, words);
-#pragma GCC unroll 8
-    for (int c = 0; c < 8; c++) put_words(to, 0, c, words[c]);
-}
+/* A cache line of each row at once: rows are often powers of two apart, where no more than eight
+ * lines at the same place stay in the first-level cache. */
+enum { LINE_BYTES = 64, LINE_WORDS4 = LINE_BYTES / 16 };
 
-/* Eight columns of 16 bits, two to a word. */
-PX_INLINE void put_f16(source from, target to)
+/* A column of F32 or two of BF16 to a word. */
+PX_INLINE void put_whole_words(source from, target to)
 {
-    __m256i words[4];
-    take_words4(from, 0, words);
-#pragma GCC unroll 8
-    for (int w = 0; w < 4; w++) {
-        put_halves(to, (size_t)w * 4, halves_of(words[w]));
-        put_halves(to, (size_t)w * 4 + 2, halves_of(_mm256_srli_epi32(words[w], 16)));
+#pragma GCC unroll 4
+    for (int i = 0; i < LINE_WORDS4; i++) {
+        __m256i words[4];
+        take_words4(from, 16 * (size_t)i, words);
+#pragma GCC unroll 4
+        for (int w = 0; w < 4; w++) put_words(to, 0, 4 * i + w, words[w]);
     }
 }
 
-/* Eight columns, two to a word as they come. */
-PX_INLINE void put_bf16(source from, target to)
+/* Two columns of F16 to a word. */
+PX_INLINE void put_f16(source from, target to)
 {
-    __m256i words[4];
-    take_words4(from, 0, words);
-#pragma GCC unroll 8
-    for (int w = 0; w < 4; w++) put_words(to, 0, w, words[w]);
+#pragma GCC unroll 4
+    for (int i = 0; i < LINE_WORDS4; i++) {
+        __m256i words[4];
+        take_words4(from, 16 * (size_t)i, words);
+#pragma GCC unroll 4
+        for (int w = 0; w < 4; w++) {
+            size_t at = 4 * (size_t)(4 * i + w);
+            put_halves(to, at, halves_of(words[w]));
+            put_halves(to, at + 2, halves_of(_mm256_srli_epi32(words[w], 16)));
+        }
+    }
 }
 
 /* --- groups ----------------------------------------------------------------------------------- */
@@ -553,15 +555,15 @@ bool px_avx2_pack_group(const px_pack *op, const uint8_t *from, uint8_t *to, uin
 {
     const px_dtype_traits *traits = px_dtype_of(op->dtype);
     bool blocks = traits->block_elements > 1;
-    uint32_t cols = blocks ? traits->block_elements : 8;
+    uint32_t cols = blocks ? traits->block_elements : LINE_BYTES / traits->block_bytes;
     uint32_t row_bytes = blocks ? traits->block_bytes : cols * traits->block_bytes;
     if (op->cols % cols) return false;
     size_t unit_bytes = px_packed_group_bytes(px_packing_of(op->dtype), 1, cols);
     step by = {cols, row_bytes, (uint32_t)unit_bytes};
     switch (op->dtype) {
-    case PX_F32: put_group(op, from, to, lanes, by, put_f32); return true;
+    case PX_F32:
+    case PX_BF16: put_group(op, from, to, lanes, by, put_whole_words); return true;
     case PX_F16: put_group(op, from, to, lanes, by, put_f16); return true;
-    case PX_BF16: put_group(op, from, to, lanes, by, put_bf16); return true;
     case PX_Q8_0: put_group(op, from, to, lanes, by, put_q8_0); return true;
     case PX_Q4_0: put_group(op, from, to, lanes, by, put_q4_0); return true;
     case PX_Q4_1: put_group(op, from, to, lanes, by, put_q4_1); return true;

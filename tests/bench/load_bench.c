@@ -1,17 +1,20 @@
 /* load_bench.c - how long a model takes to load from the page cache, beside reading its bytes once.
  *
  *   load_bench [--threads N] [--mib N] [--kernels NAME] [--type NAME] [--dir FOLDER] [--rounds N]
+ *              [--model PATH]
  *
- * For each type a Llama of that type with random bytes for weights is written to FOLDER, brought
- * into the page cache, and then in turn
+ * For each type a Llama of that type with random bytes for weights is written to FOLDER; or the one
+ * model is taken that is named. It is brought into the page cache, and then in turn
  *
  *   read   read() from end to end into a small buffer by one thread, as `cat FILE > /dev/null` does
  *   keep   read() into fresh memory of the process by all threads: what a loader costs that only
  *          copies; half of it is the kernel clearing the pages
- *   load   opened, described, loaded and packed as a server does
+ *   load   opened, described, loaded and packed as a server does; beside it a server reads the
+ *          tokenizer, which is timed by itself if the model has one
  *
  * Medians. The goal is load / read <= 1.2.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -21,8 +24,10 @@
 
 #include "base/args.h"
 #include "base/clock.h"
+#include "base/fs.h"
 #include "engine/model/gguf_write.h"
 #include "engine/model/model.h"
+#include "engine/text/text.h"
 
 enum { HIDDEN = 2048, FFN = 5632, HEADS = 16, VOCABULARY = 1024, PATH_BYTES = 512 };
 enum { ROUNDS_MAX = 31, THREADS_MAX = 64, READ_BYTES = 256 << 10 };
@@ -32,6 +37,7 @@ static const px_arg_spec specs[] = {
     {"mib", PX_ARG_INT, "N", "320", "size of the model", .min = 8, .max = 1 << 16},
     {"kernels", PX_ARG_STR, "NAME", "auto", "scalar, avx2, avx512"},
     {"type", PX_ARG_STR, "NAME", NULL, "only this type"},
+    {"model", PX_ARG_STR, "PATH", NULL, "this model instead"},
     {"dir", PX_ARG_STR, "FOLDER", "/tmp", "where the model is written"},
     {"rounds", PX_ARG_INT, "N", "7", "of which the medians are told", .min = 1, .max = ROUNDS_MAX},
     {0}};
@@ -144,12 +150,52 @@ static void write_model(const char *path, px_dtype dtype, uint64_t wanted_bytes)
 
 /* --- reading --- */
 
+enum { FILES_MAX = 64 };
+
+typedef struct files { /* what a model's bytes are in */
+    char paths[FILES_MAX][PATH_BYTES];
+    size_t bytes[FILES_MAX], total_bytes;
+    int count;
+} files;
+
 typedef struct reader {
     const char *path;
     uint32_t index, count;
     char *keep; /* where the file goes; NULL: nowhere */
     pthread_t thread;
 } reader;
+
+static void add_file(files *to, const char *path)
+{
+    if (to->count == FILES_MAX) die(px_fail(PX_INVALID_ARGUMENT, "%s: too many files", path));
+    int fd = open(path, O_RDONLY);
+    if (fd < 0) die(px_fail(PX_NOT_FOUND, "cannot open %s", path));
+    size_t bytes = (size_t)lseek(fd, 0, SEEK_END);
+    close(fd);
+    snprintf(to->paths[to->count], PATH_BYTES, "%s", path);
+    to->bytes[to->count++] = bytes;
+    to->total_bytes += bytes;
+}
+
+static void find_files(const char *model, files *to)
+{
+    to->count = 0;
+    to->total_bytes = 0;
+    if (!px_fs_is_dir(model)) {
+        add_file(to, model);
+        return;
+    }
+    DIR *dir = opendir(model);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (!dot || (strcmp(dot, ".gguf") && strcmp(dot, ".safetensors") && strcmp(dot, ".bin")))
+            continue;
+        char path[PATH_BYTES];
+        snprintf(path, sizeof path, "%s/%s", model, entry->d_name);
+        add_file(to, path);
+    }
+    if (dir) closedir(dir);
+}
 
 static void *read_part(void *arg)
 {
@@ -169,46 +215,68 @@ static void *read_part(void *arg)
     return NULL;
 }
 
-static double time_read(const char *path, uint32_t threads, char *keep)
+static void read_file(const char *path, uint32_t threads, char *keep)
 {
     reader readers[THREADS_MAX];
-    int64_t begin = px_now_ns();
     for (uint32_t i = 0; i < threads; i++) {
         readers[i] = (reader){.path = path, .index = i, .count = threads, .keep = keep};
         if (i) pthread_create(&readers[i].thread, NULL, read_part, &readers[i]);
     }
     read_part(&readers[0]);
     for (uint32_t i = 1; i < threads; i++) pthread_join(readers[i].thread, NULL);
-    return (double)(px_now_ns() - begin) / 1e9;
 }
 
-static double time_keep(const char *path, uint32_t threads, size_t bytes)
+static double ms_since(int64_t begin)
+{
+    return (double)(px_now_ns() - begin) / 1e6;
+}
+
+static double time_read(const files *model)
+{
+    int64_t begin = px_now_ns();
+    for (int i = 0; i < model->count; i++) read_file(model->paths[i], 1, NULL);
+    return ms_since(begin);
+}
+
+static double time_keep(const files *model, uint32_t threads)
 {
     void *memory;
+    size_t at = 0;
     int64_t begin = px_now_ns();
-    MUST(px_big_alloc(bytes, "the file", &memory));
-    time_read(path, threads, memory);
-    double took = (double)(px_now_ns() - begin) / 1e9;
-    px_big_free(memory, bytes);
+    MUST(px_big_alloc(model->total_bytes, "the files", &memory));
+    for (int i = 0; i < model->count; at += model->bytes[i++])
+        read_file(model->paths[i], threads, (char *)memory + at);
+    double took = ms_since(begin);
+    px_big_free(memory, model->total_bytes);
     return took;
 }
 
 /* --- loading --- */
 
-static double time_load(const char *path, const px_kernels *kernels, px_team *team)
+typedef struct phases { /* milliseconds */
+    double open, describe, load, total, text;
+} phases;
+
+static phases time_load(const char *path, const px_kernels *kernels, px_team *team)
 {
-    int64_t begin = px_now_ns();
+    phases took = {0};
     px_model_file *file;
     px_model_info info;
     px_plan_shape shape;
     px_plan plan;
     px_model *model;
+    px_text text = {0};
+    int64_t begin = px_now_ns(), at = begin;
     MUST(px_model_file_open(path, &file));
+    took.open = ms_since(at), at = px_now_ns();
     MUST(px_model_describe(file, &info, &shape));
     MUST(px_plan_make(&shape, 1, 1, NULL, &plan));
+    took.describe = ms_since(at), at = px_now_ns();
     px_model_options options = {.kernels = kernels, .plan = &plan, .team = team};
     MUST(px_model_load(file, &options, &model));
-    double took = (double)(px_now_ns() - begin) / 1e9;
+    took.load = ms_since(at), took.total = ms_since(begin), at = px_now_ns();
+    if (px_is_ok(px_text_open(path, file, &text))) took.text = ms_since(at);
+    px_text_close(&text);
     px_model_free(model);
     px_model_file_close(file);
     return took;
@@ -226,32 +294,41 @@ static double median(double *values, int count)
     return values[count / 2];
 }
 
+static void bench_model(const px_args *args, const char *path, const char *name,
+    const px_kernels *kernels, px_team *team)
+{
+    int rounds = (int)px_args_int(args, "rounds");
+    double read[ROUNDS_MAX], keep[ROUNDS_MAX], total[ROUNDS_MAX];
+    double open_ms[ROUNDS_MAX], describe_ms[ROUNDS_MAX], load_ms[ROUNDS_MAX], text_ms[ROUNDS_MAX];
+    static files model;
+    find_files(path, &model);
+    time_read(&model);
+    for (int i = 0; i < rounds; i++) {
+        read[i] = time_read(&model);
+        keep[i] = time_keep(&model, px_team_count(team));
+        phases took = time_load(path, kernels, team);
+        total[i] = took.total, open_ms[i] = took.open, describe_ms[i] = took.describe;
+        load_ms[i] = took.load, text_ms[i] = took.text;
+    }
+    double mb = (double)model.total_bytes / 1e6, whole = median(total, rounds);
+    double read_ms = median(read, rounds), keep_ms = median(keep, rounds);
+    printf("%-8s %4.0f MB  read %5.1f GB/s  keep %5.1f  load %5.1f  %6.1f ms (open %.1f, describe "
+           "%.1f, pack %.1f)  load/read %5.2f  load/keep %5.2f",
+        name, mb, mb / read_ms, mb / keep_ms, mb / whole, whole, median(open_ms, rounds),
+        median(describe_ms, rounds), median(load_ms, rounds), whole / read_ms, whole / keep_ms);
+    if (text_ms[0] > 0) printf("  text %.1f ms", median(text_ms, rounds));
+    printf("\n");
+    fflush(stdout);
+}
+
 static void bench_type(
     const px_args *args, px_dtype dtype, const px_kernels *kernels, px_team *team)
 {
     char path[PATH_BYTES];
-    uint32_t threads = px_team_count(team);
-    int rounds = (int)px_args_int(args, "rounds");
-    double read[ROUNDS_MAX], keep[ROUNDS_MAX], load[ROUNDS_MAX];
     snprintf(path, sizeof path, "%s/load_bench.%d.gguf", px_args_str(args, "dir"), (int)getpid());
     write_model(path, dtype, (uint64_t)px_args_int(args, "mib") << 20);
-    time_read(path, 1, NULL);
-    int fd = open(path, O_RDONLY);
-    size_t bytes = (size_t)lseek(fd, 0, SEEK_END);
-    close(fd);
-    for (int i = 0; i < rounds; i++) {
-        read[i] = time_read(path, 1, NULL);
-        keep[i] = time_keep(path, threads, bytes);
-        load[i] = time_load(path, kernels, team);
-    }
+    bench_model(args, path, px_dtype_of(dtype)->name, kernels, team);
     unlink(path);
-    double gb = (double)bytes / 1e9, load_s = median(load, rounds);
-    double read_s = median(read, rounds), keep_s = median(keep, rounds);
-    printf("%-8s %4.0f MB  read %5.1f GB/s  keep %5.1f  load %5.1f  %6.1f ms"
-           "  load/read %5.2f  load/keep %5.2f\n",
-        px_dtype_of(dtype)->name, gb * 1e3, gb / read_s, gb / keep_s, gb / load_s, load_s * 1e3,
-        load_s / read_s, load_s / keep_s);
-    fflush(stdout);
 }
 
 int main(int argc, char **argv)
@@ -269,8 +346,9 @@ int main(int argc, char **argv)
     px_team *team;
     if (!kernels) die(px_fail(PX_INVALID_ARGUMENT, "no such kernels on this CPU"));
     MUST(px_team_create((uint32_t)px_args_int(args, "threads"), false, &team));
-    const char *only = px_args_str(args, "type");
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    const char *only = px_args_str(args, "type"), *path = px_args_str(args, "model");
+    if (path) bench_model(args, path, "model", kernels, team);
+    for (size_t i = 0; i < sizeof types / sizeof *types && !path; i++)
         if (!only || strcmp(only, px_dtype_of(types[i])->name) == 0)
             bench_type(args, types[i], kernels, team);
     px_team_free(team);
