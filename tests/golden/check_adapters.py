@@ -4,9 +4,9 @@
 usage: check_adapters.py --bin NODE_AGENT [--only SUBSTRING] [DEGREES...]
 
 tests/golden/data/adapters are what make_adapters.py had PEFT write and compute. The logits are
-compared with scalar and default kernels; then every one of DEGREES ('--tp 3', say) must give the
-same bytes as one rank; then the model, converted to GGUF, which holds the rows of some projections
-in another order, the same logits within the tolerance.
+compared with scalar and default kernels, also of the model converted to GGUF, which holds the rows
+of some projections in another order. Every one of DEGREES ('--tp 3', say) must give the same bytes
+as one rank, also where the weights read activations in 8 bits and only the adapter floats.
 """
 import argparse
 import array
@@ -70,14 +70,23 @@ class Checker:
         wanted = read_floats(f'{adapter}.golden.f32')
         self.close(f'{name}, scalar', self.logits(model, ids, adapter, '--kernels', 'scalar'),
                    wanted)
+        self.close(name, self.logits(model, ids, adapter), wanted)
+        self.same_for_all_degrees(name, model, ids, adapter)
+        gguf = self.convert(model, 'f32')
+        self.close(f'{name}, GGUF', self.logits(gguf, ids, adapter, '--kernels', 'scalar'), wanted)
+        self.same_for_all_degrees(f'{name}, Q8_0', self.convert(model, 'q8_0'), ids, adapter)
+
+    def convert(self, model, kind):
+        path = f'{self.work}/{os.path.basename(model)}.{kind}.gguf'
+        if not os.path.exists(path):
+            self.node_agent('convert', '--model', model, '--out', path, '--type', kind)
+        return path
+
+    def same_for_all_degrees(self, what, model, ids, adapter):
         one = self.logits(model, ids, adapter)
-        self.close(name, one, wanted)
         for degrees in self.args.degrees:
             many = self.logits(model, ids, adapter, *degrees.split())
-            self.say(f'{name} {degrees}', 'differs from one rank' if many != one else None)
-        gguf = f'{self.work}/{name}.gguf'
-        self.node_agent('convert', '--model', model, '--out', gguf, '--type', 'f32')
-        self.close(f'{name}, GGUF', self.logits(gguf, ids, adapter, '--kernels', 'scalar'), wanted)
+            self.say(f'{what} {degrees}', 'differs from one rank' if many != one else None)
 
 
 def main():

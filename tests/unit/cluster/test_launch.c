@@ -114,6 +114,25 @@ PX_TEST(how_it_serves_is_passed_on)
     px_arena_done(&f.arena);
 }
 
+PX_TEST(only_the_leading_rank_is_told_of_adapters)
+{
+    fixture f;
+    begin(&f, 2, 1);
+    Phalanx__V1__Adapter one = PHALANX__V1__ADAPTER__INIT, two = one, *both[] = {&one, &two};
+    one.name = (char *)"sql", one.path = (char *)"/a/sql=v1";
+    two.name = (char *)"fr", two.path = (char *)"/a/fr";
+    f.launch.adapters = both;
+    f.launch.n_adapters = 2;
+    place(&f, 0, "a", "m1", "127.0.0.1");
+    place(&f, 1, "b", "m1", "127.0.0.1");
+    PX_CHECK_OK(build(&f));
+    const char *told = strstr(f.line, " --adapter sql=/a/sql=v1 --adapter fr=/a/fr : ");
+    PX_CHECK(told && !strstr(told + 2, "--adapter sql"));
+    two.path = (char *)"fr";
+    PX_CHECK(strstr(build(&f).text, "absolute path"));
+    px_arena_done(&f.arena);
+}
+
 PX_TEST(agents_of_one_machine_share_a_local_launch)
 {
     fixture f;

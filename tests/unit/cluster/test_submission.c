@@ -76,11 +76,13 @@ PX_TEST(whose_it_is_and_how_urgent_comes_through)
     f.submit.tenant_weight = 2.5;
     f.submit.generate->priority = -3;
     f.submit.generate->cache_salt = bytes("pepper");
+    f.submit.generate->adapter = (char *)"sql";
     PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
     const px_request *request = &f.out.request;
     PX_CHECK(request->tenant.length == 4 && memcmp(request->tenant.data, "blue", 4) == 0);
     PX_CHECK(request->tenant_weight == 2.5 && request->priority == -3);
     PX_CHECK(request->cache_salt.length == 6 && memcmp(request->cache_salt.data, "pepper", 6) == 0);
+    PX_CHECK(request->adapter.length == 3 && memcmp(request->adapter.data, "sql", 3) == 0);
     px_submission_done(&f.out);
 }
 
@@ -145,6 +147,7 @@ PX_TEST(a_chat_becomes_json)
 {
     fixture f;
     begin_chat(&f);
+    f.chat.adapter = (char *)"fr";
     f.chat.tools_json = bytes("[{\"type\":\"function\"}]");
     f.chat.template_kwargs_json = bytes("{\"thinking\":true}");
     PX_CHECK_OK(px_submission_make(&f.submit, &context, &f.out));
@@ -152,6 +155,7 @@ PX_TEST(a_chat_becomes_json)
     PX_CHECK_STR(json_string_value(json_object_get(first, "role")), "user");
     PX_CHECK_STR(json_string_value(json_object_get(first, "content")), "Why?");
     PX_CHECK(json_array_size(f.out.request.tools) == 1);
+    PX_CHECK(f.out.request.adapter.length == 2);
     PX_CHECK(json_is_true(json_object_get(f.out.request.template_kwargs, "thinking")));
     px_submission_done(&f.out);
     f.message.content = (ProtobufCBinaryData){0}; /* an empty message is a message */

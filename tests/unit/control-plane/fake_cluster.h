@@ -24,6 +24,7 @@ static px_agents agents;
 static px_deployer *deployer;
 static int64_t now_ns;
 static bool etcd_down, agent_full;
+static char launched_adapters[256]; /* of the last launch: "sql=/a/sql " */
 
 typedef struct fake_write {
     char name[PX_NAME_BYTES];
@@ -32,6 +33,15 @@ typedef struct fake_write {
 static fake_write writes[16];
 static size_t write_count;
 static int64_t revision;
+
+static inline void note_adapters(const Phalanx__V1__Launch *launch)
+{
+    size_t used = 0;
+    launched_adapters[0] = '\0';
+    for (size_t i = 0; i < launch->n_adapters; i++)
+        used += (size_t)snprintf(launched_adapters + used, sizeof launched_adapters - used,
+            "%s=%s ", launch->adapters[i]->name, launch->adapters[i]->path);
+}
 
 static inline px_status fake_send(px_agent *agent, const Phalanx__V1__ControlMessage *message)
 {
@@ -46,6 +56,7 @@ static inline px_status fake_send(px_agent *agent, const Phalanx__V1__ControlMes
     case PHALANX__V1__CONTROL_MESSAGE__KIND_LAUNCH:
         snprintf(at, room, "%s<launch %zu of %s ", agent->name, message->launch->n_ranks,
             message->launch->model_path);
+        note_adapters(message->launch);
         break;
     case PHALANX__V1__CONTROL_MESSAGE__KIND_STOP:
         snprintf(

@@ -332,6 +332,79 @@ PX_TEST(asking_again_and_asking_otherwise)
     end();
 }
 
+static uint32_t note(const char *name, const char *path)
+{
+    px_adapter_change change = {.unloads = !path};
+    uint32_t when = 0;
+    px_name_copy(change.adapter.name, name);
+    if (path) snprintf(change.adapter.path, sizeof change.adapter.path, "%s", path);
+    PX_CHECK_OK(px_deployer_note_adapter(deployer, "m", &change, now_ns, &when));
+    return when;
+}
+
+PX_TEST(adapters_are_written_down_and_started_with)
+{
+    begin();
+    join("a");
+    const px_deployment *d = deploy("m", 1);
+    PX_CHECK_STR(launched_adapters, "");
+    make_ready(d);
+    flush_writes();
+    stored[0] = '\0';
+    etcd_down = true;
+    note("sql", "/a/sql");
+    uint32_t when = note("fr", "/a/fr");
+    advance(5 * PX_SEC); /* it is tried again, and never given up */
+    PX_CHECK(d->adapter_changes_saved != when);
+    etcd_down = false;
+    advance(2 * PX_SEC);
+    PX_CHECK(d->adapter_changes_saved == when);
+    PX_CHECK(strstr(stored, "+deployments/m ") && !strstr(stored, "+groups/m "));
+    PX_CHECK(d->state == PX_DEPLOY_READY);
+
+    px_buf json;
+    px_spec back;
+    px_buf_init(&json, 1 << 16);
+    px_spec_encode(&json, &d->spec);
+    PX_CHECK_OK(px_spec_decode((px_slice){px_buf_text(&json), json.length}, &back));
+    PX_CHECK(back.adapters.count == 2);
+    PX_CHECK_STR(px_adapters_find(&back.adapters, "fr")->path, "/a/fr");
+    px_buf_done(&json);
+
+    note("sql", NULL);
+    advance(PX_SEC);
+    end_with(d, 0, PX_UNAVAILABLE, "killed");
+    advance(5 * PX_SEC);
+    PX_CHECK(d->state == PX_DEPLOY_LOADING);
+    PX_CHECK_STR(launched_adapters, "fr=/a/fr ");
+    end();
+}
+
+PX_TEST(deploying_again_may_name_adapters_that_are_there)
+{
+    begin();
+    join("a");
+    const px_deployment *d = deploy("m", 1), *again;
+    px_spec spec = spec_of("m", 1);
+    px_adapter_spec adapter;
+    PX_CHECK_OK(px_adapter_take("sql", "/a/sql", &adapter));
+    PX_CHECK(px_adapter_take("sql", "a/sql", &adapter).code == PX_INVALID_ARGUMENT);
+    PX_CHECK(px_adapter_take("s q l", "/a/sql", &adapter).code == PX_INVALID_ARGUMENT);
+    PX_CHECK_OK(px_adapters_add(&spec.adapters, &adapter));
+    px_status status = px_deployer_deploy(deployer, &spec, false, now_ns, &again);
+    PX_CHECK(status.code == PX_ALREADY_EXISTS && strstr(status.text, "adapter load"));
+    make_ready(d);
+    note("sql", "/a/sql");
+    PX_CHECK_OK(px_deployer_deploy(deployer, &spec, false, now_ns, &again));
+    for (int i = 1; i < PX_ADAPTERS_MAX; i++) {
+        snprintf(adapter.name, sizeof adapter.name, "n%d", i);
+        PX_CHECK_OK(px_adapters_add(&spec.adapters, &adapter));
+    }
+    px_name_copy(adapter.name, "more");
+    PX_CHECK(px_adapters_add(&spec.adapters, &adapter).code == PX_RESOURCE_EXHAUSTED);
+    end();
+}
+
 PX_TEST(too_little_memory_is_refused_or_waited_for)
 {
     begin();
