@@ -145,16 +145,21 @@ static void tell_done(const px_choices *choices, px_event *out)
 {
     px_seq_outcome(choices->best[0], out);
     px_event each;
-    uint32_t tokens = 0;
+    uint32_t tokens = 0, prompts = 0, cached = 0;
+    bool has_vectors = choices->first->vector != NULL; /* then each has a prompt of its own */
     int64_t first_ns = 0;
     for (const px_seq *seq = choices->first; seq; seq = seq->next_choice) {
         px_seq_outcome(seq, &each);
         tokens += each.output_tokens;
+        prompts += each.prompt_tokens;
+        cached += each.cached_tokens;
         if (each.ttft_ns && (!first_ns || each.ttft_ns < first_ns)) first_ns = each.ttft_ns;
         if (each.total_ns > out->total_ns) out->total_ns = each.total_ns;
     }
     out->kind = PX_EVENT_DONE;
+    out->values = NULL;
     out->output_tokens = tokens;
+    if (has_vectors) out->prompt_tokens = prompts, out->cached_tokens = cached;
     out->ttft_ns = first_ns;
     if (px_is_ok(choices->failure)) return;
     out->finish = PX_FINISH_ERROR;

@@ -124,6 +124,10 @@ static void draw(const drawing *d, px_sampler *sampler, px_draw *it)
         tell_prompt(d, it, logits);
         return;
     }
+    if (seq->vector) {
+        px_vector_weigh(seq->vector, logits, vocabulary);
+        return;
+    }
     px_pick pick = {.seq = seq,
         .position = it->position,
         .mask = mask_of(d->draws, it),

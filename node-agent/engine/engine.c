@@ -129,7 +129,7 @@ px_status px_engine_follow(px_engine *engine)
         }
         PX_TRY_GOTO(px_step_decode(message, bytes, &parts->limits, &step), out);
         if (step.kind == PX_STEP_CLOSE) break;
-        PX_TRY_GOTO(px_runner_step(runner, &step, NULL), out);
+        PX_TRY_GOTO(px_runner_step(runner, &step, (px_runner_room){0}), out);
         atomic_fetch_add_explicit(&engine->counters.steps, 1, memory_order_relaxed);
     }
 out:

@@ -97,11 +97,43 @@ typedef struct px_bounds { /* on what an answer may say; all lists borrowed. See
     px_slice form;
 } px_bounds;
 
+/* What is made of texts instead of answers. */
+typedef enum px_pool {
+    PX_POOL_MODEL,
+    PX_POOL_LAST,
+    PX_POOL_FIRST,
+    PX_POOL_MEAN,
+    PX_POOL_COUNT
+} px_pool;
+typedef enum px_norm { PX_NORM_MODEL, PX_NORM_ONE, PX_NORM_NONE } px_norm;
+
+typedef struct px_input { /* tokens, or text as a prompt is */
+    const uint32_t *tokens;
+    size_t token_count;
+    px_slice text;
+} px_input;
+
+enum { PX_INPUTS_MAX = 1024, PX_LABELS_MAX = 256 };
+
+typedef struct px_wanted_vectors { /* of each input; all borrowed */
+    const px_input *inputs;
+    uint32_t input_count;
+    /* The log probability of each of these tokens behind the input; none: what its hidden states
+     * are pooled to, an embedding or the scores of the model's head. */
+    px_token_list labels;
+    px_pool pool;        /* MODEL: as the model says */
+    px_norm norm;        /* embeddings' length: as the model says, 1, as it comes */
+    uint32_t dimensions; /* the first so many (of models trained for that); 0: all */
+} px_wanted_vectors;
+
 typedef struct px_request { /* one of tokens, prompt, messages; all borrowed for the call */
     const uint32_t *tokens;
     size_t token_count;
     px_slice prompt;
     const json_t *messages, *tools, *template_kwargs;
+    /* Or vectors (input_count is not 0): then all up to the deadline is not looked at. Each input
+     * ends with ANSWERED, under its index. */
+    px_wanted_vectors vectors;
     px_sampling sampling;
     px_bounds bounds;
     uint32_t max_tokens; /* 0: up to the context */
@@ -171,11 +203,14 @@ typedef struct px_event {
     px_logprobs logprobs;
     uint32_t text_length;
     char text[PX_EVENT_TEXT_MAX];
-    /* ANSWERED (each answer's last event, where n > 1): finish, output_tokens, logprob_sum.
+    /* ANSWERED (each answer's last event, where n > 1): finish, output_tokens, logprob_sum; or an
+     * input's vector, which stays until DONE is taken.
      * DONE: finish of the first answer, output_tokens of all that were made. */
     px_finish finish;
     px_status status; /* not OK only with PX_FINISH_ERROR: of the first that failed; of ADAPTER */
     uint32_t prompt_tokens, output_tokens;
+    const float *values; /* [value_count] */
+    uint32_t value_count;
     double logprob_sum;                  /* of the answer's tokens; 0 where nobody asked for it */
     uint32_t cached_tokens;              /* of the prompt, what was not computed for it */
     int64_t queue_ns, ttft_ns, total_ns; /* from submit: to first step, first token, end */

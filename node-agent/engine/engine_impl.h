@@ -72,6 +72,8 @@ typedef struct px_engine_side {
     void *message; /* the step as the other ranks get it */
     float *logits; /* [limits.logit_rows, vocabulary] */
     size_t logits_bytes;
+    float *hidden; /* [limits.rows, hidden]; NULL: nothing can be pooled */
+    size_t hidden_bytes;
     px_draws draws;
     px_buf decoded, released;  /* text of one token: before and after the stop strings */
     int64_t now_ns;            /* of this turn; after the forward, of its end */
@@ -153,13 +155,26 @@ px_status px_engine_check_request(const px_engine *engine, const px_request *req
 /* With several answers: the first of their chain. */
 px_status px_engine_make_seq(
     px_engine *engine, const px_request *request, px_seq **out) PX_MUST_USE;
+/* Whose it is, and whom it shares prefixes with. */
+void px_engine_set_owner(
+    const px_engine *engine, const px_request *request, uint32_t adapter, px_seq *seq);
 /* Appends to `ids`; ids_max 0: no bound. */
 px_status px_engine_encode(
     px_engine *engine, px_slice text, bool add_special, size_t ids_max, px_ids *ids) PX_MUST_USE;
 
-/* How many answers are made: best_of, else n, else 1. */
+/* vectors.c: what is made of texts instead of answers. */
+/* Caller's thread: refuses, and makes a sequence for each input, in a chain. */
+px_status px_engine_check_vectors(const px_engine *engine, const px_request *request) PX_MUST_USE;
+px_status px_engine_make_vectors(
+    px_engine *engine, const px_request *request, px_seq **out) PX_MUST_USE;
+/* Engine thread: takes the hidden states of the step just run, and ends whoever has had all. */
+void px_engine_pool(px_engine *engine);
+
+/* How many sequences it takes: one for each input; or for each answer that is made, best_of, else
+ * n, else 1. */
 static inline uint32_t px_request_answers(const px_request *request)
 {
+    if (request->vectors.input_count) return request->vectors.input_count;
     uint32_t n = request->n ? request->n : 1;
     return request->best_of ? request->best_of : n;
 }

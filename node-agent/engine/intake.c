@@ -83,6 +83,18 @@ static void take_slot(px_caller_side *side, px_seq *seq)
     side->live[slot] = seq;
 }
 
+/* Answers to one prompt travel with the first of them, inputs by themselves. */
+static void hand_over(px_engine *engine, px_seq *first)
+{
+    bool travels_alone = first->followers == 0;
+    for (px_seq *seq = first, *next; seq; seq = next) {
+        next = travels_alone ? seq->next_choice : NULL;
+        bool pushed = px_ring_push(&engine->inbox, &seq);
+        PX_ASSERT(pushed); /* the inbox has room for all that can live at once */
+    }
+    px_doorbell_ring(&engine->bell);
+}
+
 px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_t *out_id)
 {
     px_caller_side *side = &engine->caller;
@@ -93,7 +105,9 @@ px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_
     PX_TRY(check_queue(engine, asked)); /* before work is put into the text */
     px_seq *first;
     PX_TRY(px_engine_make_seq(engine, request, &first));
-    asked.prompt_tokens = first->prompt_count;
+    bool shares_prompt = first->followers != 0; /* then it counts once */
+    for (px_seq *seq = first; seq; seq = shares_prompt ? NULL : seq->next_choice)
+        asked.prompt_tokens += seq->prompt_count;
     px_status status = check_queue(engine, asked);
     if (!px_is_ok(status)) {
         px_seq_free_chain(first);
@@ -104,16 +118,16 @@ px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_
         px_adapters_hold(engine, seq->adapter);
         seq->submitted_ns = now_ns;
     }
-    if (first->next_choice) px_choices_create(first, request->n ? request->n : 1);
-    side->queued_tokens += first->prompt_count;
+    if (first->vector)
+        px_choices_create(first, asked.sequences);
+    else if (first->next_choice)
+        px_choices_create(first, request->n ? request->n : 1);
+    side->queued_tokens += asked.prompt_tokens;
     *out_id = first->id;
-    if (first->has_form) { /* it comes to the engine when its grammar is compiled */
+    if (first->has_form) /* it comes to the engine when its grammar is compiled */
         px_forms_submit(engine->forms, first);
-    } else {
-        bool pushed = px_ring_push(&engine->inbox, &first);
-        PX_ASSERT(pushed); /* the inbox has room for all that can live at once */
-        px_doorbell_ring(&engine->bell);
-    }
+    else
+        hand_over(engine, first);
     return px_ok();
 }
 

@@ -21,6 +21,7 @@ enum {
     QUEUE_DEFAULT = 1024,
     BATCH_DEFAULT = 512,
     BATCH_MAX = 1 << 16,
+    WHOLE_TEXT_MAX = 8192, /* tokens, where each sees those after it */
     PROPOSALS_DEFAULT = 15,
     PROMPT_LOGIT_ROWS = 32, /* of prompts whose log probabilities are asked for, in a step */
     ADAPTERS_DEFAULT = 16,
@@ -187,6 +188,10 @@ static px_status choose_limits(loading *l, px_parts *parts)
             "a context of %u tokens was asked for; the model was made for %u", options->context_max,
             parts->info.context);
     if (options->context_max) parts->info.context = options->context_max;
+    if (parts->info.both_ways) { /* a text's rows come in one step */
+        if (parts->info.context > WHOLE_TEXT_MAX) parts->info.context = WHOLE_TEXT_MAX;
+        if (parts->pace.rows_max < parts->info.context) parts->pace.rows_max = parts->info.context;
+    }
     parts->queue_max = options->queue_max ? options->queue_max : QUEUE_DEFAULT;
     return px_ok();
 }
@@ -239,7 +244,7 @@ static uint64_t block_bytes(const loading *l, const px_parts *parts)
 static px_forward_limits step_limits(const loading *l, const px_parts *parts)
 {
     return (px_forward_limits){.rows_max = parts->pace.rows_max,
-        .logit_rows_max = logit_rows(l->slots, parts->proposals_max),
+        .logit_rows_max = parts->info.generates ? logit_rows(l->slots, parts->proposals_max) : 0,
         .position_max = parts->info.context,
         .adapters = l->adapters != 0};
 }
@@ -397,10 +402,14 @@ static px_status load_stages(loading *l, px_parts *parts)
     text_job text = {.file = parts->file, .out = &parts->text, .status = px_ok()};
     bool leads = px_comm_rank(l->comm) == 0;
     if (leads) text_start(&text);
+    if (leads) parts->pooling_status = px_pooling_open(parts->file, &parts->pooling);
     mine.status = load_weights(l, parts);
     px_status text_status = leads ? text_finish(&text) : px_ok();
     if (px_is_ok(mine.status)) mine.status = text_status;
     if (px_is_ok(mine.status)) mine.status = load_draft(l, parts);
+    /* A model that answers can do without. */
+    if (px_is_ok(mine.status) && leads && !parts->info.generates)
+        mine.status = parts->pooling_status;
     parts->forward = forward_step;
     parts->forward_self = parts->model_forward;
     return agree(l->comm, &mine, l->reports);
@@ -425,6 +434,7 @@ void px_parts_done(px_parts *parts)
     px_adapter_slots_free(parts->adapters);
     px_model_free(parts->model);
     px_text_close(&parts->text);
+    px_pooling_free(parts->pooling);
     px_model_file_close(parts->file);
     px_kvpool_free(parts->pool);
     px_kvpark_free(parts->park);

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "engine/adapter/slots.h"
 #include "engine/kv/kvpark.h"
+#include "engine/model/pooling.h"
 #include "engine/runner.h"
 #include "engine/speculate/draft_parts.h"
 #include "engine/speculate/guess.h"
@@ -31,6 +32,8 @@ typedef struct px_parts {
     uint32_t queue_max;
     px_guesser guesser;
     uint32_t proposals_max;          /* guessed tokens of one sequence in one step; 0: none */
+    px_pooling *pooling;             /* rank 0 only; NULL: nothing can be pooled, */
+    px_status pooling_status;        /* for this reason */
     uint64_t weight_bytes, kv_bytes; /* resident on this rank */
 
     px_model_file *file; /* behind the forward; NULL in tests */

@@ -84,9 +84,10 @@ static px_status prompt_ids(px_engine *engine, const px_request *request, px_ids
     return px_ok();
 }
 
-/* Whose it is, and whom it shares prefixes with. */
-static void set_salt(const px_engine *engine, const px_request *request, px_seq *seq)
+void px_engine_set_owner(
+    const px_engine *engine, const px_request *request, uint32_t adapter, px_seq *seq)
 {
+    seq->adapter = adapter;
     px_siphash_key key = engine->caller.key;
     seq->tenant_id = px_siphash(key, request->tenant.data, request->tenant.length);
     seq->text.salt = px_salt_of(key, request->tenant, request->cache_salt);
@@ -214,14 +215,13 @@ px_status px_engine_make_seq(px_engine *engine, const px_request *request, px_se
 {
     px_ids ids = {0};
     uint32_t adapter;
+    if (request->vectors.input_count) return px_engine_make_vectors(engine, request, out);
     PX_TRY(px_model_check_generates(&engine->parts.info));
     PX_TRY(px_adapters_find(engine, request->adapter, &adapter));
     px_status status = prompt_ids(engine, request, &ids);
     if (px_is_ok(status)) status = make_seq_of(engine, request, &ids, out);
-    for (px_seq *seq = px_is_ok(status) ? *out : NULL; seq; seq = seq->next_choice) {
-        seq->adapter = adapter;
-        set_salt(engine, request, seq);
-    }
+    for (px_seq *seq = px_is_ok(status) ? *out : NULL; seq; seq = seq->next_choice)
+        px_engine_set_owner(engine, request, adapter, seq);
     free(ids.data);
     return status;
 }
@@ -272,11 +272,18 @@ static px_status check_choices(const px_engine *engine, const px_request *reques
     return px_ok();
 }
 
-px_status px_engine_check_request(const px_engine *engine, const px_request *request)
+static px_status check_answers(const px_engine *engine, const px_request *request)
 {
     PX_TRY(check_lists(engine, request));
     PX_TRY(check_choices(engine, request));
-    PX_TRY(px_sampling_check(&request->sampling));
+    return px_sampling_check(&request->sampling);
+}
+
+px_status px_engine_check_request(const px_engine *engine, const px_request *request)
+{
+    bool makes_vectors = request->vectors.input_count != 0;
+    PX_TRY(
+        makes_vectors ? px_engine_check_vectors(engine, request) : check_answers(engine, request));
     if (request->priority < -PX_PRIORITY_MAX || request->priority > PX_PRIORITY_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "priority must be from %d (soonest) to %d, not %d",
             -PX_PRIORITY_MAX, PX_PRIORITY_MAX, request->priority);

@@ -12,6 +12,7 @@ struct px_runner {
     uint32_t *filled;       /* [slots] entries of each table */
     px_kv_row *at;          /* [rows] */
     uint32_t *logit_at;     /* [logit_rows] */
+    uint32_t *hidden_at;    /* [rows] */
     px_adapter_span *spans; /* [slots] */
 };
 
@@ -25,6 +26,7 @@ px_runner *px_runner_create(const px_runner_options *options)
         .filled = px_alloc_array(limits->slots, sizeof(uint32_t)),
         .at = px_alloc_array(limits->rows, sizeof(px_kv_row)),
         .logit_at = px_alloc_array(limits->logit_rows, sizeof(uint32_t)),
+        .hidden_at = px_alloc_array(limits->rows, sizeof(uint32_t)),
         .spans = px_alloc_array(limits->slots, sizeof(px_adapter_span)),
     };
     return runner;
@@ -37,6 +39,7 @@ void px_runner_free(px_runner *runner)
     free(runner->filled);
     free(runner->at);
     free(runner->logit_at);
+    free(runner->hidden_at);
     free(runner->spans);
     free(runner);
 }
@@ -74,10 +77,14 @@ static px_status add_to_spans(px_runner *runner, const px_step_seq *seq, px_batc
     return px_ok();
 }
 
-px_status px_runner_step(px_runner *runner, const px_step *step, float *out_logits)
+px_status px_runner_step(px_runner *runner, const px_step *step, px_runner_room room)
 {
-    px_batch batch = {
-        .ids = step->ids, .at = runner->at, .logit_at = runner->logit_at, .spans = runner->spans};
+    px_batch batch = {.ids = step->ids,
+        .at = runner->at,
+        .logit_at = runner->logit_at,
+        .hidden_at = runner->hidden_at,
+        .out_hidden = room.hidden,
+        .spans = runner->spans};
     const uint32_t *blocks = step->blocks;
     PX_TRY(px_kv_move_all(&step->moves, runner->options.pool, runner->options.park));
     for (uint32_t i = 0; i < step->seq_count; i++) {
@@ -93,6 +100,8 @@ px_status px_runner_step(px_runner *runner, const px_step *step, float *out_logi
                 .blocks = table, .position = seq->position + row, .prompt = seq->prompt};
         for (uint32_t left = seq->logit_rows; left; left--)
             runner->logit_at[batch.logit_rows++] = batch.rows - left;
+        for (uint32_t left = seq->hidden_rows; left; left--)
+            runner->hidden_at[batch.hidden_rows++] = batch.rows - left;
     }
-    return runner->options.forward(runner->options.forward_self, &batch, out_logits);
+    return runner->options.forward(runner->options.forward_self, &batch, room.logits);
 }

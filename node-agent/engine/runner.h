@@ -29,8 +29,12 @@ typedef struct px_runner_options { /* all but the limits are borrowed */
 
 px_runner *px_runner_create(const px_runner_options *options);
 void px_runner_free(px_runner *runner); /* NULL is fine */
-/* The rows of out_logits stand in the step's order. DATA_LOSS when
- * a sequence has fewer blocks than positions (a follower whose tables do not match). */
-px_status px_runner_step(px_runner *runner, const px_step *step, float *out_logits) PX_MUST_USE;
+typedef struct px_runner_room { /* for what a step makes, its rows in the step's order; on rank 0 */
+    float *logits;              /* [logit rows, vocabulary] */
+    float *hidden;              /* [hidden rows, hidden] */
+} px_runner_room;
+/* DATA_LOSS when a sequence has fewer blocks than positions (a follower whose tables do not match).
+ */
+px_status px_runner_step(px_runner *runner, const px_step *step, px_runner_room room) PX_MUST_USE;
 
 #endif

@@ -12,7 +12,8 @@ static size_t arena_limit(const px_seq_options *o)
 {
     return (size_t)o->tokens_max * 2 * sizeof(uint32_t) +
            (size_t)PX_STOPS_MAX * PX_STOP_BYTES_MAX * 8 + px_adjust_bytes(o->adjust) +
-           o->request->bounds.form.length + px_guess_bytes(o->guesser, o->tokens_max) + 64 * 1024;
+           o->request->bounds.form.length + (o->vector ? px_vector_bytes(o->vector) : 0) +
+           px_guess_bytes(o->guesser, o->tokens_max) + 64 * 1024;
 }
 
 static void *keep(px_seq *seq, const void *from, size_t bytes)
@@ -70,6 +71,7 @@ px_status px_seq_create(const px_seq_options *o, px_seq **out)
     seq->tokens_max = o->tokens_max;
     px_guess_text text = {seq->tokens, seq->count};
     seq->guess = px_guess_create(o->guesser, text, o->tokens_max, &seq->arena);
+    if (o->vector) seq->vector = px_vector_create(o->vector, &seq->arena);
     seq->sampling = request->sampling;
     seq->sampling.sequence += o->choice;
     seq->choice = o->choice;
@@ -123,6 +125,8 @@ void px_seq_outcome(const px_seq *seq, px_event *out)
     out->prompt_tokens = seq->prompt_count;
     out->output_tokens = seq->count - seq->prompt_count;
     out->logprob_sum = seq->logprob_sum;
+    out->values = seq->vector ? seq->vector->values : NULL;
+    out->value_count = seq->vector ? seq->vector->count : 0;
     out->cached_tokens = seq->cached;
     out->queue_ns = (seq->started_ns ? seq->started_ns : seq->ended_ns) - submitted_ns;
     out->ttft_ns = seq->first_token_ns ? seq->first_token_ns - submitted_ns : 0;

@@ -18,6 +18,7 @@
 #include "engine/speculate/guess.h"
 #include "engine/stops.h"
 #include "engine/text/tokenizer.h"
+#include "engine/vector.h"
 
 typedef enum px_seq_state {
     PX_SEQ_APART, /* not in the scheduler: another computes its prompt */
@@ -45,8 +46,8 @@ typedef struct px_seq {
     uint32_t top_logprobs;
     bool wants_prompt_logprobs;
     uint32_t top_prompt_logprobs;
-    uint32_t prompt_told; /* rows of the prompt whose logits were asked for: each tells the token
-                             behind it, so that all but the last are */
+    px_vector *vector;    /* is made of it; NULL: it is answered */
+    uint32_t prompt_told; /* rows of the prompt whose logits or hidden states were asked for */
     bool is_ranked;       /* against the other answers, by */
     double logprob_sum;   /* of its tokens */
     uint32_t resumed;     /* first tokens of the answer that it came with */
@@ -101,6 +102,7 @@ typedef struct px_seq_options { /* all is copied */
     px_token_list ends;
     px_guesser guesser; /* of what it says next */
     const px_tokenizer *tokenizer;
+    const px_vector_options *vector; /* NULL: it is answered */
 } px_seq_options;
 px_status px_seq_create(const px_seq_options *options, px_seq **out) PX_MUST_USE;
 void px_seq_free(px_seq *seq);       /* NULL is fine */
@@ -116,9 +118,12 @@ static inline void px_seq_turn(px_seq *seq)
     seq->text.salt.word[1] ^= (uint64_t)1 << 63;
 }
 
-/* Rows of its prompt are still to be told about: none of them may be taken as known. */
+/* Rows of its prompt still have something to tell, and may not be taken as known: of log
+ * probabilities all but the last (each tells the token behind it), of hidden states those that a
+ * vector is pooled from. */
 static inline bool px_seq_tells_prompt(const px_seq *seq)
 {
+    if (seq->vector) return px_vector_wants_all(seq->vector) && seq->prompt_told < seq->count;
     return seq->wants_prompt_logprobs && seq->prompt_told + 1 < seq->prompt_count;
 }
 

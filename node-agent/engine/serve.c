@@ -33,7 +33,8 @@ px_status px_engine_side_create(px_engine *engine)
     PX_TRY(make_draft(parts, &side->draft));
     side->scheduler = px_scheduler_create(&(px_scheduler_options){.limits = parts->limits,
         .pace = parts->pace,
-        .shares_prefixes = !engine->options.no_prefix_cache,
+        .shares_prefixes = !engine->options.no_prefix_cache && !parts->info.both_ways,
+        .whole_texts = parts->info.both_ways,
         .speculation = {parts->guesser, side->draft, parts->proposals_max},
         .turns_at = parts->info.rotation_turns_at});
     side->runner = px_parts_make_runner(parts);
@@ -57,6 +58,11 @@ px_status px_engine_side_create(px_engine *engine)
     void *logits;
     PX_TRY(px_big_alloc(side->logits_bytes, "the logits", &logits));
     side->logits = logits;
+    if (!parts->pooling) return px_ok();
+    side->hidden_bytes = (size_t)parts->limits.rows * parts->info.hidden * sizeof(float);
+    void *hidden;
+    PX_TRY(px_big_alloc(side->hidden_bytes, "the hidden states", &hidden));
+    side->hidden = hidden;
     return px_ok();
 }
 
@@ -72,6 +78,7 @@ void px_engine_side_free(px_engine *engine)
     px_buf_done(&side->released);
     px_draws_done(&side->draws);
     px_big_free(side->logits, side->logits_bytes);
+    px_big_free(side->hidden, side->hidden_bytes);
 }
 
 void px_engine_break(px_engine *engine, px_status cause)
@@ -188,6 +195,10 @@ static void draw(px_engine *engine)
             continue;
         }
         if (it->seq == over) continue;
+        if (it->seq->vector) {
+            px_output_end(engine, it->seq, PX_FINISH_STOP, px_ok());
+            continue;
+        }
         if (it->seq->followers) px_scheduler_fork(side->scheduler, it->seq);
         if (!settle(engine, it)) over = it->seq;
     }
@@ -213,8 +224,11 @@ static void run_step(px_engine *engine)
     int64_t started_ns = side->now_ns;
     note_start(engine);
     px_status status = send_step(engine);
-    if (px_is_ok(status)) status = px_runner_step(side->runner, &side->step, side->logits);
+    if (px_is_ok(status))
+        status =
+            px_runner_step(side->runner, &side->step, (px_runner_room){side->logits, side->hidden});
     if (px_is_ok(status)) {
+        px_engine_pool(engine);
         draw(engine);
         px_scheduler_observe(side->scheduler, &side->step, side->now_ns - started_ns);
         atomic_fetch_add_explicit(&engine->counters.steps, 1, memory_order_relaxed);

@@ -8,7 +8,7 @@
 #include "kernels/kernels.h"
 
 enum {
-    MAGIC = 0x34535850, /* "PXS4" where the machine is little-endian */
+    MAGIC = 0x35535850, /* "PXS5" where the machine is little-endian */
     HEADER_WORDS = 6,
     SEQ_WORDS = sizeof(px_step_seq) / sizeof(uint32_t),
     MOVE_WORDS = sizeof(px_kv_move) / sizeof(uint32_t)
@@ -79,8 +79,8 @@ static px_status check_seq(const px_step_seq *seq, const px_step_limits *limits)
 {
     uint64_t end = (uint64_t)seq->position + seq->rows;
     uint64_t blocks = (uint64_t)seq->block_at + seq->blocks;
-    if (seq->slot >= limits->slots || seq->logit_rows > seq->rows || seq->rows == 0 ||
-        seq->adapter > limits->adapters ||
+    if (seq->slot >= limits->slots || seq->logit_rows > seq->rows || seq->hidden_rows > seq->rows ||
+        seq->rows == 0 || seq->adapter > limits->adapters ||
         end > (uint64_t)limits->seq_blocks * PX_KV_BLOCK_TOKENS || blocks > limits->seq_blocks)
         return px_fail(
             PX_DATA_LOSS, "rank 0 sent a step with an impossible sequence (slot %u)", seq->slot);

@@ -10,7 +10,7 @@
  * on one kind of machine; the first word tells if not):
  *   magic, kind, moves, sequences, rows, new blocks
  *   moves x {kind, from, to}                    carried out in order, before the rows
- *   sequences x {slot, position, rows, logit_rows, block_at, blocks, prompt, adapter}
+ *   sequences x {slot, position, rows, logit_rows, hidden_rows, block_at, blocks, prompt, adapter}
  *   ids [rows], block ids [new blocks]          both sequence after sequence
  * Owns:    a px_step owns its arrays, sized once for the limits.
  * Errors:  decode checks everything against the limits: DATA_LOSS with a sentence.
@@ -37,13 +37,14 @@ typedef struct px_step_limits { /* the same on all ranks of a group */
 
 typedef struct px_step_seq {
     uint32_t slot;
-    uint32_t position;   /* of its first row */
-    uint32_t rows;       /* at least 1, ascending positions */
-    uint32_t logit_rows; /* its last so many want logits */
-    uint32_t block_at;   /* index in the slot's table of the first new block; 0: starts anew */
-    uint32_t blocks;     /* new in this step, maybe none */
-    uint32_t prompt;     /* tokens of its prompt (px_kv_row) */
-    uint32_t adapter;    /* 0: none; else its slot and 1 */
+    uint32_t position;    /* of its first row */
+    uint32_t rows;        /* at least 1, ascending positions */
+    uint32_t logit_rows;  /* its last so many want logits */
+    uint32_t hidden_rows; /* its last so many want their hidden states */
+    uint32_t block_at;    /* index in the slot's table of the first new block; 0: starts anew */
+    uint32_t blocks;      /* new in this step, maybe none */
+    uint32_t prompt;      /* tokens of its prompt (px_kv_row) */
+    uint32_t adapter;     /* 0: none; else its slot and 1 */
 } px_step_seq;
 
 typedef enum px_step_kind { PX_STEP_RUN, PX_STEP_CLOSE, PX_STEP_KIND_COUNT } px_step_kind;

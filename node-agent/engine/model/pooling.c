@@ -358,11 +358,12 @@ static void apply(const step *s, const float *x, float *y)
     }
 }
 
-void px_pooling_finish(px_pooling *p, const float *pooled, float *out)
+void px_pooling_finish(px_pooling *p, const float *pooled, bool normalises, float *out)
 {
     const float *x = pooled;
     for (uint32_t i = 0; i < p->step_count; i++) {
         float *y = p->room[i % 2];
+        if (!p->steps[i].weight && !normalises) continue;
         apply(&p->steps[i], x, y);
         x = y;
     }

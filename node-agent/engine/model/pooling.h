@@ -37,7 +37,8 @@ px_status px_pooling_open(const px_model_file *file, px_pooling **out) PX_MUST_U
 void px_pooling_free(px_pooling *pooling); /* NULL is fine */
 px_pooling_info px_pooling_describe(const px_pooling *pooling);
 
-/* pooled [hidden] -> out [width]: dense layers, normalising. Allocates nothing. */
-void px_pooling_finish(px_pooling *pooling, const float *pooled, float *out);
+/* pooled [hidden] -> out [width]: dense layers, and normalising, if the model does that and
+ * `normalises`. Allocates nothing. */
+void px_pooling_finish(px_pooling *pooling, const float *pooled, bool normalises, float *out);
 
 #endif

@@ -7,7 +7,7 @@
 static bool all_generate(const px_scheduler *scheduler)
 {
     for (const px_seq *seq = scheduler->running.first; seq; seq = seq->next)
-        if (px_seq_missing(seq) != 1 || seq->followers) return false;
+        if (px_seq_missing(seq) != 1 || seq->followers || seq->vector) return false;
     return true;
 }
 

@@ -87,6 +87,27 @@ static uint32_t prompt_rows(const sharing *s, const px_seq *seq, uint32_t rows)
     return told > room ? rows - (told - room) : rows;
 }
 
+/* What its next `rows` rows can be cut to. Where tokens see those after them, all or none, unless
+ * nobody else is there. */
+static uint32_t shorten(const sharing *s, const px_seq *seq, uint32_t rows)
+{
+    uint32_t left = px_seq_missing(seq);
+    if (s->scheduler->options.whole_texts && rows < left) return s->step->row_count ? 0 : left;
+    return px_seq_tells_prompt(seq) && !seq->vector ? prompt_rows(s, seq, rows) : rows;
+}
+
+typedef struct outcome { /* of the last rows of a sequence's */
+    uint32_t logit_rows, hidden_rows;
+} outcome;
+
+static outcome outcome_of(const px_seq *seq, uint32_t rows)
+{
+    uint32_t left = px_seq_missing(seq), last = rows < left ? 0 : rows - left + 1;
+    if (seq->vector && seq->vector->labels.count) return (outcome){.logit_rows = last};
+    uint32_t wanted = px_seq_tells_prompt(seq) ? told_rows(seq, rows) : last;
+    return seq->vector ? (outcome){.hidden_rows = wanted} : (outcome){.logit_rows = wanted};
+}
+
 /* Its uncomputed tokens and what is proposed behind them, up to `rows_max`. */
 static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
 {
@@ -96,14 +117,14 @@ static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
     uint32_t rows = wanted < rows_max ? wanted : rows_max;
     uint32_t told = seq->blocks_told, blocks = seq->hold.count - told;
     if (step->row_count + rows > limits->rows) rows = limits->rows - step->row_count;
-    if (px_seq_tells_prompt(seq)) rows = prompt_rows(s, seq, rows);
+    rows = shorten(s, seq, rows);
     if (!rows || step->block_count + blocks > px_step_blocks_max(limits)) return;
-    uint32_t logit_rows = rows < left ? 0 : rows - left + 1;
-    if (px_seq_tells_prompt(seq)) logit_rows = told_rows(seq, rows);
+    outcome out = outcome_of(seq, rows);
     step->seqs[step->seq_count++] = (px_step_seq){.slot = seq->slot,
         .position = seq->computed,
         .rows = rows,
-        .logit_rows = logit_rows,
+        .logit_rows = out.logit_rows,
+        .hidden_rows = out.hidden_rows,
         .block_at = told,
         .prompt = seq->rotated_for,
         .adapter = seq->adapter,
@@ -112,10 +133,10 @@ static void add_rows(sharing *s, px_seq *seq, uint32_t rows_max)
     memcpy(
         step->blocks + step->block_count, seq->hold.blocks + told, blocks * sizeof *step->blocks);
     step->row_count += rows;
-    step->logit_row_count += logit_rows;
+    step->logit_row_count += out.logit_rows;
     step->block_count += blocks;
     seq->blocks_told = seq->hold.count;
-    if (px_seq_tells_prompt(seq)) seq->prompt_told += logit_rows;
+    if (px_seq_tells_prompt(seq)) seq->prompt_told += told_rows(seq, rows);
     seq->computed += rows < left ? rows : left;
     s->scheduler->total.proposed += rows < left ? 0 : rows - left;
     seq->proposed = 0;

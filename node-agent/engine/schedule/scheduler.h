@@ -38,6 +38,7 @@ typedef struct px_scheduler_options {
     px_step_limits limits; /* rows: at least slots */
     px_pace_options pace;  /* rows_max is limits.rows */
     bool shares_prefixes;
+    bool whole_texts; /* a sequence's rows come in one step: limits.rows of them, at most */
     px_speculator_options speculation; /* PX_GUESS_NONE: nothing is guessed */
     uint32_t turns_at;                 /* px_model_info.rotation_turns_at */
 } px_scheduler_options;

@@ -149,11 +149,11 @@ static px_status fake_parts(const px_engine_options *options, px_comm *comm, px_
     fake_model *model = fake_now;
     px_kv_shape shape = {.layers = 1, .kv_heads = 1, .k_dim = 32, .v_dim = 32};
     out->info = (px_model_info){.name = "fake",
-        .generates = true,
         .vocabulary = FAKE_VOCABULARY,
         .context = model->context,
         .eos_ids = {FAKE_EOS},
         .eos_count = 1,
+        .generates = true,
         .bos_id = -1};
     out->limits = (px_step_limits){.slots = model->slots,
         .rows = model->rows,

@@ -80,9 +80,9 @@ PX_TEST(what_says_nothing_is_pooled_as_is_usual)
     PX_CHECK(info.kind == PX_POOLING_LAST && !info.is_stated && info.normalised);
     PX_CHECK(info.width == HIDDEN && info.hidden == HIDDEN && !info.is_scores);
     float out[HIDDEN], zero[HIDDEN] = {0};
-    px_pooling_finish(last, pooled, out);
+    px_pooling_finish(last, pooled, true, out);
     PX_CHECK(out[0] == 0.6f && out[1] == 0 && out[2] == -0.8f);
-    px_pooling_finish(last, zero, out);
+    px_pooling_finish(last, zero, true, out);
     PX_CHECK(out[0] == 0 && out[3] == 0);
     px_pooling_free(last);
     px_pooling *mean =
@@ -100,7 +100,7 @@ PX_TEST(a_classifier_scores_the_last_token)
     px_pooling_info info = px_pooling_describe(p);
     PX_CHECK(info.is_scores && info.is_stated && !info.normalised && info.width == 3);
     float out[3];
-    px_pooling_finish(p, pooled, out);
+    px_pooling_finish(p, pooled, true, out);
     PX_CHECK(out[0] == -4.5f && out[1] == -6.5f && out[2] == -8.5f);
     px_pooling_free(p);
     write_weights("model.safetensors", "other.weight", 3, NULL);
@@ -133,10 +133,10 @@ PX_TEST(modules_of_sentence_transformers_are_followed)
     PX_CHECK(info.kind == PX_POOLING_MEAN && info.is_stated && info.normalised && info.width == 2);
     const float turned[HIDDEN] = {-3, 0, 4, 0};
     float out[2]; /* 4.5 and 6.5, with the bias 4.75 and 6.75 */
-    px_pooling_finish(p, turned, out);
+    px_pooling_finish(p, turned, true, out);
     PX_CHECK(fabs((double)out[0] - 4.75 / hypot(4.75, 6.75)) < 1e-7);
     PX_CHECK(fabs((double)out[1] - 6.75 / hypot(4.75, 6.75)) < 1e-7);
-    px_pooling_finish(p, pooled, out); /* both negative: the activation leaves nothing */
+    px_pooling_finish(p, pooled, true, out); /* both negative: the activation leaves nothing */
     PX_CHECK(out[0] == 0 && out[1] == 0);
     px_pooling_free(p);
 
