@@ -68,9 +68,21 @@ static bool dict_copy(px_jinja *j, const px_jcall *c, px_jv *out)
     return true;
 }
 
+static bool dict_fromkeys(px_jinja *j, const px_jcall *c, px_jv *out)
+{
+    px_jv keys, value = px_jgiven(c->a[1]) ? c->a[1] : px_jnone();
+    if (!px_jiterate(j, c->a[0], &keys) || !px_jdict_new(j, out)) return false;
+    for (size_t i = 0; i < keys.list->count; i++)
+        if (!px_jhashable(j, keys.list->items[i]) ||
+            !px_jdict_set(j, *out, keys.list->items[i], value))
+            return false;
+    return true;
+}
+
 static const px_jfunction dict_methods[] = {{"items", dict_items, {NULL}, 0, false},
     {"keys", dict_keys, {NULL}, 0, false}, {"values", dict_values, {NULL}, 0, false},
-    {"get", dict_get, {"key", "default"}, 1, false}, {"copy", dict_copy, {NULL}, 0, false}};
+    {"get", dict_get, {"key", "default"}, 1, false}, {"copy", dict_copy, {NULL}, 0, false},
+    {"fromkeys", dict_fromkeys, {"iterable", "value"}, 1, false}};
 
 /* --- methods of lists and tuples --- */
 

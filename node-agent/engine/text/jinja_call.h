@@ -52,10 +52,11 @@ bool px_jinja_callable(px_jv value);
 const px_jfunction *px_jinja_filter(px_slice name);
 const px_jfunction *px_jinja_test(px_slice name);
 const px_jfunction *px_jinja_text_method(px_slice name);
-const px_jfunction *px_jinja_split_method(px_slice name);    /* of them: split, join and kin */
-const px_jfunction *px_jinja_sequence_filter(px_slice name); /* of the filters: over lists */
-const px_jfunction *px_jinja_text_filter(px_slice name);     /* of the filters: over text */
-const px_jfunction *px_jinja_global(size_t index);           /* all of them, then NULL */
+const px_jfunction *px_jinja_split_method(px_slice name);     /* of them: split, join and kin */
+const px_jfunction *px_jinja_translate_method(px_slice name); /* of them: translate and kin */
+const px_jfunction *px_jinja_sequence_filter(px_slice name);  /* of the filters: over lists */
+const px_jfunction *px_jinja_text_filter(px_slice name);      /* of the filters: over text */
+const px_jfunction *px_jinja_global(size_t index);            /* all of them, then NULL */
 const px_jfunction *px_jinja_find(const px_jfunction *table, size_t count, px_slice name);
 
 /* --- arguments of C functions --- */
@@ -77,6 +78,7 @@ static inline bool px_jarg_true(px_jv value, bool default_value)
 /* --- whole jobs that more than one file needs --- */
 
 bool px_jinja_tojson(px_jinja *j, const px_jcall *call, px_jv *out);
+bool px_jinja_pprint(px_jinja *j, const px_jcall *call, px_jv *out);
 bool px_jinja_percent(px_jinja *j, px_slice format, px_jv values, px_jv *out); /* "%s" % x */
 bool px_jinja_format(px_jinja *j, px_slice format, const px_jargs *args, px_jv *out);
 const char *px_jtext_find_last(px_slice text, px_slice part); /* NULL: not there */

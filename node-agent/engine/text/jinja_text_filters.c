@@ -105,16 +105,20 @@ FILTER(filter_title)
     if (!px_jto_str(j, c->self, &text)) return false;
     px_buf buf;
     px_jbuf_init(j, &buf);
-    bool start = true;
     for (size_t at = 0; at < text.length;) {
         uint32_t rune;
-        size_t bytes = px_rune_decode(text.data + at, &rune);
-        if (start)
-            px_unicode_upper(text.data + at, bytes, &buf);
-        else
-            px_unicode_lower(text.data + at, bytes, &buf);
-        start = is_title_break(rune);
-        at += bytes;
+        size_t rest = at + px_rune_decode(text.data + at, &rune), end = rest;
+        bool breaks = is_title_break(rune);
+        while (end < text.length) {
+            size_t bytes = px_rune_decode(text.data + end, &rune);
+            if (is_title_break(rune) != breaks) break;
+            end += bytes;
+        }
+        px_unicode_upper(text.data + at, rest - at, &buf);
+        px_slice part = {text.data + rest, end - rest};
+        for (size_t i = 0; i < part.length; i += px_rune_bytes(part.data[i]))
+            px_unicode_lower_at(part, i, &buf);
+        at = end;
     }
     return px_jtake(j, &buf, out);
 }
@@ -378,14 +382,6 @@ FILTER(filter_filesizeformat)
     return px_jtake(j, &buf, out);
 }
 
-FILTER(filter_pprint)
-{
-    px_buf buf;
-    px_jbuf_init(j, &buf);
-    px_jrepr(j, c->self, &buf);
-    return px_jtake(j, &buf, out);
-}
-
 static const px_jfunction filters[] = {{"trim", filter_trim, {"chars"}, 0, true},
     {"upper", filter_upper, {NULL}, 0, true}, {"lower", filter_lower, {NULL}, 0, true},
     {"string", filter_string, {NULL}, 0, false},
@@ -403,7 +399,7 @@ static const px_jfunction filters[] = {{"trim", filter_trim, {"chars"}, 0, true}
     {"xmlattr", filter_xmlattr, {"autospace"}, 0, false},
     {"urlencode", filter_urlencode, {NULL}, 0, false},
     {"filesizeformat", filter_filesizeformat, {"binary"}, 0, false},
-    {"pprint", filter_pprint, {NULL}, 0, false}};
+    {"pprint", px_jinja_pprint, {NULL}, 0, false}};
 
 const px_jfunction *px_jinja_text_filter(px_slice name)
 {

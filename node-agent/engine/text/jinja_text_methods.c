@@ -79,16 +79,27 @@ static bool mapped(
     return px_jtake(j, &buf, out);
 }
 
+static void lower_all(const char *text, size_t length, px_buf *out)
+{
+    for (size_t at = 0; at < length; at += px_rune_bytes(text[at]))
+        px_unicode_lower_at((px_slice){text, length}, at, out);
+}
+
 METHOD(text_upper)
 {
     return mapped(j, c->self.text, px_unicode_upper, out);
 }
 METHOD(text_lower)
 {
-    return mapped(j, c->self.text, px_unicode_lower, out);
+    return mapped(j, c->self.text, lower_all, out);
 }
 
-/* First letters of words up, the rest down; a word is a run of letters. */
+METHOD(text_casefold)
+{
+    return mapped(j, c->self.text, px_unicode_fold, out);
+}
+
+/* First letters of words up, the rest down; a word is a run of letters that have case. */
 static void title(const char *text, size_t length, px_buf *out)
 {
     bool inside = false;
@@ -96,19 +107,20 @@ static void title(const char *text, size_t length, px_buf *out)
         uint32_t rune;
         size_t bytes = px_rune_decode(text + at, &rune);
         if (inside)
-            px_unicode_lower(text + at, bytes, out);
+            px_unicode_lower_at((px_slice){text, length}, at, out);
         else
-            px_unicode_upper(text + at, bytes, out);
-        inside = px_rune_is_letter(rune);
+            px_unicode_title(text + at, bytes, out);
+        inside = px_rune_is_cased(rune);
         at += bytes;
     }
 }
 
 static void capitalize(const char *text, size_t length, px_buf *out)
 {
-    size_t first = length ? px_rune_bytes(text[0]) : 0;
-    px_unicode_upper(text, first, out);
-    px_unicode_lower(text + first, length - first, out);
+    size_t at = length ? px_rune_bytes(text[0]) : 0;
+    px_unicode_title(text, at, out);
+    for (; at < length; at += px_rune_bytes(text[at]))
+        px_unicode_lower_at((px_slice){text, length}, at, out);
 }
 
 static void swapcase(const char *text, size_t length, px_buf *out)
@@ -117,7 +129,7 @@ static void swapcase(const char *text, size_t length, px_buf *out)
         uint32_t rune;
         size_t bytes = px_rune_decode(text + at, &rune);
         if (utf8proc_tolower((utf8proc_int32_t)rune) != (utf8proc_int32_t)rune)
-            px_unicode_lower(text + at, bytes, out);
+            px_unicode_lower_at((px_slice){text, length}, at, out);
         else
             px_unicode_upper(text + at, bytes, out);
         at += bytes;
@@ -526,7 +538,7 @@ static const px_jfunction methods[] = {{"strip", text_strip, {"chars"}, 0, false
     {"endswith", text_endswith, {"suffix", "start", "end"}, 1, false},
     {"replace", text_replace, {"old", "new", "count"}, 2, false},
     {"format", text_format, {NULL}, 0, true}, {"upper", text_upper, {NULL}, 0, false},
-    {"lower", text_lower, {NULL}, 0, false}, {"casefold", text_lower, {NULL}, 0, false},
+    {"lower", text_lower, {NULL}, 0, false}, {"casefold", text_casefold, {NULL}, 0, false},
     {"title", text_title, {NULL}, 0, false}, {"capitalize", text_capitalize, {NULL}, 0, false},
     {"swapcase", text_swapcase, {NULL}, 0, false},
     {"find", text_find, {"sub", "start", "end"}, 1, false},
@@ -553,5 +565,6 @@ static const px_jfunction methods[] = {{"strip", text_strip, {"chars"}, 0, false
 const px_jfunction *px_jinja_text_method(px_slice name)
 {
     const px_jfunction *found = px_jinja_find(methods, sizeof methods / sizeof *methods, name);
-    return found ? found : px_jinja_split_method(name);
+    if (!found) found = px_jinja_split_method(name);
+    return found ? found : px_jinja_translate_method(name);
 }

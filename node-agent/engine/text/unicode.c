@@ -203,6 +203,12 @@ bool px_rune_is_letter(uint32_t rune)
     return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
 }
 
+bool px_rune_is_cased(uint32_t rune)
+{
+    utf8proc_category_t c = category(rune);
+    return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LT;
+}
+
 bool px_rune_is_word(uint32_t rune)
 {
     utf8proc_category_t c = category(rune);
@@ -366,14 +372,96 @@ void px_unicode_lower(const char *text, size_t length, px_buf *out)
     }
 }
 
+/* Case_Ignorable: what may stand inside a word without being a letter of it. */
+static bool is_case_ignorable(uint32_t rune)
+{
+    static const uint32_t marks[] = {'\'', '.', ':', '^', '`', 0xa8, 0xad, 0xaf, 0xb4, 0xb7, 0xb8,
+        0x2018, 0x2019, 0x2024, 0x2027, 0xfe13, 0xfe52, 0xfe55, 0xff07, 0xff0e, 0xff1a};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (rune == marks[i]) return true;
+    utf8proc_category_t c = category(rune);
+    return c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_ME || c == UTF8PROC_CATEGORY_CF ||
+           c == UTF8PROC_CATEGORY_LM || c == UTF8PROC_CATEGORY_SK;
+}
+
+/* Final_Sigma of the Unicode standard, table 3-17: a cased letter before it and none behind. */
+static bool ends_word(px_slice text, size_t at, size_t end)
+{
+    uint32_t rune = 0;
+    do {
+        if (at == 0) return false;
+        do at--;
+        while (((unsigned char)text.data[at] & 0xc0) == 0x80);
+        px_rune_decode(text.data + at, &rune);
+    } while (is_case_ignorable(rune));
+    if (!px_rune_is_cased(rune)) return false;
+    while (end < text.length) {
+        end += px_rune_decode(text.data + end, &rune);
+        if (!is_case_ignorable(rune)) return !px_rune_is_cased(rune);
+    }
+    return true;
+}
+
+void px_unicode_lower_at(px_slice text, size_t at, px_buf *out)
+{
+    enum { CAPITAL_SIGMA = 0x3a3, FINAL_SIGMA = 0x3c2 };
+    uint32_t rune;
+    size_t bytes = px_rune_decode(text.data + at, &rune);
+    if (rune == CAPITAL_SIGMA && ends_word(text, at, at + bytes))
+        px_rune_append(out, FINAL_SIGMA);
+    else
+        px_unicode_lower(text.data + at, bytes, out);
+}
+
+static const px_rune_case *special_case(uint32_t rune)
+{
+    if (rune < 0xdf) return NULL;
+    for (size_t i = 0; i < px_runes_cased_count && px_runes_cased[i].rune <= rune; i++)
+        if (px_runes_cased[i].rune == rune) return &px_runes_cased[i];
+    return NULL;
+}
+
+static void append_runes(const uint32_t runes[3], px_buf *out)
+{
+    for (int i = 0; i < 3 && runes[i]; i++) px_rune_append(out, runes[i]);
+}
+
 void px_unicode_upper(const char *text, size_t length, px_buf *out)
 {
     for (size_t at = 0; at < length;) {
         uint32_t rune;
         at += px_rune_decode(text + at, &rune);
-        if (rune == 0xdf)
-            px_buf_puts(out, "SS");
+        const px_rune_case *special = special_case(rune);
+        if (special)
+            append_runes(special->upper, out);
         else
             px_rune_append(out, (uint32_t)utf8proc_toupper((utf8proc_int32_t)rune));
+    }
+}
+
+void px_unicode_title(const char *text, size_t length, px_buf *out)
+{
+    for (size_t at = 0; at < length;) {
+        uint32_t rune;
+        at += px_rune_decode(text + at, &rune);
+        const px_rune_case *special = special_case(rune);
+        if (special)
+            append_runes(special->title, out);
+        else
+            px_rune_append(out, (uint32_t)utf8proc_totitle((utf8proc_int32_t)rune));
+    }
+}
+
+void px_unicode_fold(const char *text, size_t length, px_buf *out)
+{
+    for (size_t at = 0; at < length;) {
+        uint32_t rune;
+        utf8proc_int32_t folded[8];
+        int boundclass = 0;
+        at += px_rune_decode(text + at, &rune);
+        utf8proc_ssize_t count = utf8proc_decompose_char(
+            (utf8proc_int32_t)rune, folded, 8, UTF8PROC_CASEFOLD, &boundclass);
+        PX_ASSERT(count >= 0 && count <= 8); /* the longest has 3 characters */
+        for (utf8proc_ssize_t i = 0; i < count; i++) px_rune_append(out, (uint32_t)folded[i]);
     }
 }

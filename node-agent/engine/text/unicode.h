@@ -66,6 +66,7 @@ bool px_rune_is_control(uint32_t rune);     /* Cc, Cf, Co */
 bool px_rune_is_unassigned(uint32_t rune);  /* Cn, Cs */
 bool px_rune_is_printable(uint32_t rune);   /* Python's str.isprintable() */
 bool px_rune_is_letter(uint32_t rune);      /* L* */
+bool px_rune_is_cased(uint32_t rune);       /* Lu, Ll, Lt */
 bool px_rune_is_word(uint32_t rune); /* Rust's \w: letters, marks, digits, "_", enclosed letters */
 
 /* A character of the same kind (bytes, category, case, script) that Unicode 14 has: most are it
@@ -89,6 +90,13 @@ px_status px_unicode_normalize(
     const char *text, size_t length, px_norm_form form, px_buf *out) PX_MUST_USE;
 /* Appends lower case, character by character (no context: final sigma is not special). */
 void px_unicode_lower(const char *text, size_t length, px_buf *out);
+/* Appends the lower case of the character at text[at] as Python writes it, for which a capital
+ * sigma at the end of a word is another letter. */
+void px_unicode_lower_at(px_slice text, size_t at, px_buf *out);
 void px_unicode_upper(const char *text, size_t length, px_buf *out);
+/* Each character in title case. */
+void px_unicode_title(const char *text, size_t length, px_buf *out);
+/* Full case folding. */
+void px_unicode_fold(const char *text, size_t length, px_buf *out);
 
 #endif

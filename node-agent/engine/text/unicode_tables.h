@@ -29,4 +29,11 @@ extern const size_t px_runes_dated_count;
 extern const px_rune_range px_runes_scripts[];
 extern const size_t px_runes_scripts_count;
 
+typedef struct px_rune_case {
+    uint32_t rune, title[3], upper[3]; /* zeros behind */
+} px_rune_case;
+/* Where one of the two is several characters. */
+extern const px_rune_case px_runes_cased[];
+extern const size_t px_runes_cased_count;
+
 #endif

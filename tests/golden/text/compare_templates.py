@@ -506,6 +506,12 @@ def same(want, got):
     return want['text'] == got.get('text') or prints_an_address(want['text'])
 
 
+def with_thoughts(messages):
+    """What transformers does before it renders: a message's thoughts have both names."""
+    pairs = (('reasoning_content', 'thinking'), ('thinking', 'reasoning_content'))
+    return [m | {b: m[a] for a, b in pairs if a in m and b not in m} for m in messages]
+
+
 def cases(args):
     """(name, template, requests of ours, what jinja2 is given)"""
     for seed in range(args.seed, args.seed + args.count):
@@ -518,7 +524,7 @@ def cases(args):
         requests, given = [], []
         for c in conversations.values():
             for generate in (False, True):
-                common = {'messages': c['messages'], 'tools': c.get('tools'), 'add_generation_prompt': generate}
+                common = {'messages': with_thoughts(c['messages']), 'tools': c.get('tools'), 'add_generation_prompt': generate}
                 requests.append(dict(common, special_tokens=special, kwargs=c.get('kwargs', {}), now=NOW))
                 given.append({'documents': None, **common, **special, **c.get('kwargs', {})})
         yield path, open(path, encoding='utf-8', newline='').read(), requests, given

@@ -3,8 +3,8 @@
 
 usage: make_unicode_tables.py UCD > node-agent/engine/text/unicode_tables.c
 
-UCD is a folder with UnicodeData.txt, DerivedCoreProperties.txt, Scripts.txt, GraphemeBreakProperty.txt (in auxiliary/)
-and emoji-data.txt (in emoji/) of https://www.unicode.org/Public/16.0.0/ucd/, all in one place, and DerivedAge.txt of
+UCD is a folder with UnicodeData.txt, DerivedCoreProperties.txt, Scripts.txt, SpecialCasing.txt, GraphemeBreakProperty.txt
+(in auxiliary/) and emoji-data.txt (in emoji/) of https://www.unicode.org/Public/16.0.0/ucd/, all in one place, and DerivedAge.txt of
 that version or a later one.
 """
 import bisect, sys
@@ -132,6 +132,25 @@ def scripts(db):
     return out
 
 
+def special_cases(folder):
+    """(rune, title case, upper case) where that is more than one character, whatever stands around it."""
+    for line in open(f'{folder}/SpecialCasing.txt', encoding='utf-8'):
+        fields = [f.strip() for f in line.split('#')[0].split(';')]
+        if len(fields) == 5:
+            rune, _, title, upper = ([int(c, 16) for c in f.split()] for f in fields[:4])
+            if len(title) > 1 or len(upper) > 1:
+                yield rune[0], title, upper
+
+
+def write_special_cases(rows):
+    print('\n/* the title case and the upper case of those where it is several characters */')
+    print('const px_rune_case px_runes_cased[] = {')
+    for rune, title, upper in sorted(rows):
+        cells = (', '.join(f'0x{c:x}' for c in t) for t in (title, upper))
+        print('    {{0x{:x}, {{{}}}, {{{}}}}},'.format(rune, *cells))
+    print('};\nconst size_t px_runes_cased_count = sizeof px_runes_cased / sizeof *px_runes_cased;')
+
+
 def table(name, what, rows, form):
     print(f'\n/* {what} */\nconst px_rune_range {name}[] = {{')
     line = '   '
@@ -158,6 +177,7 @@ def main():
     table('px_runes_lower', 'newer than Unicode 15: the lower case of the first', lowercase(db), '0x{:x}')
     table('px_runes_dated', 'newer than Unicode 8: the version they came with', dated(db), '{}')
     table('px_runes_scripts', 'up to Unicode 9: the number of the script', scripts(db), '{}')
+    write_special_cases(special_cases(sys.argv[1]))
     print('/* clang-format on */')
 
 
