@@ -46,6 +46,16 @@ struct px_service {
 
 /* ---------------------------------------------------------------------------------- load */
 
+/* Those that requests can name; `out` has room for PX_ADAPTERS_MAX. */
+static size_t list_adapters(const px_engine *engine, char **out)
+{
+    size_t count = 0;
+    px_adapter_info info;
+    for (uint32_t i = 0; px_engine_adapter_at(engine, i, &info); i++)
+        if (info.is_ready) out[count++] = (char *)info.name;
+    return count;
+}
+
 static void send_load(stream *s, const px_engine_stats *stats)
 {
     const px_model_info *info = px_engine_model(s->service->options.engine);
@@ -56,6 +66,9 @@ static void send_load(stream *s, const px_engine_stats *stats)
     model.vocabulary = info->vocabulary;
     model.parameters = info->parameters;
     model.ready = true;
+    char *adapters[PX_ADAPTERS_MAX];
+    model.adapters = adapters;
+    model.n_adapters = list_adapters(s->service->options.engine, adapters);
     Phalanx__V1__EngineLoad load = PHALANX__V1__ENGINE_LOAD__INIT;
     load.running = stats->running;
     load.waiting = stats->waiting;

@@ -46,7 +46,7 @@ static px_act floats(const px_lane *lane, const float *x, uint32_t rows, uint32_
         .data = (void *)(uintptr_t)x};
 }
 
-/* Rows [first, end) of a span, whose vectors lie one after the other from its first row on. */
+/* `rows` are some of the span's, whose vectors lie one after the other from its first row on. */
 static void lower_rows(const px_lane *lane, const px_low_rank *pair, const px_lowering *l,
     const px_range *span, px_range rows)
 {
