@@ -2,14 +2,15 @@
 """Random tiny models of every architecture, against Hugging Face transformers in float32.
 
 usage: against_transformers.py --bin NODE_AGENT [--seeds 0:200] [--only SUBSTRING] [--keep FOLDER]
-                               [--quick]
+                               [--quick] [--encoders]
        against_transformers.py --make FOLDER
 
 Needs torch and transformers; exits 77 (skipped) without them. A seed and an architecture name make
 one model: sizes, flags, RoPE rules, number types, spellings of the config and file layouts are
 drawn at random, so that `--only qwen3 --seeds 17:18 --keep DIR` shows a failure again. Each model
-is scored with the scalar kernels (tight), with the default ones, and over ranks. --make writes one
-revealing model of each architecture with its reference logits, as tests/golden/data/models has
+is scored with the scalar kernels (tight), with the default ones, and over ranks. --encoders draws
+models without an output matrix, most of which see both ways, and compares hidden states. --make
+writes one revealing model of each architecture with its reference logits, as tests/golden/data/models has
 them.
 """
 import argparse
@@ -420,16 +421,16 @@ def write(folder, name, model, settings, dtype, r):
 
 # --- the comparison ---------------------------------------------------------------------------
 
-def score(args, folder, ids, options):
+def score(args, folder, ids, options, what='--logits'):
     with tempfile.TemporaryDirectory() as work:
         with open(f'{work}/ids', 'w', encoding='utf-8') as f:
             f.write(' '.join(map(str, ids)))
-        line = [args.bin, 'score', '--model', folder, '--tokens', f'{work}/ids', '--logits',
-                f'{work}/logits', '--threads', '1', *options]
+        line = [args.bin, 'score', '--model', folder, '--tokens', f'{work}/ids', what,
+                f'{work}/rows', '--threads', '1', *options]
         done = subprocess.run(line, capture_output=True, text=True, timeout=120)
         if done.returncode:
             return done.stderr.strip() or f'exit {done.returncode}'
-        with open(f'{work}/logits', 'rb') as f:
+        with open(f'{work}/rows', 'rb') as f:
             return torch.frombuffer(bytearray(f.read()), dtype=torch.float32)
 
 
@@ -495,6 +496,49 @@ def check(args, name, seed):
     return None, None
 
 
+def draw_encoder(name, seed, r):
+    """Settings and a base model, as saved by itself; it mostly sees both ways."""
+    settings = MODELS[name][1](r)
+    if r.random() < 0.7:
+        key = 'use_bidirectional_attention' if name == 'gemma3_text' else 'is_causal'
+        settings[key] = name == 'gemma3_text'
+    return settings, build(name, dict(settings), seed, torch.float32).model
+
+
+def save_encoder(folder, model, settings):
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    with open(f'{folder}/config.json', encoding='utf-8') as f:
+        config = json.load(f)
+    config.update({k: settings[k] for k in ('is_causal',) if k in settings})
+    with open(f'{folder}/config.json', 'w', encoding='utf-8') as f:
+        json.dump(config, f)
+
+
+def check_encoder(args, name, seed):
+    r = random.Random(f'{name} {seed} encoder')
+    folder = f'{args.keep}/{name}.{seed}.encoder' if args.keep else f'{args.work}/encoder'
+    try:
+        settings, model = draw_encoder(name, seed, r)
+    except (ValueError, RuntimeError, TypeError, KeyError) as refused:
+        return f'transformers: {str(refused)[:90]}', None
+    save_encoder(folder, model, settings)
+    ranks = ['--tp', '2', '--pp', str(min(2, settings['num_hidden_layers']))]
+    for length in (1, r.randrange(2, 40), 100):
+        ids = [r.randrange(settings['vocab_size']) for _ in range(length)]
+        with torch.no_grad():
+            wanted = model(torch.tensor([ids]), use_cache=False).last_hidden_state[0].float()
+        for options, limit in [(['--kernels', 'scalar'], TIGHT), ([], LOOSE),
+                               (['--kernels', 'scalar', *ranks], TIGHT)]:
+            got = score(args, folder, ids, options, '--hidden')
+            if isinstance(got, str):
+                return None, f'{" ".join(options)}: {got}'
+            off = worst(got, wanted, any('expert' in key for key in settings), limit == LOOSE)
+            if off > limit:
+                return None, f'{length} tokens, {" ".join(options) or "default"}: off by {off:.2e}'
+    return None, None
+
+
 # One of each that shows the architecture's oddities: windows, groups, biases, odd heads, scaling.
 REVEALING = {'llama': 1606, 'mistral': 461, 'mixtral': 2297, 'qwen2': 714, 'qwen2_moe': 561,
              'qwen3': 291, 'qwen3_moe': 268, 'gemma': 1327, 'gemma2': 1564, 'gemma3_text': 76,
@@ -536,6 +580,7 @@ def main():
     parser.add_argument('--only', default='')
     parser.add_argument('--keep')
     parser.add_argument('--quick', action='store_true')
+    parser.add_argument('--encoders', action='store_true')
     args = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
@@ -552,7 +597,7 @@ def main():
             for name in MODELS:
                 if args.only not in name:
                     continue
-                not_possible, wrong = check(args, name, seed)
+                not_possible, wrong = (check_encoder if args.encoders else check)(args, name, seed)
                 refused += not_possible is not None
                 passed += not_possible is None and wrong is None
                 failed += wrong is not None
