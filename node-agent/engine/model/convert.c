@@ -76,6 +76,7 @@ void px_convert_free(px_convert *convert)
     for (uint32_t i = 0; i < convert->tensor_count; i++) free(convert->tensors[i].pieces);
     free(convert->tensors);
     free(convert->hashes);
+    px_pooling_free(convert->pooling);
     px_arena_done(&convert->memory);
     free(convert);
 }

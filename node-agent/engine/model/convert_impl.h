@@ -6,6 +6,7 @@
 
 #include "engine/model/arch.h"
 #include "engine/model/convert.h"
+#include "engine/model/pooling.h"
 
 /* Rows of a source that become rows of a tensor to be written. */
 typedef struct px_piece {
@@ -38,7 +39,8 @@ struct px_convert {
     px_convert_report report;
     const px_model_file *file;
     px_gguf_writer *writer;
-    px_arch arch;    /* of all but GGUF files */
+    px_arch arch; /* of all but GGUF files, and: */
+    px_pooling *pooling;
     px_arena memory; /* names and tables */
     px_planned *tensors;
     uint32_t tensor_count, tensor_capacity;

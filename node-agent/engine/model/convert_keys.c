@@ -216,6 +216,20 @@ static px_status put_rotation(const keys *k, const px_convert *convert)
     return px_ok();
 }
 
+/* What becomes of hidden states, where that is what the model is for. */
+static void put_pooling(const keys *k, const px_convert *convert)
+{
+    enum { MEAN = 1, FIRST, LAST, RANK }; /* the format's numbers */
+    px_pooling_info info = px_pooling_describe(convert->pooling);
+    if (convert->arch.both_ways) put_bool(k, "attention.causal", false);
+    if (!info.is_stated) return;
+    uint32_t type = info.kind == PX_POOLING_MEAN    ? MEAN
+                    : info.kind == PX_POOLING_FIRST ? FIRST
+                                                    : LAST;
+    put_u32(k, "pooling_type", info.is_scores ? RANK : type);
+    put_bool(k, "pooling_normalise", info.normalised);
+}
+
 /* A document of the folder, less what is true of its files only. */
 static px_status put_document(const px_convert *convert, const char *name, const json_t *document)
 {
@@ -248,6 +262,7 @@ px_status px_convert_put_keys(const px_convert *convert)
     put_types(convert);
     put_windows(&k, arch);
     put_experts(&k, arch);
+    put_pooling(&k, convert);
     PX_TRY(put_rotation(&k, convert));
     PX_TRY(put_document(convert, "config.json", px_model_file_config(convert->file)));
     return put_document(

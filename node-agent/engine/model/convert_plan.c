@@ -143,6 +143,21 @@ static void add_piece(px_planned *planned, const px_piece *piece)
     planned->pieces[planned->piece_count++] = *piece;
 }
 
+/* Float32 values that lie in memory: `like` says how it is called and what shape it has. */
+static void add_values(px_convert *convert, px_tensor like, const float *values)
+{
+    uint32_t rows = (uint32_t)like.shape[0], cols = like.dims > 1 ? (uint32_t)like.shape[1] : 1;
+    px_planned *planned = append(convert);
+    *planned = (px_planned){.like = like, .rows = rows, .cols = cols, .kind = PX_KIND_SMALL};
+    add_piece(planned, &(px_piece){.row_step = 1,
+                           .from = {.dtype = PX_F32,
+                               .rows = rows,
+                               .cols = cols,
+                               .data = (const unsigned char *)values,
+                               .row_bytes = cols * sizeof *values}});
+    choose_type(convert, planned);
+}
+
 /* A vector that no file holds: rotation tables. */
 static px_status add_table(
     px_convert *convert, const char *name, const float *values, uint32_t count)
@@ -150,18 +165,7 @@ static px_status add_table(
     float *copy = px_arena_alloc(&convert->memory, count * sizeof *copy);
     if (!copy) return too_large();
     memcpy(copy, values, count * sizeof *copy);
-    px_planned *planned = append(convert);
-    *planned = (px_planned){.like = {.name = name, .dims = 1, .shape = {count}},
-        .rows = count,
-        .cols = 1,
-        .kind = PX_KIND_SMALL};
-    add_piece(planned, &(px_piece){.row_step = 1,
-                           .from = {.dtype = PX_F32,
-                               .rows = count,
-                               .cols = 1,
-                               .data = (const unsigned char *)copy,
-                               .row_bytes = sizeof *copy}});
-    choose_type(convert, planned);
+    add_values(convert, (px_tensor){.name = name, .dims = 1, .shape = {count}}, copy);
     return px_ok();
 }
 
@@ -285,6 +289,29 @@ static px_status plan_rotation(px_convert *convert)
     return add_table(convert, "rope_freqs.weight", divisors, pairs);
 }
 
+/* What makes one vector of the hidden states, where the model says so. */
+static px_status plan_pooling(px_convert *convert)
+{
+    static const char *const names[][2] = {
+        {"dense_2.weight", "dense_2.bias"}, {"dense_3.weight", "dense_3.bias"}};
+    px_pooling_dense dense;
+    PX_TRY(px_pooling_open(convert->file, &convert->pooling));
+    px_pooling_info info = px_pooling_describe(convert->pooling);
+    for (uint32_t i = 0; px_pooling_dense_at(convert->pooling, i, &dense); i++) {
+        if (!dense.is_plain || i == 2 || (info.is_scores && i == 1))
+            return px_fail(PX_UNIMPLEMENTED,
+                "GGUF holds no more than two dense layers without activation after pooling");
+        const char *weight = info.is_scores ? "cls.output.weight" : names[i][0];
+        const char *bias = info.is_scores ? "cls.output.bias" : names[i][1];
+        add_values(convert, (px_tensor){.name = weight, .dims = 2, .shape = {dense.out, dense.in}},
+            dense.weight);
+        if (dense.bias)
+            add_values(
+                convert, (px_tensor){.name = bias, .dims = 1, .shape = {dense.out}}, dense.bias);
+    }
+    return px_ok();
+}
+
 static px_status plan_from_arch(px_convert *convert)
 {
     const px_arch *arch = &convert->arch;
@@ -296,7 +323,8 @@ static px_status plan_from_arch(px_convert *convert)
             PX_TRY(plan_role(convert, role, layer));
     for (uint32_t i = 0; i < convert->tensor_count; i++) /* all pieces are known now */
         choose_type(convert, &convert->tensors[i]);
-    return plan_rotation(convert);
+    PX_TRY(plan_rotation(convert));
+    return plan_pooling(convert);
 }
 
 /* --- from a GGUF ------------------------------------------------------------------------------ */

@@ -257,7 +257,11 @@ static px_status read_gguf(px_pooling *p, const px_model_file *file, bool *out_f
     }
     PX_TRY(add_named(p, file, "dense_2", SQUASH_NONE));
     PX_TRY(add_named(p, file, "dense_3", SQUASH_NONE));
-    return add_normalising(p);
+    bool normalises = true; /* the format has no word for it; files of ours do */
+    snprintf(key, sizeof key, "%.*s.pooling_normalise", (int)(arch.length < 64 ? arch.length : 64),
+        arch.data);
+    (void)px_gguf_bool(gguf, key, &normalises);
+    return normalises ? add_normalising(p) : px_ok();
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -265,6 +269,7 @@ static px_status read_gguf(px_pooling *p, const px_model_file *file, bool *out_f
 static px_status read_scores(px_pooling *p, const px_model_file *file)
 {
     const px_tensor *weight = px_model_file_tensor(file, "score.weight");
+    if (!weight) weight = px_model_file_tensor(file, "cls.output.weight"); /* of a GGUF of ours */
     if (!weight) return px_fail(PX_NOT_FOUND, "tensor 'score.weight' (scores) is missing");
     p->info.is_scores = p->info.is_stated = true;
     p->info.kind = PX_POOLING_LAST;
@@ -312,6 +317,17 @@ void px_pooling_free(px_pooling *p)
     }
     for (int i = 0; i < 2; i++) free(p->room[i]);
     free(p);
+}
+
+bool px_pooling_dense_at(const px_pooling *p, uint32_t index, px_pooling_dense *out)
+{
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        const step *s = &p->steps[i];
+        if (!s->weight || index-- > 0) continue;
+        *out = (px_pooling_dense){s->weight, s->bias, s->in, s->out, s->after == SQUASH_NONE};
+        return true;
+    }
+    return false;
 }
 
 px_pooling_info px_pooling_describe(const px_pooling *p)

@@ -37,6 +37,14 @@ px_status px_pooling_open(const px_model_file *file, px_pooling **out) PX_MUST_U
 void px_pooling_free(px_pooling *pooling); /* NULL is fine */
 px_pooling_info px_pooling_describe(const px_pooling *pooling);
 
+/* A dense layer, for whoever writes it elsewhere. Borrowed. */
+typedef struct px_pooling_dense {
+    const float *weight, *bias; /* [out, in], [out] or NULL */
+    uint32_t in, out;
+    bool is_plain; /* nothing bends its results */
+} px_pooling_dense;
+bool px_pooling_dense_at(const px_pooling *pooling, uint32_t index, px_pooling_dense *out);
+
 /* pooled [hidden] -> out [width]: dense layers, and normalising, if the model does that and
  * `normalises`. Allocates nothing. */
 void px_pooling_finish(px_pooling *pooling, const float *pooled, bool normalises, float *out);

@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include "engine/model/convert.h"
+
 #include "model_bytes.h"
 #include "test.h"
 
@@ -18,13 +20,14 @@ static void write_text(const char *name, const char *text)
     write_test_file(name, text, strlen(text));
 }
 
-/* One matrix of `rows` x 4 whose elements are 0.5, 1, 1.5, ... beside an embedding, or alone with a
- * bias of 0.25 in the way of a module. */
-static void write_weights(const char *path, const char *name, uint32_t rows, const char *bias)
+/* One matrix of `rows` x `cols` whose elements are 0.5, 1, 1.5, ... beside an embedding, or alone
+ * with a bias of 0.25 in the way of a module. */
+static void write_matrix(
+    const char *path, const char *name, uint32_t rows, uint32_t cols, const char *bias)
 {
     bytes b = {.length = 0};
     char header[400], beside[160];
-    size_t matrix_bytes = (size_t)rows * HIDDEN * sizeof(float);
+    size_t matrix_bytes = (size_t)rows * cols * sizeof(float);
     size_t beside_bytes = bias ? rows * sizeof(float) : 2 * HIDDEN * sizeof(float);
     snprintf(beside, sizeof beside,
         bias ? "\"%s\":{\"dtype\":\"F32\",\"shape\":[%u],\"data_offsets\":[%zu,%zu]}"
@@ -32,12 +35,17 @@ static void write_weights(const char *path, const char *name, uint32_t rows, con
         bias ? bias : "embed_tokens.weight", bias ? rows : 2, matrix_bytes,
         matrix_bytes + beside_bytes);
     snprintf(header, sizeof header,
-        "{\"%s\":{\"dtype\":\"F32\",\"shape\":[%u,4],\"data_offsets\":[0,%zu]},%s}", name, rows,
-        matrix_bytes, beside);
+        "{\"%s\":{\"dtype\":\"F32\",\"shape\":[%u,%u],\"data_offsets\":[0,%zu]},%s}", name, rows,
+        cols, matrix_bytes, beside);
     put_text(&b, header);
-    for (uint32_t i = 0; i < rows * HIDDEN; i++) put(&b, &(float){0.5f * (float)(i + 1)}, 4);
+    for (uint32_t i = 0; i < rows * cols; i++) put(&b, &(float){0.5f * (float)(i + 1)}, 4);
     for (size_t i = 0; i < beside_bytes / sizeof(float); i++) put(&b, &(float){0.25f}, 4);
     write_bytes(path, &b);
+}
+
+static void write_weights(const char *path, const char *name, uint32_t rows, const char *bias)
+{
+    write_matrix(path, name, rows, HIDDEN, bias);
 }
 
 /* Opens the folder as it is now, with this config.json; NULL where it is refused. */
@@ -166,6 +174,75 @@ PX_TEST(modules_that_we_lack_are_refused_by_name)
     write_modules("{}", "{\"pooling_mode\":\"cls\"}");
     check_refused(config, "a list");
     unlink(test_path("modules.json"));
+}
+
+/* --- in a GGUF of ours ------------------------------------------------------------------------ */
+
+/* A model of 72 channels of tests/golden/data, with modules beside it. */
+static void write_whole_model(void)
+{
+    static const char *const names[] = {"config.json", "model.safetensors"};
+    const char *slash = strrchr(__FILE__, '/');
+    for (int i = 0; i < 2; i++) {
+        char path[4096];
+        px_buf file;
+        px_buf_init(&file, 16 << 20);
+        snprintf(path, sizeof path, "%.*s/../../golden/data/models/odd_heads/%s",
+            (int)(slash - __FILE__), __FILE__, names[i]);
+        PX_CHECK_OK(px_fs_read(path, &file));
+        write_test_file(names[i], file.data, file.length);
+        px_buf_done(&file);
+    }
+}
+
+static px_status convert_folder(const char *to)
+{
+    px_model_file *file = NULL;
+    px_gguf_writer *writer = NULL;
+    px_convert *convert = NULL;
+    px_convert_options options = {.dtype = PX_F32, .table_dtype = PX_F32};
+    PX_TRY(px_team_create(1, false, &options.team));
+    PX_TRY(px_model_file_open(test_folder(), &file));
+    px_status status = px_gguf_writer_create(to, &writer);
+    if (px_is_ok(status)) status = px_convert_open(file, &options, writer, &convert);
+    if (px_is_ok(status)) status = px_convert_put_keys(convert);
+    if (px_is_ok(status)) status = px_gguf_writer_begin(writer);
+    if (px_is_ok(status)) status = px_convert_write(convert);
+    if (px_is_ok(status)) status = px_gguf_writer_finish(writer);
+    px_convert_free(convert);
+    px_gguf_writer_free(writer);
+    px_model_file_close(file);
+    px_team_free(options.team);
+    return status;
+}
+
+PX_TEST(a_gguf_of_ours_says_the_same)
+{
+    enum { WIDE = 72 };
+    write_modules(MODULES("," MODULE("Dense", "2_Dense")), "{\"pooling_mode\":\"mean\"}");
+    write_whole_model();
+    write_text("2_Dense/config.json",
+        "{\"bias\":true,\"activation_function\":\"torch.nn.modules.linear.Identity\"}");
+    write_matrix("2_Dense/model.safetensors", "linear.weight", 3, WIDE, "linear.bias");
+    PX_CHECK_OK(convert_folder(test_path("whole.gguf")));
+    px_model_file *files[2] = {NULL, NULL};
+    px_pooling *both[2] = {NULL, NULL};
+    float results[2][3], wide[WIDE];
+    for (int i = 0; i < WIDE; i++) wide[i] = (float)(i % 5) - 2;
+    for (int i = 0; i < 2; i++) {
+        PX_CHECK_OK(px_model_file_open(i ? test_path("whole.gguf") : test_folder(), &files[i]));
+        PX_CHECK_OK(px_pooling_open(files[i], &both[i]));
+        px_pooling_info info = px_pooling_describe(both[i]);
+        PX_CHECK(info.kind == PX_POOLING_MEAN && info.is_stated && !info.normalised);
+        PX_REQUIRE(info.hidden == WIDE && info.width == 3);
+        px_pooling_finish(both[i], wide, true, results[i]);
+    }
+    PX_CHECK(memcmp(results[0], results[1], sizeof results[0]) == 0);
+    PX_CHECK(results[0][0] != results[0][1]);
+    for (int i = 0; i < 2; i++) {
+        px_pooling_free(both[i]);
+        px_model_file_close(files[i]);
+    }
 }
 
 PX_TEST_MAIN()
