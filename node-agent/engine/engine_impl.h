@@ -23,14 +23,7 @@
 #include "engine/parts.h"
 #include "engine/salt.h"
 #include "engine/schedule/scheduler.h"
-
-typedef struct px_output { /* an event on its way; the rest of a DONE stands in the sequence */
-    uint32_t slot;         /* in px_caller_side.live */
-    uint32_t token;
-    uint8_t kind, has_token, has_logprobs, text_length;
-    px_logprobs logprobs;
-    char text[PX_EVENT_TEXT_MAX];
-} px_output;
+#include "engine/wording.h"
 
 typedef enum px_adapter_state {
     PX_ADAPTER_FREE,
@@ -57,8 +50,9 @@ typedef struct px_caller_side {
     px_seq **live;        /* [capacity] submitted and not yet done */
     uint32_t *free_slots; /* a stack */
     uint32_t free_count, capacity;
-    uint64_t submitted;         /* in total; id = submitted * capacity + slot */
-    uint64_t queued_tokens;     /* of prompts, in total; less those dequeued: what waits */
+    uint64_t submitted;     /* in total; id = submitted * capacity + slot */
+    uint64_t queued_tokens; /* of prompts, in total; less those dequeued: what waits */
+    px_wording wording;
     px_choices *telling;        /* all its answers have ended, and are told next; NULL: none */
     px_adapter_entry *adapters; /* [limits.adapters], by slot */
     uint64_t adapter_jobs;      /* in total */
@@ -75,7 +69,6 @@ typedef struct px_engine_side {
     float *hidden; /* [limits.rows, hidden]; NULL: nothing can be pooled */
     size_t hidden_bytes;
     px_draws draws;
-    px_buf decoded, released;  /* text of one token: before and after the stop strings */
     int64_t now_ns;            /* of this turn; after the forward, of its end */
     px_adapter_entry *adapter; /* that is loading; NULL: none */
     uint64_t cancels_seen;
@@ -139,8 +132,8 @@ bool px_output_token(px_engine *engine, px_seq *seq, int64_t picked, const px_lo
 /* What a token of the prompt was worth; NULL: nothing stands before it. */
 void px_output_prompt(
     px_engine *engine, const px_seq *seq, uint32_t token, const px_logprobs *logprobs);
-/* Before its first step: its guide and text stand where the tokens it is resumed with lead; those
- * of the answers that wait for its prompt, at their beginning. False: it has ended. */
+/* Before its first step: its guide stands where the tokens it is resumed with lead; those of the
+ * answers that wait for its prompt, at their beginning. False: it has ended. */
 bool px_output_begin(px_engine *engine, px_seq *seq);
 /* Ends it, wherever it is, and those that wait for its prompt: gives its blocks back, sends DONE.
  */

@@ -15,6 +15,7 @@ void px_caller_side_create(px_engine *engine, uint32_t capacity)
 {
     px_caller_side *side = &engine->caller;
     side->capacity = capacity;
+    px_wording_init(&side->wording, px_tokenizer_size(engine->parts.text.tokenizer));
     side->key = px_siphash_random_key();
     px_adapters_create(engine);
     side->live = px_alloc_array(capacity, sizeof *side->live);
@@ -36,6 +37,7 @@ void px_caller_side_free(px_engine *engine)
     free(side->live);
     free(side->free_slots);
     px_adapters_free(engine);
+    px_wording_done(&side->wording);
 }
 
 /* When a place will be free: requests end, tokens are computed at a known pace. */
@@ -109,6 +111,7 @@ px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_
     for (px_seq *seq = first; seq; seq = shares_prompt ? NULL : seq->next_choice)
         asked.prompt_tokens += seq->prompt_count;
     px_status status = check_queue(engine, asked);
+    if (px_is_ok(status)) status = px_wording_resume(&side->wording, first);
     if (!px_is_ok(status)) {
         px_seq_free_chain(first);
         return status;
@@ -131,14 +134,20 @@ px_status px_engine_submit(px_engine *engine, const px_request *request, uint64_
     return px_ok();
 }
 
+/* The engine looks at all sequences before its next step: one of them need not go on. */
+static void have_swept(px_engine *engine)
+{
+    atomic_fetch_add_explicit(&engine->cancels, 1, memory_order_release);
+    px_doorbell_ring(&engine->bell);
+}
+
 void px_engine_cancel(px_engine *engine, uint64_t id)
 {
     px_seq *first = engine->caller.live[id % engine->caller.capacity];
     if (!first || first->id != id) return;
     for (px_seq *seq = first; seq; seq = seq->next_choice)
         atomic_store_explicit(&seq->cancelled, true, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->cancels, 1, memory_order_release);
-    px_doorbell_ring(&engine->bell);
+    have_swept(engine);
 }
 
 /* The sequence was the caller's again, and its end is told: its memory is freed. */
@@ -186,34 +195,33 @@ static bool next_output(px_engine *engine, px_output *out)
     return px_ring_pop(&engine->outbox, out);
 }
 
-static void read_output(const px_output *output, const px_seq *seq, px_event *out)
+/* The next event of any sequence, or (ADAPTER) of none; false: all that was said has been told. */
+static bool next_event(px_engine *engine, px_seq **out_seq, px_event *out)
 {
-    *out = (px_event){.id = seq->id,
-        .kind = (px_event_kind)output->kind,
-        .has_token = output->has_token,
-        .token = output->token,
-        .has_logprobs = output->has_logprobs,
-        .text_length = output->text_length};
-    if (output->has_logprobs) out->logprobs = output->logprobs;
-    memcpy(out->text, output->text, output->text_length);
-    if (out->kind == PX_EVENT_DONE) px_seq_outcome(seq, out);
-}
-
-bool px_engine_poll(px_engine *engine, px_event *out)
-{
+    px_wording *wording = &engine->caller.wording;
     px_output output;
-    for (;;) {
-        if (engine->caller.telling) {
-            tell_next(engine, out);
-            return true;
-        }
+    while (!wording->seq) {
         if (!next_output(engine, &output)) return false;
         if (output.kind == PX_EVENT_ADAPTER) {
             px_adapters_take_done(engine, output.slot, out);
             return true;
         }
-        px_seq *seq = engine->caller.live[output.slot];
-        read_output(&output, seq, out);
+        if (px_wording_take(wording, engine->caller.live[output.slot], &output)) have_swept(engine);
+    }
+    *out_seq = wording->seq;
+    return px_wording_next(wording, out);
+}
+
+bool px_engine_poll(px_engine *engine, px_event *out)
+{
+    px_seq *seq;
+    for (;;) {
+        if (engine->caller.telling) {
+            tell_next(engine, out);
+            return true;
+        }
+        if (!next_event(engine, &seq, out)) return false;
+        if (out->kind == PX_EVENT_ADAPTER) return true;
         if (seq->choices) {
             if (take_choice(engine, seq->choices, seq, out)) return true;
         } else {

@@ -1,4 +1,5 @@
-/* output.c - from a sampled token to events: its text, stop strings, the end of the sequence. */
+/* output.c - from a sampled token to what the caller is told of it, or of the sequence's end. What
+ * it says is put into words on the caller's thread (wording.h). */
 #include <string.h>
 
 #include "engine/engine_impl.h"
@@ -38,39 +39,10 @@ static uint32_t slot_of(const px_engine *engine, const px_seq *seq)
     return (uint32_t)(seq->id % engine->caller.capacity);
 }
 
-/* Bytes of the next event's text: whole characters. */
-static size_t piece_length(const char *text, size_t length)
-{
-    if (length <= PX_EVENT_TEXT_MAX) return length;
-    size_t cut = PX_EVENT_TEXT_MAX;
-    while (((unsigned char)text[cut] & 0xC0) == 0x80) cut--; /* not before a continuation byte */
-    return cut;
-}
-
 typedef struct picked { /* a token, and what was asked to be told about it */
     uint32_t token;
     const px_logprobs *logprobs; /* NULL: nothing */
 } picked;
-
-/* One event with the token and as many more as the text needs. */
-static void send_text(px_engine *engine, const px_seq *seq, picked one, const px_buf *text)
-{
-    px_output output = {.slot = slot_of(engine, seq), .kind = PX_EVENT_TOKEN, .token = one.token};
-    output.has_token = 1;
-    output.has_logprobs = one.logprobs != NULL;
-    if (one.logprobs) output.logprobs = *one.logprobs;
-    const char *at = px_buf_text(text);
-    size_t left = text->length;
-    while (left || output.has_token) {
-        size_t length = piece_length(at, left);
-        output.text_length = (uint8_t)length;
-        memcpy(output.text, at, length);
-        push(engine, &output);
-        output.has_token = output.has_logprobs = 0;
-        at += length;
-        left -= length;
-    }
-}
 
 void px_output_adapter(px_engine *engine, const px_adapter_entry *entry)
 {
@@ -101,31 +73,6 @@ void px_output_end(px_engine *engine, px_seq *seq, px_finish finish, px_status s
     }
 }
 
-/* Text through the stop strings into side.released; true: a stop string is complete. */
-static bool release(px_engine_side *side, px_seq *seq)
-{
-    px_buf_reset(&side->released);
-    if (seq->stops)
-        return px_stops_push(seq->stops, side->decoded.data, side->decoded.length, &side->released);
-    px_buf_append(&side->released, px_buf_text(&side->decoded), side->decoded.length);
-    return false;
-}
-
-/* The text that was still held back goes out: half a character, the beginning of a stop string. */
-static bool release_rest(px_engine_side *side, px_seq *seq)
-{
-    px_buf_reset(&side->decoded);
-    px_detok_finish(seq->detok, &side->decoded);
-    if (seq->stops && px_stops_push(seq->stops, px_buf_text(&side->decoded), side->decoded.length,
-                          &side->released))
-        return true;
-    if (seq->stops)
-        px_stops_finish(seq->stops, &side->released);
-    else
-        px_buf_append(&side->released, px_buf_text(&side->decoded), side->decoded.length);
-    return false;
-}
-
 /* The answer has one more token; false: it ended by it. */
 static bool take_token(px_engine *engine, px_seq *seq, picked one)
 {
@@ -139,17 +86,16 @@ static bool take_token(px_engine *engine, px_seq *seq, picked one)
     bool eos = px_seq_is_end(seq, token), full = seq->count == seq->tokens_max;
     bool keeps = !seq->form || eos || px_guide_accept(&seq->guide, token);
     bool complete = eos || (seq->form && keeps && px_guide_must_end(&seq->guide));
-    /* Vocabularies are padded: a model may say ids that its tokenizer does not know. */
-    bool has_text = !eos && token < px_tokenizer_size(engine->parts.text.tokenizer);
-    px_buf_reset(&side->decoded);
-    px_status status = has_text ? px_detok_push(seq->detok, token, &side->decoded) : px_ok();
-    if (!keeps) status = px_fail(PX_INTERNAL, "token %u does not keep to the answer's form", token);
-    bool stopped = release(side, seq);
-    if (!stopped && (complete || full)) stopped = release_rest(side, seq);
-    send_text(engine, seq, one, &side->released);
-    if (!px_is_ok(status))
-        px_output_end(engine, seq, PX_FINISH_ERROR, status);
-    else if (stopped || complete)
+    px_output output = {.slot = slot_of(engine, seq), .kind = PX_EVENT_TOKEN, .token = token};
+    output.has_text = !eos;
+    output.is_last = complete || full;
+    output.has_logprobs = one.logprobs != NULL;
+    if (one.logprobs) output.logprobs = *one.logprobs;
+    push(engine, &output);
+    if (!keeps)
+        px_output_end(engine, seq, PX_FINISH_ERROR,
+            px_fail(PX_INTERNAL, "token %u does not keep to the answer's form", token));
+    else if (complete)
         px_output_end(engine, seq, PX_FINISH_STOP, px_ok());
     else if (full)
         px_output_end(engine, seq, PX_FINISH_LENGTH, px_ok());
@@ -193,9 +139,7 @@ bool px_output_token(px_engine *engine, px_seq *seq, int64_t pick, const px_logp
         px_output_end(engine, seq, PX_FINISH_ERROR, why);
         return false;
     }
-    if (logprobs) seq->logprob_sum += (double)logprobs->picked.logprob;
-    picked it = {(uint32_t)pick, seq->wants_logprobs ? logprobs : NULL};
-    return take_token(engine, seq, it) && force_tokens(engine, seq);
+    return take_token(engine, seq, (picked){(uint32_t)pick, logprobs}) && force_tokens(engine, seq);
 }
 
 void px_output_prompt(
@@ -204,37 +148,31 @@ void px_output_prompt(
     px_output output = {.slot = slot_of(engine, seq),
         .kind = PX_EVENT_PROMPT,
         .token = token,
-        .has_token = 1,
         .has_logprobs = logprobs != NULL};
     if (logprobs) output.logprobs = *logprobs;
     push(engine, &output);
 }
 
-/* One of the tokens that the answer is resumed with: as when it was said, but nobody is told. */
-static px_status retrace(px_engine *engine, px_seq *seq, uint32_t token)
+/* Where the tokens lead that the answer is resumed with; false: they did not keep to its form. */
+static bool retrace(px_seq *seq)
 {
-    px_engine_side *side = &engine->side;
-    px_buf_reset(&side->decoded);
-    if (token < px_tokenizer_size(engine->parts.text.tokenizer))
-        PX_TRY(px_detok_push(seq->detok, token, &side->decoded));
-    bool ended = px_seq_is_end(seq, token) || release(side, seq);
-    if (seq->form && !ended) ended = !px_guide_accept(&seq->guide, token);
-    if (ended || (seq->form && px_guide_must_end(&seq->guide)))
-        return px_fail(PX_INVALID_ARGUMENT,
-            "the answer that is to be resumed had ended, or did not keep to its form");
-    return px_ok();
+    for (uint32_t i = 0; i < seq->resumed; i++)
+        if (!px_guide_accept(&seq->guide, seq->tokens[seq->prompt_count + i]) ||
+            px_guide_must_end(&seq->guide))
+            return false;
+    return true;
 }
 
 bool px_output_begin(px_engine *engine, px_seq *seq)
 {
-    px_status status = px_ok();
     for (px_seq *each = seq; each; each = each->next_choice)
         if (each->form) px_guide_begin(px_form_grammar(each->form), &each->guide);
-    for (uint32_t i = 0; i < seq->resumed && px_is_ok(status); i++)
-        status = retrace(engine, seq, seq->tokens[seq->prompt_count + i]);
-    if (!px_is_ok(status))
-        px_output_end(engine, seq, PX_FINISH_ERROR, status);
-    else if (seq->wants_prompt_logprobs)
-        px_output_prompt(engine, seq, seq->tokens[0], NULL);
-    return px_is_ok(status);
+    if (seq->form && !retrace(seq)) {
+        px_output_end(engine, seq, PX_FINISH_ERROR,
+            px_fail(PX_INVALID_ARGUMENT,
+                "the answer that is to be resumed had ended, or did not keep to its form"));
+        return false;
+    }
+    if (seq->wants_prompt_logprobs) px_output_prompt(engine, seq, seq->tokens[0], NULL);
+    return true;
 }

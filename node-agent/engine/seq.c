@@ -85,6 +85,7 @@ px_status px_seq_create(const px_seq_options *o, px_seq **out)
     seq->priority = request->priority;
     seq->detok = px_detok_create(o->tokenizer, true);
     atomic_init(&seq->cancelled, false);
+    atomic_init(&seq->is_over, false);
     *out = seq;
     return status;
 fail:

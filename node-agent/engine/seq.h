@@ -4,7 +4,8 @@
  *           allocates nor frees. The caller's thread makes it and, once its DONE event was taken,
  *           frees it.
  * Threads:  made by the caller's thread, handed to the engine thread through a ring, handed back
- *           with the DONE event. In between only `cancelled` is shared. Of several answers to one
+ *           with the DONE event. In between only `cancelled` and `is_over` are shared, and what is
+ *           marked as the caller's thread's stays its own. Of several answers to one
  *           request only the first travels; the others hang from it.
  */
 #ifndef PX_ENGINE_SEQ_H
@@ -37,8 +38,15 @@ typedef struct px_seq {
     uint32_t prompt_count, count, tokens_max;
     uint32_t rotated_for; /* the length by which its KV is rotated (px_kv_row.prompt) */
     px_sampling sampling;
+
+    /* The answer's text (wording.h), the caller's thread's. */
     px_detok *detok;
-    px_stops *stops; /* NULL: none */
+    px_stops *stops;     /* NULL: none */
+    uint32_t told;       /* tokens of the answer, those it was resumed with too */
+    double logprob_sum;  /* of them; 0 where nobody asks for it */
+    atomic_bool is_over; /* it ended in its text: the engine need not go on */
+    px_finish over_finish;
+    px_status over_status;
 
     px_token_list ends; /* tokens that end the answer */
     px_adjust *adjust;  /* NULL: nothing to change about its logits */
@@ -48,8 +56,7 @@ typedef struct px_seq {
     uint32_t top_prompt_logprobs;
     px_vector *vector;    /* is made of it; NULL: it is answered */
     uint32_t prompt_told; /* rows of the prompt whose logits or hidden states were asked for */
-    bool is_ranked;       /* against the other answers, by */
-    double logprob_sum;   /* of its tokens */
+    bool is_ranked;       /* against the other answers, by logprob_sum */
     uint32_t resumed;     /* first tokens of the answer that it came with */
     bool has_form;
     px_grammar_kind form_kind;

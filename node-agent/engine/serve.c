@@ -10,7 +10,7 @@
 
 #include "engine/engine_impl.h"
 
-enum { TOKEN_TEXT_BYTES_MAX = 1 << 20, TOKEN_TEXT_BYTES = 1 << 12, OUTPUTS_EACH = 16 };
+enum { OUTPUTS_EACH = 16 };
 
 static px_status make_draft(const px_parts *parts, px_draft **out)
 {
@@ -40,10 +40,6 @@ px_status px_engine_side_create(px_engine *engine)
     side->runner = px_parts_make_runner(parts);
     px_step_init(&side->step, &parts->limits);
     side->message = px_alloc(px_message_bytes_max(parts));
-    px_buf_init(&side->decoded, TOKEN_TEXT_BYTES_MAX);
-    px_buf_init(&side->released, TOKEN_TEXT_BYTES_MAX);
-    px_buf_reserve(&side->decoded, TOKEN_TEXT_BYTES);
-    px_buf_reserve(&side->released, TOKEN_TEXT_BYTES);
     side->next_deadline_ns = INT64_MAX;
     px_ring_init(&engine->inbox, sizeof(px_seq *), slots + parts->queue_max);
     px_ring_init(&engine->adapter_inbox, sizeof(px_adapter_entry *), parts->limits.adapters + 1);
@@ -74,8 +70,6 @@ void px_engine_side_free(px_engine *engine)
     px_runner_free(side->runner);
     px_step_done(&side->step);
     free(side->message);
-    px_buf_done(&side->decoded);
-    px_buf_done(&side->released);
     px_draws_done(&side->draws);
     px_big_free(side->logits, side->logits_bytes);
     px_big_free(side->hidden, side->hidden_bytes);
@@ -132,6 +126,10 @@ static void sweep(px_engine *engine, const px_seq_list *list, px_status broken)
     for (px_seq *seq = list->first, *next; seq; seq = next) {
         next = seq->next;
         px_status status = broken;
+        if (atomic_load_explicit(&seq->is_over, memory_order_relaxed)) {
+            px_output_end(engine, seq, PX_FINISH_STOP, px_ok());
+            continue;
+        }
         if (atomic_load_explicit(&seq->cancelled, memory_order_relaxed))
             status = px_fail(PX_CANCELLED, "the request was cancelled");
         else if (seq->deadline_ns && seq->deadline_ns <= side->now_ns)
@@ -144,7 +142,8 @@ static void sweep(px_engine *engine, const px_seq_list *list, px_status broken)
     }
 }
 
-/* Only looks at the sequences when somebody cancelled, a deadline is due, or the engine broke. */
+/* Only looks at the sequences when somebody cancelled, a stop string was found, a deadline is due,
+ * or the engine broke. */
 static void end_cancelled_and_late(px_engine *engine, uint64_t cancels)
 {
     px_engine_side *side = &engine->side;
