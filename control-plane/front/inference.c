@@ -3,12 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/front/gathering.h"
 #include "control/front/validate.h"
 
 typedef struct front_call { /* the user pointer of a call from its request to its end */
     px_inference *inference;
     px_rpc_call *call;
-    uint64_t route; /* 0: over, or never routed */
+    uint64_t route;          /* 0: over, or never routed */
+    px_gathering *gathering; /* of Embed and Score; else NULL */
 } front_call;
 
 /* ------------------------------------------------------------------------------ models */
@@ -90,7 +92,17 @@ static void send_or_cancel(front_call *fc, const ProtobufCMessage *message)
 
 static void on_part(void *arg, const Phalanx__V1__GenerateResponse *part)
 {
-    send_or_cancel(arg, &part->base);
+    front_call *fc = arg;
+    if (!fc->gathering)
+        send_or_cancel(fc, &part->base);
+    else if (part->done)
+        send_or_cancel(fc, px_gathering_answer(fc->gathering, part->done));
+}
+
+static void on_vector(void *arg, const Phalanx__V1__EngineVector *vector)
+{
+    front_call *fc = arg;
+    if (fc->gathering) px_gathering_add(fc->gathering, vector);
 }
 
 static void on_tokens(void *arg, const Phalanx__V1__TokenizeResponse *tokens)
@@ -98,17 +110,32 @@ static void on_tokens(void *arg, const Phalanx__V1__TokenizeResponse *tokens)
     send_or_cancel(arg, &tokens->base);
 }
 
+/* What the answers to a request that is valid come to; NULL: they go out as they come. */
+static px_gathering *gathering_of(const px_route_request *request, px_status valid)
+{
+    const Phalanx__V1__ScoreRequest *score = request->score;
+    if (!px_is_ok(valid)) return NULL;
+    if (request->embed) return px_gathering_create(PX_GATHER_EMBEDDINGS, request->embed->n_inputs);
+    if (!score) return NULL;
+    if (!score->template_.len)
+        return px_gathering_create(PX_GATHER_COSINES, 1 + score->n_documents);
+    return px_gathering_create(
+        score->n_label_token_ids ? PX_GATHER_LABELS : PX_GATHER_SCORES, score->n_documents);
+}
+
 /* `request` holds the message; the rest is filled in. */
 static void route(px_inference *inference, px_rpc_call *call, const char *model, px_status valid,
     px_route_request request)
 {
     front_call *fc = px_alloc(sizeof *fc);
-    *fc = (front_call){.inference = inference, .call = call};
+    *fc = (front_call){
+        .inference = inference, .call = call, .gathering = gathering_of(&request, valid)};
     px_rpc_call_set_user(call, fc);
     request.deadline_ns = px_rpc_call_deadline_ns(call);
     request.tenant = px_rpc_call_metadata(call, "phalanx-tenant");
     request.tenant_weight = px_tenants_weight(inference->tenants, request.tenant);
     request.on_part = on_part;
+    request.on_vector = on_vector;
     request.on_tokens = on_tokens;
     request.on_end = on_end;
     request.arg = fc;
@@ -126,6 +153,7 @@ static void on_closed(void *service, px_rpc_call *call, bool cancelled)
     px_inference *inference = service;
     front_call *fc = px_rpc_call_user(call);
     if (fc && fc->route) px_router_cancel(inference->router, fc->route);
+    if (fc) px_gathering_free(fc->gathering);
     free(fc);
 }
 
@@ -143,6 +171,20 @@ static void on_chat(void *service, px_rpc_call *call, const ProtobufCMessage *me
     const Phalanx__V1__ChatRequest *request = (const Phalanx__V1__ChatRequest *)message;
     route(service, call, request->model, px_validate_chat(request),
         (px_route_request){.chat = request});
+}
+
+static void on_embed(void *service, px_rpc_call *call, const ProtobufCMessage *message)
+{
+    const Phalanx__V1__EmbedRequest *request = (const Phalanx__V1__EmbedRequest *)message;
+    route(service, call, request->model, px_validate_embed(request),
+        (px_route_request){.embed = request});
+}
+
+static void on_score(void *service, px_rpc_call *call, const ProtobufCMessage *message)
+{
+    const Phalanx__V1__ScoreRequest *request = (const Phalanx__V1__ScoreRequest *)message;
+    route(service, call, request->model, px_validate_score(request),
+        (px_route_request){.score = request});
 }
 
 static void on_tokenize(void *service, px_rpc_call *call, const ProtobufCMessage *message)
@@ -187,6 +229,16 @@ const px_rpc_method px_inference_methods[] = {
         .kind = PX_RPC_SERVER_STREAM,
         .request = &phalanx__v1__chat_request__descriptor,
         .on_message = on_chat,
+        .on_closed = on_closed},
+    {.path = "/phalanx.v1.Inference/Embed",
+        .kind = PX_RPC_UNARY,
+        .request = &phalanx__v1__embed_request__descriptor,
+        .on_message = on_embed,
+        .on_closed = on_closed},
+    {.path = "/phalanx.v1.Inference/Score",
+        .kind = PX_RPC_UNARY,
+        .request = &phalanx__v1__score_request__descriptor,
+        .on_message = on_score,
         .on_closed = on_closed},
     {.path = "/phalanx.v1.Inference/ListModels",
         .kind = PX_RPC_UNARY,

@@ -18,6 +18,9 @@ enum {
     PRIORITY_MAX = 100,
     CHOICES_MAX = 128, /* these two stand in inference.proto, and are the engine's */
     TOP_LOGPROBS_MAX = 20,
+    INPUTS_MAX = 128,
+    LABELS_MAX = 256,
+    TEMPLATE_BYTES_MAX = 64 * 1024,
 };
 
 static px_status check_utf8(const void *bytes, size_t length, const char *field)
@@ -203,6 +206,61 @@ px_status px_validate_chat(const Phalanx__V1__ChatRequest *request)
     PX_TRY(check_stopping(request->stopping));
     PX_TRY(check_told(TOLD_OF(request)));
     PX_TRY(check_adapter(request->adapter));
+    PX_TRY(check_order(request->priority, request->cache_salt));
+    return check_request_id(request->request_id);
+}
+
+static px_status check_input(const Phalanx__V1__Input *input, size_t index)
+{
+    if (input->kind_case == PHALANX__V1__INPUT__KIND_TOKENS && input->tokens->n_ids) return px_ok();
+    if (input->kind_case == PHALANX__V1__INPUT__KIND_TEXT && input->text.len)
+        return px_prefix(check_bytes(input->text, "text"), "input %zu", index);
+    return px_fail(
+        PX_INVALID_ARGUMENT, "input %zu is empty: set 'text' or 'tokens' to something", index);
+}
+
+px_status px_validate_embed(const Phalanx__V1__EmbedRequest *request)
+{
+    if (!request->n_inputs || request->n_inputs > INPUTS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "there must be 1 to %d 'inputs', not %zu", INPUTS_MAX,
+            request->n_inputs);
+    for (size_t i = 0; i < request->n_inputs; i++) PX_TRY(check_input(request->inputs[i], i));
+    if ((unsigned)request->pooling > PHALANX__V1__POOLING__POOLING_MEAN)
+        return px_fail(PX_INVALID_ARGUMENT, "'pooling' %d is none", (int)request->pooling);
+    PX_TRY(check_order(request->priority, request->cache_salt));
+    return check_request_id(request->request_id);
+}
+
+static bool has_mark(ProtobufCBinaryData template, const char *mark)
+{
+    return template.len && memmem(template.data, template.len, mark, strlen(mark));
+}
+
+px_status px_validate_score(const Phalanx__V1__ScoreRequest *request)
+{
+    if (!request->n_documents || request->n_documents >= INPUTS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "there must be 1 to %d 'documents', not %zu",
+            INPUTS_MAX - 1, request->n_documents);
+    for (size_t i = 0; i < request->n_documents; i++) {
+        if (!request->documents[i].len)
+            return px_fail(PX_INVALID_ARGUMENT, "document %zu is empty", i);
+        PX_TRY(px_prefix(check_bytes(request->documents[i], "documents"), "document %zu", i));
+    }
+    PX_TRY(check_bytes(request->query, "query"));
+    PX_TRY(check_bytes(request->template_, "template"));
+    if (request->template_.len > TEMPLATE_BYTES_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'template' has %zu bytes, more than %d",
+            request->template_.len, TEMPLATE_BYTES_MAX);
+    if (request->template_.len && !has_mark(request->template_, "{document}"))
+        return px_fail(PX_INVALID_ARGUMENT, "'template' has no place for the {document}");
+    if (!request->template_.len && request->n_label_token_ids)
+        return px_fail(PX_INVALID_ARGUMENT, "'label_token_ids' stand behind a text: give its "
+                                            "'template', with {query} and {document}");
+    if (!request->template_.len && !request->query.len)
+        return px_fail(PX_INVALID_ARGUMENT, "the 'query' is empty");
+    if (request->n_label_token_ids > LABELS_MAX)
+        return px_fail(PX_INVALID_ARGUMENT, "'label_token_ids' are %zu, more than %d",
+            request->n_label_token_ids, LABELS_MAX);
     PX_TRY(check_order(request->priority, request->cache_salt));
     return check_request_id(request->request_id);
 }

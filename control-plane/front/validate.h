@@ -14,6 +14,8 @@ px_status px_validate_generate(const Phalanx__V1__GenerateRequest *request) PX_M
 px_status px_validate_chat(const Phalanx__V1__ChatRequest *request) PX_MUST_USE;
 /* What the metadata `phalanx-tenant` says; NULL: nothing. */
 px_status px_validate_tenant(const char *tenant) PX_MUST_USE;
+px_status px_validate_embed(const Phalanx__V1__EmbedRequest *request) PX_MUST_USE;
+px_status px_validate_score(const Phalanx__V1__ScoreRequest *request) PX_MUST_USE;
 px_status px_validate_tokenize(const Phalanx__V1__TokenizeRequest *request) PX_MUST_USE;
 
 #endif

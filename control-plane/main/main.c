@@ -12,6 +12,8 @@ static const px_command commands[] = {
         false},
     {"chat", px_cmd_chat, "talk with a model", px_cmd_chat_specs, false},
     {"generate", px_cmd_generate, "continue a text", px_cmd_generate_specs, false},
+    {"embed", px_cmd_embed, "make vectors of texts", px_cmd_embed_specs, false},
+    {"score", px_cmd_score, "tell how well documents answer a query", px_cmd_score_specs, false},
     {"events", px_cmd_events, "what happened in the cluster", px_cmd_events_specs, false},
     {"bench", px_cmd_bench, "put load on a server and measure it", px_cmd_bench_specs, false}, {0}};
 

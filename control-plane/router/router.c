@@ -29,6 +29,7 @@ typedef struct route { /* a request in flight; free while id is 0 */
     engine *engine;
     uint32_t next_free;
     void (*on_part)(void *arg, const Phalanx__V1__GenerateResponse *part);
+    void (*on_vector)(void *arg, const Phalanx__V1__EngineVector *vector);
     void (*on_tokens)(void *arg, const Phalanx__V1__TokenizeResponse *tokens);
     void (*on_end)(void *arg, px_status status);
     void *arg;
@@ -115,6 +116,7 @@ static void take_output(engine *e, const Phalanx__V1__EngineOutput *output)
         return;
     }
     if (!output->part || r->engine != e || !r->on_part) return;
+    if (output->vector && r->on_vector) r->on_vector(r->arg, output->vector);
     const Phalanx__V1__Done *done = output->part->done;
     if (done) router->stats.output_tokens += done->output_tokens;
     r->on_part(r->arg, output->part); /* may cancel the route */
@@ -296,6 +298,12 @@ static px_status send_request(engine *e, uint64_t id, const px_route_request *re
     if (request->generate) {
         submit.work_case = PHALANX__V1__ENGINE_SUBMIT__WORK_GENERATE;
         submit.generate = (Phalanx__V1__GenerateRequest *)request->generate;
+    } else if (request->embed) {
+        submit.work_case = PHALANX__V1__ENGINE_SUBMIT__WORK_EMBED;
+        submit.embed = (Phalanx__V1__EmbedRequest *)request->embed;
+    } else if (request->score) {
+        submit.work_case = PHALANX__V1__ENGINE_SUBMIT__WORK_SCORE;
+        submit.score = (Phalanx__V1__ScoreRequest *)request->score;
     } else {
         submit.work_case = PHALANX__V1__ENGINE_SUBMIT__WORK_CHAT;
         submit.chat = (Phalanx__V1__ChatRequest *)request->chat;
@@ -322,6 +330,7 @@ px_status px_router_submit(
     }
     r->engine = e;
     r->on_part = request->on_part;
+    r->on_vector = request->on_vector;
     r->on_tokens = request->on_tokens;
     r->on_end = request->on_end;
     r->arg = request->arg;

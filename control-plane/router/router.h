@@ -54,15 +54,18 @@ typedef struct px_router_stats {
 } px_router_stats;
 px_router_stats px_router_stats_of(const px_router *router);
 
-typedef struct px_route_request { /* one of the four, borrowed for the call */
+typedef struct px_route_request { /* one of the six, borrowed for the call */
     const Phalanx__V1__GenerateRequest *generate;
     const Phalanx__V1__ChatRequest *chat;
     const Phalanx__V1__TokenizeRequest *tokenize;
+    const Phalanx__V1__EmbedRequest *embed;
+    const Phalanx__V1__ScoreRequest *score;
     const Phalanx__V1__EngineAdapter *adapter; /* its id is ours to give */
     int64_t deadline_ns;                       /* px_now_ns() scale; INT64_MAX: none */
     const char *tenant;                        /* NULL: of nobody in particular */
     double tenant_weight;                      /* 0: 1 */
     void (*on_part)(void *arg, const Phalanx__V1__GenerateResponse *part);
+    void (*on_vector)(void *arg, const Phalanx__V1__EngineVector *vector); /* of embed and score */
     void (*on_tokens)(void *arg, const Phalanx__V1__TokenizeResponse *tokens);
     void (*on_end)(void *arg, px_status status); /* once, last, unless cancelled by us */
     void *arg;

@@ -7,6 +7,7 @@
 enum {
     BATCH_OUTPUTS = 2 * PX_CHOICES_MAX,
     BATCH_BYTES = 256 * 1024,
+    VECTOR_BYTES_MAX = 1 << 20,
     PROMPT_PIECE = 512 /* tokens of a prompt in one message */
 };
 
@@ -32,6 +33,7 @@ void px_answer_free(px_answer *answer)
         px_buf_done(&answer->parts[i].text);
         px_buf_done(&answer->parts[i].tokens);
         px_buf_done(&answer->parts[i].logprobs);
+        px_buf_done(&answer->parts[i].values);
     }
     free(answer->parts);
     px_buf_done(&answer->prompt);
@@ -153,6 +155,7 @@ static px_answer_part *part_at(px_answer *answer, uint32_t index)
         px_buf_init(&part->text, PX_ANSWER_TEXT_MAX);
         px_buf_init(&part->tokens, PX_ANSWER_TOKENS_MAX * sizeof(uint32_t));
         px_buf_init(&part->logprobs, PX_ANSWER_TOKENS_MAX * sizeof(px_logprobs));
+        px_buf_init(&part->values, VECTOR_BYTES_MAX);
     }
     return &answer->parts[index];
 }
@@ -177,6 +180,11 @@ static bool add_token(px_answer_part *part, const px_event *event)
 
 static void end_part(px_answer_part *part, const px_event *event)
 {
+    if (event->values) {
+        px_buf_append(&part->values, event->values, event->value_count * sizeof *event->values);
+        part->prompt_tokens = event->prompt_tokens;
+        return;
+    }
     phalanx__v1__answer_end__init(&part->end);
     part->end.finish_reason = reason_of(event);
     part->end.output_tokens = event->output_tokens;
@@ -213,6 +221,7 @@ bool px_answer_add(px_answer *answer, const px_event *event)
 typedef struct batch {
     Phalanx__V1__EngineOutput outputs[BATCH_OUTPUTS], *pointers[BATCH_OUTPUTS];
     msg_part parts[BATCH_OUTPUTS];
+    Phalanx__V1__EngineVector vectors[BATCH_OUTPUTS];
     size_t answers, count, bytes; /* answers looked at; outputs made of them */
 } batch;
 
@@ -299,7 +308,20 @@ static bool has_more_prompt(const px_answer *answer)
 
 static bool says_something(const px_answer_part *part)
 {
-    return part->text.length || part->tokens.length || part->has_end;
+    return part->text.length || part->tokens.length || part->has_end || part->values.length;
+}
+
+/* To the last output. */
+static void add_vector(batch *b, const px_answer_part *from, uint32_t index)
+{
+    Phalanx__V1__EngineVector *vector = &b->vectors[b->count - 1];
+    phalanx__v1__engine_vector__init(vector);
+    vector->index = index;
+    vector->values = (float *)(void *)from->values.data;
+    vector->n_values = from->values.length / sizeof(float);
+    vector->prompt_tokens = from->prompt_tokens;
+    b->pointers[b->count - 1]->vector = vector;
+    b->bytes += from->values.length;
 }
 
 static msg_part *add_part(batch *b, px_answer *answer, uint32_t index)
@@ -314,6 +336,7 @@ static msg_part *add_part(batch *b, px_answer *answer, uint32_t index)
     part->n_logprobs = from->logprobs.length / sizeof(px_logprobs);
     if (part->n_logprobs) part->logprobs = logprob_messages(&from->logprobs, part->n_logprobs);
     part->end = from->has_end ? &from->end : NULL;
+    if (from->values.length) add_vector(b, from, index);
     b->bytes += from->text.length + from->tokens.length + from->logprobs.length;
     return part;
 }
@@ -351,6 +374,7 @@ static bool take_sent(px_answer *answer)
         px_buf_reset(&part->text);
         px_buf_reset(&part->tokens);
         px_buf_reset(&part->logprobs);
+        px_buf_reset(&part->values);
         part->has_end = false;
     }
     return false;

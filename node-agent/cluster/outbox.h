@@ -28,6 +28,8 @@ typedef struct px_answer_part { /* what one of a request's answers said since it
     px_buf logprobs; /* px_logprobs of these, if asked for */
     bool has_end;
     Phalanx__V1__AnswerEnd end;
+    px_buf values; /* float: the vector of an input */
+    uint32_t prompt_tokens;
 } px_answer_part;
 
 typedef struct px_answer {

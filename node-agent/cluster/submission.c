@@ -220,6 +220,16 @@ static px_status take_work(
         out->request.adapter = slice_of_text(submit->chat->adapter);
         PX_TRY(take_stopping(submit->chat->stopping, &out->request));
         return take_chat(submit->chat, out);
+    case PHALANX__V1__ENGINE_SUBMIT__WORK_EMBED:
+        out->request.priority = submit->embed->priority;
+        out->request.cache_salt = slice_of(&submit->embed->cache_salt);
+        out->request.adapter = slice_of_text(submit->embed->adapter);
+        return px_inputs_embed(submit->embed, &out->inputs, &out->request.vectors);
+    case PHALANX__V1__ENGINE_SUBMIT__WORK_SCORE:
+        out->request.priority = submit->score->priority;
+        out->request.cache_salt = slice_of(&submit->score->cache_salt);
+        out->request.adapter = slice_of_text(submit->score->adapter);
+        return px_inputs_score(submit->score, &out->inputs, &out->request.vectors);
     default: return px_fail(PX_INVALID_ARGUMENT, "the submission holds no work");
     }
 }
@@ -249,5 +259,6 @@ void px_submission_done(px_submission *submission)
     free(submission->biases);
     free(submission->bad_words);
     free(submission->choice);
+    px_inputs_done(&submission->inputs);
     *submission = (px_submission){0};
 }

@@ -6,7 +6,7 @@
 #ifndef PX_CLUSTER_SUBMISSION_H
 #define PX_CLUSTER_SUBMISSION_H
 
-#include "cluster/messages.h"
+#include "cluster/inputs.h"
 #include "engine/engine.h"
 
 typedef struct px_submission {
@@ -15,6 +15,7 @@ typedef struct px_submission {
     px_token_bias *biases;                      /* owned, as all below */
     px_slice *bad_words;
     char *choice;
+    px_inputs inputs;
 } px_submission;
 
 typedef struct px_submission_context {

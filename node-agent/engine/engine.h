@@ -121,6 +121,8 @@ typedef struct px_wanted_vectors { /* of each input; all borrowed */
     /* The log probability of each of these tokens behind the input; none: what its hidden states
      * are pooled to, an embedding or the scores of the model's head. */
     px_token_list labels;
+    /* An embedding is asked for, or scores: a model that makes the other refuses. */
+    bool wants_scores;
     px_pool pool;        /* MODEL: as the model says */
     px_norm norm;        /* embeddings' length: as the model says, 1, as it comes */
     uint32_t dimensions; /* the first so many (of models trained for that); 0: all */

@@ -33,8 +33,15 @@ static px_status check_pooling(const px_engine *engine, const px_wanted_vectors 
     if (wanted->dimensions > pooling.width)
         return px_fail(PX_INVALID_ARGUMENT, "the model's vectors have %u dimensions, not %u",
             pooling.width, wanted->dimensions);
+    if (pooling.is_scores != wanted->wants_scores)
+        return px_fail(PX_FAILED_PRECONDITION,
+            pooling.is_scores
+                ? "the model '%s' scores texts and embeds none: ask for scores, with a template"
+                : "the model '%s' has no head that scores texts: give labels, or no template",
+            engine->parts.info.name);
     if (pooling.is_scores && wanted->dimensions)
-        return px_fail(PX_INVALID_ARGUMENT, "the model makes scores: they cannot be cut short");
+        return px_fail(
+            PX_INVALID_ARGUMENT, "scores cannot be cut to %u dimensions", wanted->dimensions);
     return px_ok();
 }
 

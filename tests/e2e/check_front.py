@@ -1,9 +1,14 @@
 """The front as stock clients see it: streams, cancel, deadlines, refusals, health and reflection."""
+import array
 import concurrent.futures
+import math
+import os
+import subprocess
+import tempfile
 import threading
 
 import grpc
-from cluster import check, run_checks_on_cluster, skip, stubs, tiny_model, wait_for
+from cluster import BIN, check, run_checks_on_cluster, skip, stubs, tiny_model, wait_for
 
 try:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -159,6 +164,78 @@ def a_prompt_is_told_token_by_token(cluster):
                                  stopping=pb.Stopping(max_tokens=1), logprobs=True, top_logprobs=3)
     first = [t for part in stub.Generate(request, timeout=60) for t in part.logprobs][0]
     assert [(t.token, t.logprob) for t in first.top] == [(t.token, t.logprob) for t in prompt[-1].logprobs.top]
+
+
+def length(vector):
+    return sum(x * x for x in vector) ** 0.5
+
+
+@check
+def vectors_are_made_of_texts(cluster):
+    stub = cluster.inference()
+    texts = [b"Hello", b"Hello there, how are you?", b"x"]
+
+    def embed(**more):
+        return stub.Embed(pb.EmbedRequest(inputs=[pb.Input(text=t) for t in texts], **more), timeout=60)
+
+    usual = embed()
+    assert [e.index for e in usual.embeddings] == [0, 1, 2]
+    assert usual.prompt_tokens == sum(e.prompt_tokens for e in usual.embeddings) > 3
+    assert all(abs(length(e.values) - 1) < 1e-5 for e in usual.embeddings)
+    assert [e.values for e in usual.embeddings] == [e.values for e in embed(pooling=pb.POOLING_LAST).embeddings]
+    ids = stub.Tokenize(pb.TokenizeRequest(text=texts[1], add_special=True), timeout=10).ids
+    by_ids = stub.Embed(pb.EmbedRequest(inputs=[pb.Input(tokens=pb.TokenIds(ids=ids))]), timeout=60)
+    assert by_ids.embeddings[0].values == usual.embeddings[1].values
+    mean = embed(pooling=pb.POOLING_MEAN, normalize=False, dimensions=4).embeddings[1]
+    assert len(mean.values) == 4
+    # The same by hand, from the hidden states of a forward by itself.
+    hidden, width = hidden_states(ids), len(usual.embeddings[0].values)
+    rows = [hidden[i:i + width] for i in range(0, len(hidden), width)]
+    assert len(rows) == len(ids)
+    for i in range(4):
+        assert abs(sum(row[i] for row in rows) / len(rows) - mean.values[i]) < 1e-3, (i, mean)
+    assert all(abs(a / length(rows[-1]) - b) < 1e-3 for a, b in zip(rows[-1], usual.embeddings[1].values))
+
+
+def hidden_states(ids):
+    with tempfile.TemporaryDirectory() as folder:
+        tokens, out = os.path.join(folder, "ids"), os.path.join(folder, "hidden")
+        with open(tokens, "w") as file:
+            file.write(" ".join(map(str, ids)))
+        subprocess.run([BIN + "/node-agent", "score", "--model", tiny_model(), "--tokens", tokens, "--hidden", out],
+                       check=True, stdout=subprocess.DEVNULL, timeout=60)
+        with open(out, "rb") as file:
+            return array.array("f", file.read())
+
+
+@check
+def documents_are_scored(cluster):
+    stub = cluster.inference()
+    documents = [b"Hello there", b"something else", b"Hello"]
+
+    def score(**more):
+        return stub.Score(pb.ScoreRequest(query=b"Hello there", documents=documents, **more), timeout=60)
+
+    cosines = score()
+    assert [s.index for s in cosines.scores] == [0, 1, 2]
+    assert abs(cosines.scores[0].score - 1) < 1e-5 and cosines.scores[1].score < 0.999
+    labels = score(template=b"{query}: {document} ->", label_token_ids=[5, 7])
+    for s in labels.scores:
+        yes, no = (math.exp(v) for v in s.values)
+        assert abs(s.score - yes / (yes + no)) < 1e-6 and 0 < yes < 1
+    assert len({s.score for s in labels.scores}) == 3
+    wrong, invalid = grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT
+    refused(wrong, "has no head that scores texts", lambda: score(template=b"{document}"))
+    refused(invalid, "no place for the {document}", lambda: score(template=b"{query}"))
+    refused(invalid, "stand behind a text", lambda: score(label_token_ids=[1]))
+    refused(invalid, "vocabulary", lambda: score(template=b"{document}", label_token_ids=[2**32 - 1]))
+    refused(invalid, "1 to 127", lambda: stub.Score(pb.ScoreRequest(query=b"x")))
+    refused(invalid, "1 to 128", lambda: stub.Embed(pb.EmbedRequest()))
+    refused(invalid, "input 1 is empty", lambda: stub.Embed(pb.EmbedRequest(
+        inputs=[pb.Input(text=b"x"), pb.Input()])))
+    refused(invalid, "dimensions", lambda: stub.Embed(pb.EmbedRequest(inputs=[pb.Input(text=b"x")],
+                                                                      dimensions=100000)))
+    refused(invalid, "input 0", lambda: stub.Embed(pb.EmbedRequest(inputs=[pb.Input(text=b"word " * 50000)])))
 
 
 @check

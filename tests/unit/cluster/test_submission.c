@@ -214,4 +214,42 @@ PX_TEST(bad_requests_get_a_sentence)
     check_refused(&f, "template_kwargs_json");
 }
 
+PX_TEST(documents_become_texts_by_the_template)
+{
+    Phalanx__V1__ScoreRequest score = PHALANX__V1__SCORE_REQUEST__INIT;
+    ProtobufCBinaryData documents[2] = {{3, (uint8_t *)"cat"}, {8, (uint8_t *)"{query}!"}};
+    uint32_t labels[] = {4, 9};
+    score.query = (ProtobufCBinaryData){3, (uint8_t *)"who"};
+    score.documents = documents, score.n_documents = 2;
+    score.label_token_ids = labels, score.n_label_token_ids = 2;
+    score.template_ = (ProtobufCBinaryData){26, (uint8_t *)"{document}<{query}{query}>{"};
+    Phalanx__V1__EngineSubmit submit = PHALANX__V1__ENGINE_SUBMIT__INIT;
+    submit.work_case = PHALANX__V1__ENGINE_SUBMIT__WORK_SCORE, submit.score = &score;
+    px_submission s;
+    PX_CHECK_OK(px_submission_make(&submit, &(px_submission_context){0}, &s));
+    const px_wanted_vectors *wanted = &s.request.vectors;
+    PX_REQUIRE(wanted->input_count == 2 && wanted->labels.count == 2 && !wanted->wants_scores);
+    px_slice first = wanted->inputs[0].text, second = wanted->inputs[1].text;
+    PX_CHECK(first.length == 11 && memcmp(first.data, "cat<whowho>", 11) == 0);
+    PX_CHECK(second.length == 16 && memcmp(second.data, "{query}!<whowho>", 16) == 0);
+    px_submission_done(&s);
+
+    score.template_.len = 0, score.n_label_token_ids = 0; /* embedded, the query first */
+    PX_CHECK_OK(px_submission_make(&submit, &(px_submission_context){0}, &s));
+    PX_CHECK(s.request.vectors.input_count == 3 && s.request.vectors.inputs[0].text.length == 3);
+    PX_CHECK(s.request.vectors.inputs[2].text.length == 8);
+    px_submission_done(&s);
+
+    /* Short words that would make a long text. */
+    size_t length = 64 * 1024;
+    char *many = calloc(1, length), *query = calloc(1, length);
+    for (size_t i = 0; i + 7 <= length; i += 7) memcpy(many + i, "{query}", 7);
+    score.template_ = (ProtobufCBinaryData){length, (uint8_t *)many};
+    score.query = (ProtobufCBinaryData){length, (uint8_t *)query};
+    PX_CHECK(
+        px_submission_make(&submit, &(px_submission_context){0}, &s).code == PX_INVALID_ARGUMENT);
+    free(many);
+    free(query);
+}
+
 PX_TEST_MAIN()

@@ -81,6 +81,44 @@ PX_TEST(several_answers_and_what_is_told_of_them)
     PX_CHECK(refuses(px_validate_generate(&r), "'top_logprobs' is at most 20"));
 }
 
+PX_TEST(inputs_and_documents)
+{
+    Phalanx__V1__EmbedRequest e = PHALANX__V1__EMBED_REQUEST__INIT;
+    Phalanx__V1__Input input = PHALANX__V1__INPUT__INIT, *inputs[129];
+    for (int i = 0; i < 129; i++) inputs[i] = &input;
+    e.inputs = inputs;
+    PX_CHECK(refuses(px_validate_embed(&e), "1 to 128 'inputs', not 0"));
+    e.n_inputs = 129;
+    PX_CHECK(refuses(px_validate_embed(&e), "not 129"));
+    e.n_inputs = 2;
+    PX_CHECK(refuses(px_validate_embed(&e), "input 0 is empty"));
+    input.kind_case = PHALANX__V1__INPUT__KIND_TEXT, input.text = bytes("x\xff");
+    PX_CHECK(refuses(px_validate_embed(&e), "input 0: 'text' is not valid UTF-8"));
+    input.text = bytes("x");
+    PX_CHECK_OK(px_validate_embed(&e));
+    e.pooling = (Phalanx__V1__Pooling)77;
+    PX_CHECK(refuses(px_validate_embed(&e), "'pooling' 77"));
+
+    Phalanx__V1__ScoreRequest s = PHALANX__V1__SCORE_REQUEST__INIT;
+    ProtobufCBinaryData documents[128];
+    uint32_t labels[257] = {0};
+    for (int i = 0; i < 128; i++) documents[i] = bytes("d");
+    s.documents = documents, s.n_documents = 128;
+    PX_CHECK(refuses(px_validate_score(&s), "1 to 127 'documents', not 128"));
+    s.n_documents = 2;
+    PX_CHECK(refuses(px_validate_score(&s), "'query' is empty"));
+    s.query = bytes("q");
+    PX_CHECK_OK(px_validate_score(&s));
+    s.label_token_ids = labels, s.n_label_token_ids = 1;
+    PX_CHECK(refuses(px_validate_score(&s), "stand behind a text"));
+    s.template_ = bytes("{query} {documents}");
+    PX_CHECK(refuses(px_validate_score(&s), "no place for the {document}"));
+    s.template_ = bytes("{query} {document}");
+    PX_CHECK_OK(px_validate_score(&s));
+    s.n_label_token_ids = 257;
+    PX_CHECK(refuses(px_validate_score(&s), "'label_token_ids' are 257"));
+}
+
 PX_TEST(sampling)
 {
     Phalanx__V1__GenerateRequest r = good_generate();
