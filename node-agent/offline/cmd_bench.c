@@ -3,8 +3,8 @@
  *   ppN     one prompt of N tokens: submit to first token
  *   tgN     one sequence from a single token on: N tokens, submit to end
  *   tgN@C   N tokens after a prompt of C: their rate from first token to end
- *   batchN  N sequences at once, each with a short prompt of its own: the sum of their rates from
- *           first token to end
+ *   batchN  N sequences at once, each after a short prompt of its own: their tokens from when all
+ *           have begun to the end of the last
  *
  * All times are the engine's own, so a late reader of its events changes nothing.
  * Verified before it is timed: other prompts must give other answers, the same prompt the same one.
@@ -47,11 +47,18 @@ static const px_command_doc doc = {.usage = "node-agent bench --model PATH [opti
     .examples = "node-agent bench --model model.gguf --threads 2 --batch 8,32\n"
                 "mpirun -n 2 node-agent bench --model model.gguf --threads 1"};
 
+typedef struct bench_seq {
+    uint64_t id;
+    int64_t submitted_ns, first_ns, end_ns; /* first: of its tokens */
+    uint32_t tokens;
+} bench_seq;
+
 typedef struct bench_job {
     const px_args *args;
     uint32_t prompt_tokens, gen_tokens, context, repeat;
     uint32_t batches[SIZES_MAX], batch_count, seqs_max;
     uint32_t *prompt; /* scratch for one prompt */
+    bench_seq *seqs;  /* [seqs_max] of the run at hand */
     px_table *table;  /* NULL with --json */
 } bench_job;
 
@@ -62,7 +69,7 @@ typedef struct bench_load { /* one run: sequences alike but for their prompts */
 
 typedef struct bench_outcome {
     int64_t ttft_ns, total_ns; /* of the sequence that ended last */
-    double decode_rates;       /* tokens per second after the first, of all sequences together */
+    double decode_rate;        /* tokens per second while all sequences decode */
     uint64_t hash;             /* of one sequence's tokens */
 } bench_outcome;
 
@@ -77,8 +84,7 @@ static void fill_prompt(bench_job *job, px_engine *engine, const bench_load *loa
         job->prompt[i] = (uint32_t)(px_random_unit(seed, i) * vocabulary / 2);
 }
 
-static px_status submit_all(
-    bench_job *job, px_session *session, const bench_load *load, uint64_t *out_first_id)
+static px_status submit_all(bench_job *job, px_session *session, const bench_load *load)
 {
     px_engine *engine = px_session_engine(session);
     for (uint32_t i = 0; i < load->seqs; i++) {
@@ -88,19 +94,38 @@ static px_status submit_all(
             .sampling = {.top_p = 1},
             .max_tokens = load->gen_tokens,
             .ignore_eos = true};
-        uint64_t id;
-        PX_TRY(px_engine_submit(engine, &request, &id));
-        if (i == 0) *out_first_id = id;
+        job->seqs[i].submitted_ns = px_now_ns();
+        PX_TRY(px_engine_submit(engine, &request, &job->seqs[i].id));
     }
     return px_ok();
 }
 
-static void note_end(const px_event *event, bench_outcome *out)
+static void note_end(bench_job *job, const px_event *event, bench_outcome *out)
 {
-    int64_t decode_ns = event->total_ns - event->ttft_ns;
+    bench_seq *seq = job->seqs;
+    while (seq->id != event->id) seq++;
+    seq->first_ns = seq->submitted_ns + event->ttft_ns;
+    seq->end_ns = seq->submitted_ns + event->total_ns;
+    seq->tokens = event->output_tokens;
     out->ttft_ns = event->ttft_ns;
     out->total_ns = event->total_ns;
-    if (decode_ns > 0) out->decode_rates += (event->output_tokens - 1) * 1e9 / (double)decode_ns;
+}
+
+/* The first to be submitted begins before the others are there: of its tokens those count, by its
+ * mean pace, that came when all had begun. */
+static double rate_of_all(const bench_seq *seqs, uint32_t count)
+{
+    int64_t begin_ns = 0, end_ns = 0;
+    double tokens = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (seqs[i].first_ns > begin_ns) begin_ns = seqs[i].first_ns;
+        if (seqs[i].end_ns > end_ns) end_ns = seqs[i].end_ns;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (seqs[i].end_ns > begin_ns)
+            tokens += (seqs[i].tokens - 1) * (double)(seqs[i].end_ns - begin_ns) /
+                      (double)(seqs[i].end_ns - seqs[i].first_ns);
+    return tokens * 1e9 / (double)(end_ns - begin_ns);
 }
 
 static px_status run_load(
@@ -109,20 +134,20 @@ static px_status run_load(
     static const uint64_t fnv_basis = UINT64_C(14695981039346656037);
     static const uint64_t fnv_prime = UINT64_C(1099511628211);
     *out = (bench_outcome){.hash = fnv_basis};
-    uint64_t first_id;
-    PX_TRY(submit_all(job, session, load, &first_id));
+    PX_TRY(submit_all(job, session, load));
     for (uint32_t running = load->seqs; running;) {
         px_event event;
         if (!px_session_next(session, &event)) return px_fail(PX_CANCELLED, "interrupted");
         if (event.kind == PX_EVENT_TOKEN) {
-            if (event.has_token && event.id == first_id)
+            if (event.has_token && event.id == job->seqs[0].id)
                 out->hash = (out->hash ^ event.token) * fnv_prime;
             continue;
         }
         PX_TRY(event.status);
-        note_end(&event, out);
+        note_end(job, &event, out);
         running--;
     }
+    out->decode_rate = rate_of_all(job->seqs, load->seqs);
     return px_ok();
 }
 
@@ -143,7 +168,7 @@ static double decode_rate(const bench_load *load, const bench_outcome *outcome)
 
 static double batch_rate(const bench_load *load, const bench_outcome *outcome)
 {
-    return outcome->decode_rates;
+    return outcome->decode_rate;
 }
 
 static int by_value(const void *a, const void *b)
@@ -274,6 +299,7 @@ static px_status run(const px_args *args)
     uint64_t longest = at_least(job.prompt_tokens, job.context);
     longest = at_least(longest, at_least(VERIFY_PROMPT_TOKENS, BATCH_PROMPT_TOKENS));
     job.prompt = px_alloc_array(longest, sizeof *job.prompt);
+    job.seqs = px_alloc_array(job.seqs_max, sizeof *job.seqs);
     if (!px_args_flag(args, "json"))
         job.table =
             px_table_create((const char *[]){"TEST", ">THREADS", ">TOKENS/S", ">MIN", ">MAX"}, 5);
@@ -290,6 +316,7 @@ static px_status run(const px_args *args)
     px_status status = px_session_run(args, &options, run_tests, &job);
     if (job.table) px_table_free(job.table);
     free(job.prompt);
+    free(job.seqs);
     return status;
 }
 
