@@ -143,11 +143,14 @@ static void find_joins_by_score(px_bpe *bpe)
 
 void px_bpe_seal(px_bpe *bpe)
 {
-    /* Cutting must not part what else joins: unknown characters that fuse, prefixes, suffixes. */
+    /* Cutting must not part what else joins: unknown characters that fuse, those on both sides of
+     * one that vanishes, prefixes, suffixes. */
     const px_bpe_options *o = &bpe->options;
-    bool fuses = o->fuse_unknown && o->unknown_id != PX_NO_TOKEN &&
-                 !(o->byte_fallback && bpe->has_all_bytes);
-    if (bpe->prefix || bpe->suffix || o->byte_level || o->ignore_merges || fuses) return;
+    bool has_bytes = o->byte_fallback && bpe->has_all_bytes;
+    bool fuses = o->fuse_unknown && o->unknown_id != PX_NO_TOKEN && !has_bytes;
+    bool vanishes = o->drop_unknown && !o->join_unknown && !has_bytes;
+    if (bpe->prefix || bpe->suffix || o->byte_level || o->ignore_merges || fuses || vanishes)
+        return;
     if (px_vocab_find(bpe->vocab, mark, 3) == PX_NO_TOKEN) return;
     bpe->cuts_words = true;
     if (bpe->ranks) find_joins_by_score(bpe);

@@ -14,6 +14,7 @@ PCRE2 = 14.0  # what the oldest supported PCRE2 (10.42) knows
 UTF8PROC = 15.0  # what the oldest supported utf8proc (2.8) knows
 OLDEST = 8.0  # what the reference's oldest table knows
 SCRIPTS = 9.0  # what the reference's table of scripts knows
+SCRIPTS_THEN = {0x589: 'Common', 0x61C: 'Common', 0x953: 'Devanagari', 0x954: 'Devanagari'}  # which have others now
 
 
 def ranges(folder, name):
@@ -123,7 +124,9 @@ def scripts(db):
     for c in sorted(db.script):
         if db.age[c] > SCRIPTS or c == 0x20:
             continue
-        name = 'Han' if db.script[c] in ('Hiragana', 'Katakana') or c == 0x30FC else db.script[c]
+        name = SCRIPTS_THEN.get(c, db.script[c])
+        if name in ('Hiragana', 'Katakana') or c == 0x30FC:
+            name = 'Han'
         number = names.setdefault(name, len(names) + 1)
         if out and out[-1][1] == c - 1 and out[-1][2] == number:
             out[-1] = (out[-1][0], c, number)

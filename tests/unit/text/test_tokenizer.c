@@ -322,6 +322,22 @@ PX_TEST(members_may_stand_in_any_order)
     }
 }
 
+/* Long prompts are cut before "▁", but not where what stands before it vanishes. */
+PX_TEST(what_stands_around_a_vanishing_character_joins)
+{
+    static const char json[] =
+        "{\"model\": {\"type\": \"BPE\", \"continuing_subword_prefix\": null, \"vocab\": "
+        "{\"\\u2581\": 0, "
+        "\"\\u2581\\u2581\": 1, \"a\": 2}, \"merges\": [\"\\u2581 \\u2581\"]}}";
+    px_tokenizer *tokenizer = NULL;
+    PX_CHECK_OK(px_tokenizer_from_json(json, strlen(json), &tokenizer));
+    PX_REQUIRE(tokenizer);
+    px_ids ids = encode(tokenizer, "a\xe2\x96\x81?\xe2\x96\x81", 8, (px_encode_options){0});
+    PX_CHECK(ids.count == 2 && ids.data[0] == 2 && ids.data[1] == 1);
+    free(ids.data);
+    px_tokenizer_free(tokenizer);
+}
+
 PX_TEST(tokens_and_settings_may_hold_nul)
 {
     static const char json[] = "{\"added_tokens\": [{\"content\": \"<\\u0000>\", \"special\": "
