@@ -86,8 +86,9 @@ static px_status resolve(px_merges *m, const px_merge_pending *pending)
 
 static px_status take_batch(px_merges *m)
 {
-    for (uint32_t i = 0; i < m->pending_count; i++) PX_TRY(resolve(m, &m->pending[i]));
+    uint32_t count = m->pending_count;
     m->pending_count = 0;
+    for (uint32_t i = 0; i < count; i++) PX_TRY(resolve(m, &m->pending[i]));
     return px_ok();
 }
 
