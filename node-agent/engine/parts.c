@@ -174,6 +174,14 @@ static px_status choose_guesser(const px_engine_options *options, px_parts *part
     return px_ok();
 }
 
+/* Where tokens see those after them, a text's rows come in one step. */
+static void fit_whole_texts(const px_model_info *info, uint32_t *context, uint32_t *rows_max)
+{
+    if (!info->both_ways) return;
+    if (*context > WHOLE_TEXT_MAX) *context = WHOLE_TEXT_MAX;
+    if (*rows_max < *context) *rows_max = *context;
+}
+
 static px_status choose_limits(loading *l, px_parts *parts)
 {
     const px_engine_options *options = l->options;
@@ -188,10 +196,7 @@ static px_status choose_limits(loading *l, px_parts *parts)
             "a context of %u tokens was asked for; the model was made for %u", options->context_max,
             parts->info.context);
     if (options->context_max) parts->info.context = options->context_max;
-    if (parts->info.both_ways) { /* a text's rows come in one step */
-        if (parts->info.context > WHOLE_TEXT_MAX) parts->info.context = WHOLE_TEXT_MAX;
-        if (parts->pace.rows_max < parts->info.context) parts->pace.rows_max = parts->info.context;
-    }
+    fit_whole_texts(&parts->info, &parts->info.context, &parts->pace.rows_max);
     parts->queue_max = options->queue_max ? options->queue_max : QUEUE_DEFAULT;
     return px_ok();
 }
@@ -249,13 +254,15 @@ static px_forward_limits step_limits(const loading *l, const px_parts *parts)
         .adapters = l->adapters != 0};
 }
 
-px_forward_limits px_parts_default_limits(uint32_t seqs, uint32_t context)
+px_forward_limits px_parts_default_limits(
+    const px_model_info *info, uint32_t seqs, uint32_t context)
 {
     uint32_t slots = seqs ? seqs : SLOTS_DEFAULT;
     px_pace_options pace = {0};
     px_ignore(choose_pace(&(px_engine_options){0}, slots, &pace)); /* the defaults are possible */
+    fit_whole_texts(info, &context, &pace.rows_max);
     return (px_forward_limits){.rows_max = pace.rows_max,
-        .logit_rows_max = logit_rows(slots, PROPOSALS_DEFAULT),
+        .logit_rows_max = info->generates ? logit_rows(slots, PROPOSALS_DEFAULT) : 0,
         .position_max = context,
         .adapters = true};
 }

@@ -46,9 +46,10 @@ typedef px_status (*px_parts_fn)(const px_engine_options *options, px_comm *comm
 /* Opens the model, agrees with the other ranks on the pool's size, loads. When one rank fails, all
  * fail with its sentence. */
 px_status px_parts_load(const px_engine_options *options, px_comm *comm, px_parts *out) PX_MUST_USE;
-/* What a step may have in an engine that is told nothing but how many sequences it holds (0: the
- * default) and how long they are. */
-px_forward_limits px_parts_default_limits(uint32_t seqs, uint32_t context);
+/* What a step may have in an engine of this model that is told nothing but how many sequences it
+ * holds (0: the default) and how long they are. */
+px_forward_limits px_parts_default_limits(
+    const px_model_info *info, uint32_t seqs, uint32_t context);
 void px_parts_done(px_parts *parts);                    /* half-made ones too */
 px_runner *px_parts_make_runner(const px_parts *parts); /* over these parts */
 

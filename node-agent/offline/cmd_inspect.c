@@ -122,7 +122,7 @@ static px_status reckon_rank(report *r, uint32_t rank)
         .kv_type = r->kv_type,
         .threads = r->threads,
         .vocabulary = r->info.vocabulary,
-        .limits = px_parts_default_limits(r->seqs, r->context)};
+        .limits = px_parts_default_limits(&r->info, r->seqs, r->context)};
     PX_TRY(px_need_reckon(r->file, &options, &held));
     need->weight_bytes = held.weight_bytes;
     need->work_bytes = px_need_work_bytes(&held);

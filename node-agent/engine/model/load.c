@@ -165,7 +165,7 @@ static void set_destination(px_weights *to, px_weight_id id, uint32_t member, px
             it->matrix = &to->matrix[id.role];
         return;
     }
-    px_expert *expert = &to->experts[member];
+    px_expert *expert = to->experts ? &to->experts[member] : NULL; /* a head's layer may be dense */
     switch (id.role) {
     case PX_ROLE_K_UP: it->matrix = &to->heads[member].k_up; break;
     case PX_ROLE_V_UP: it->matrix = &to->heads[member].v_up; break;

@@ -129,7 +129,8 @@ static void repack_piece(repacking *r, const px_repack_item *item, px_range rows
     else if (item->by_row)
         use_in_place(item);
     else
-        repack_rows(item, rows, r->op->options->kernels, r->staged + worker * r->staged_bytes);
+        repack_rows(item, rows, r->op->options->kernels,
+            r->staged ? r->staged + worker * r->staged_bytes : NULL);
     drop(r->op, item, rows);
 }
 
