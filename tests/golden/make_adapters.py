@@ -39,6 +39,9 @@ CASES = {
         r'.*language_model.*proj|.*vision.*layers\.0\.self_attn\.q_proj'))),
     'deepseek_v3_latent': ('deepseek_v3', dict(r=4, lora_alpha=8, target_modules=[
         'q_a_proj', 'q_b_proj', 'kv_a_proj_with_mqa', 'o_proj', 'q_proj'])),
+    'qwen2_moe_all': ('qwen2_moe', dict(r=3, lora_alpha=6, target_modules='all-linear')),
+    'glm4_moe_router': ('glm4_moe', dict(r=4, lora_alpha=4, target_modules=[
+        'q_proj', 'v_proj', 'gate'])),
     'mixtral_attention': ('mixtral', dict(r=4, lora_alpha=8, target_modules=[
         'q_proj', 'k_proj', 'v_proj', 'o_proj'])),
 }
@@ -79,6 +82,9 @@ def make(name, out):
     with open(f'{folder}/adapter_config.json', encoding='utf-8') as f:
         config = json.load(f)
     config['base_model_name_or_path'] = base
+    for key, value in config.items():
+        if isinstance(value, list):
+            config[key] = sorted(value)
     with open(f'{folder}/adapter_config.json', 'w', encoding='utf-8') as f:
         json.dump(config, f, indent=1, sort_keys=True)
         f.write('\n')

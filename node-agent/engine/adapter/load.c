@@ -18,7 +18,9 @@ enum { ALIGN_BYTES = 64 };
 /* Matrices whose product is made in one go for all rows of a step. Those of experts are not, and
  * keys and values of a latent are never made. */
 static const px_role adaptable[] = {PX_ROLE_OUTPUT, PX_ROLE_Q, PX_ROLE_K, PX_ROLE_V, PX_ROLE_O,
-    PX_ROLE_Q_DOWN, PX_ROLE_Q_UP, PX_ROLE_KV_DOWN, PX_ROLE_GATE, PX_ROLE_UP, PX_ROLE_DOWN};
+    PX_ROLE_Q_DOWN, PX_ROLE_Q_UP, PX_ROLE_KV_DOWN, PX_ROLE_GATE, PX_ROLE_UP, PX_ROLE_DOWN,
+    PX_ROLE_ROUTER, PX_ROLE_SHARED_GATE, PX_ROLE_SHARED_UP, PX_ROLE_SHARED_DOWN,
+    PX_ROLE_SHARED_WEIGHT};
 enum { ADAPTABLE_COUNT = sizeof adaptable / sizeof *adaptable };
 
 /* --- the list of what to load --- */
@@ -164,8 +166,8 @@ static px_status check_all_used(loader *l)
         const px_peft_pair *pair = px_peft_file_at(l->file, i);
         if (!pair->used && !is_of_other_senses(pair->module))
             return px_fail(PX_UNIMPLEMENTED,
-                "'%.100s' is adapted: in this model only the projections of attention and of "
-                "dense MLPs and the output matrix can be",
+                "'%.100s' is adapted: in this model only the projections of attention, of dense "
+                "MLPs and of shared experts, routers and the output matrix can be",
                 pair->module);
     }
     return px_ok();

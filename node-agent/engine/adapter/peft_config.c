@@ -41,7 +41,8 @@ struct px_peft_config {
     double alpha;
     bool rank_stabilised;
     px_selection targets, excluded;
-    const json_t *layers; /* array or integer; NULL: all */
+    const json_t *layers;     /* array or integer; NULL: all */
+    const json_t *parameters; /* array of texts; NULL: none */
     px_rules ranks, alphas;
     px_matcher *matcher;
 };
@@ -86,6 +87,24 @@ static px_status selects(
     return px_ok();
 }
 
+/* target_parameters: a matrix of a module that is no linear layer to PEFT, such as a router, is a
+ * parameter "gate.weight"; what else stands there (stacked experts) has no module that we adapt. */
+static bool is_parameter(const px_peft_config *config, const char *module)
+{
+    static const char tail[] = ".weight";
+    for (size_t i = 0; i < json_array_size(config->parameters); i++) {
+        const char *name = json_string_value(json_array_get(config->parameters, i));
+        size_t length = strlen(name);
+        char owner[PATTERN_BYTES_MAX];
+        if (length < sizeof tail || length >= sizeof owner ||
+            strcmp(name + length - strlen(tail), tail) != 0)
+            continue;
+        snprintf(owner, sizeof owner, "%.*s", (int)(length - strlen(tail)), name);
+        if (ends_in(module, owner)) return true;
+    }
+    return false;
+}
+
 /* The value of the first rule that fits the module; *value stays where none does. */
 static px_status apply(
     px_peft_config *config, const px_rules *rules, const char *module, double *value)
@@ -121,7 +140,8 @@ px_status px_peft_config_module(px_peft_config *config, const char *module, px_p
     PX_TRY(selects(config, &config->excluded, module, &excluded));
     PX_TRY(apply(config, &config->ranks, module, &rank));
     PX_TRY(apply(config, &config->alphas, module, &alpha));
-    *out = (px_peft_module){.targeted = targeted && !excluded && is_in_layers(config, module),
+    targeted = targeted && !excluded && is_in_layers(config, module);
+    *out = (px_peft_module){.targeted = targeted || is_parameter(config, module),
         .rank = (uint32_t)rank,
         .scale = (float)(alpha / (config->rank_stabilised ? sqrt(rank) : rank))};
     return px_ok();
@@ -205,6 +225,18 @@ static bool is_unset(const json_t *value)
            (json_is_object(value) && !json_object_size(value));
 }
 
+static px_status read_parameters(px_peft_config *config)
+{
+    const json_t *names = json_object_get(config->file, "target_parameters");
+    if (!names || json_is_null(names)) return px_ok();
+    bool is_good = json_is_array(names);
+    for (size_t i = 0; i < json_array_size(names); i++)
+        is_good = is_good && json_is_string(json_array_get(names, i));
+    if (!is_good) return px_fail(PX_INVALID_ARGUMENT, "'target_parameters' is no list of texts");
+    config->parameters = names;
+    return px_ok();
+}
+
 /* Settings that mean another arithmetic than ours. */
 static px_status refuse_others(const json_t *file)
 {
@@ -213,7 +245,6 @@ static px_status refuse_others(const json_t *file)
     } others[] = {{"use_dora", "DoRA (weights split into size and direction)"},
         {"modules_to_save", "modules that are replaced whole"}, {"lora_bias", "biases of its own"},
         {"trainable_token_indices", "tokens of its own"},
-        {"target_parameters", "parameters that are no matrices, such as stacked experts"},
         {"layer_replication", "layers that are repeated"},
         {"alora_invocation_tokens", "a start in the middle of the text (aLoRA)"},
         {"use_qalora", "pooled inputs (QA-LoRA)"},
@@ -270,6 +301,7 @@ static px_status read_settings(px_peft_config *config)
     /* Without targets PEFT takes its own choice for the architecture: then the weights tell. */
     if (!config->targets.list && !config->targets.pattern) config->targets.all = true;
     PX_TRY(read_layers(config));
+    PX_TRY(read_parameters(config));
     PX_TRY(read_rules(config, "rank_pattern", check_rank, &config->ranks));
     return read_rules(config, "alpha_pattern", check_alpha, &config->alphas);
 }

@@ -25,9 +25,12 @@ static float *shelf_of(const px_lane *lane, px_role role)
     switch (role) {
     case PX_ROLE_K:
     case PX_ROLE_Q_DOWN:
-    case PX_ROLE_UP: return lane->desk->low[1];
+    case PX_ROLE_UP:
+    case PX_ROLE_SHARED_UP: return lane->desk->low[1];
     case PX_ROLE_V:
-    case PX_ROLE_KV_DOWN: return lane->desk->low[2];
+    case PX_ROLE_KV_DOWN:
+    case PX_ROLE_ROUTER: return lane->desk->low[2];
+    case PX_ROLE_SHARED_WEIGHT: return lane->desk->low[3];
     default: return lane->desk->low[0];
     }
 }

@@ -231,6 +231,28 @@ static void combine(const px_lane *lane, bool onto_shared)
 
 /* --- the shared expert -------------------------------------------------------------------- */
 
+/* What reads the normed rows, beside the experts; with their adapters. */
+static const px_role row_readers[] = {
+    PX_ROLE_ROUTER, PX_ROLE_SHARED_GATE, PX_ROLE_SHARED_UP, PX_ROLE_SHARED_WEIGHT};
+enum { ROW_READERS = sizeof row_readers / sizeof *row_readers };
+
+static void raise_rows(const px_lane *lane, uint32_t layer)
+{
+    const px_routing *r = &lane->f->routing;
+    float *const outputs[ROW_READERS] = {r->scores, r->shared_gate, r->shared_up, r->shared_weight};
+    for (int i = 0; i < ROW_READERS; i++) {
+        uint32_t width = lane->f->model->layers[layer].matrix[row_readers[i]].rows;
+        px_lane_raise(lane, (px_raising){row_readers[i], layer, outputs[i], width});
+    }
+}
+
+/* Kinds in which the places' shared experts meet; 0: there are none. */
+static unsigned shared_kinds(const px_lane *lane, const px_weights *w)
+{
+    bool is_there = lane->f->model->arch.experts.shared_ffn != 0;
+    return is_there ? px_lane_meeting_kinds(lane, &w->matrix[PX_ROLE_SHARED_DOWN]) : 0;
+}
+
 static void project_shared_in(const px_lane *lane, const px_weights *w)
 {
     const px_routing *r = &lane->f->routing;
@@ -264,11 +286,31 @@ static void gate_shared(const px_lane *lane, const px_weights *w)
         for (uint32_t c = 0; c < width; c++) lane->desk->mlp[row * width + c] *= weight;
     }
     px_lane_prepare_part(lane,
-        (px_input){.x = lane->desk->mlp,
-            .cols = width,
-            .range = rows,
-            .kinds = px_lane_kinds(lane, &w->matrix[PX_ROLE_SHARED_DOWN])},
+        (px_input){
+            .x = lane->desk->mlp, .cols = width, .range = rows, .kinds = shared_kinds(lane, w)},
         PX_AXIS_FFN_SHARED);
+}
+
+/* Sets the columns of delta that this place makes; ends with a barrier. */
+static void project_shared_out(const px_lane *lane, uint32_t layer)
+{
+    px_forward *f = lane->f;
+    const px_weights *w = &f->model->layers[layer];
+    px_product product = {.w = &w->matrix[PX_ROLE_SHARED_DOWN],
+        .x = px_lane_met(lane, lane->desk->mlp),
+        .bias = w->vector[PX_ROLE_SHARED_DOWN_BIAS],
+        .y = f->delta + px_model_place(f->model)->hidden.begin,
+        .y_stride = f->model->arch.hidden,
+        .rows = lane->rows};
+    if (px_lane_is_adapted(lane)) {
+        px_lane_lower(lane, (px_lowering){PX_ROLE_SHARED_DOWN, layer, product.x, lane->chain});
+        px_lane_chain_done(lane);
+    }
+    px_lane_project(lane, product);
+    px_lane_barrier(lane);
+    if (!px_lane_is_adapted(lane)) return;
+    px_lane_raise(lane, (px_raising){PX_ROLE_SHARED_DOWN, layer, product.y, product.y_stride});
+    px_lane_barrier(lane);
 }
 
 /* --- the layer ---------------------------------------------------------------------------- */
@@ -285,14 +327,12 @@ static px_lane lane_of_slots(const px_lane *lane)
 }
 
 /* Norm, and what reads it in every row: router and shared expert. Ends with a barrier. */
-static void score_rows(const px_lane *lane, const px_weights *w)
+static void score_rows(const px_lane *lane, uint32_t layer)
 {
-    static const px_role readers[] = {
-        PX_ROLE_ROUTER, PX_ROLE_SHARED_GATE, PX_ROLE_SHARED_UP, PX_ROLE_SHARED_WEIGHT};
     const px_forward *f = lane->f;
+    const px_weights *w = &f->model->layers[layer];
     unsigned kinds = 0;
-    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
-        kinds |= px_lane_kinds(lane, &w->matrix[readers[i]]);
+    for (int i = 0; i < ROW_READERS; i++) kinds |= px_lane_kinds(lane, &w->matrix[row_readers[i]]);
     px_lane_norm(lane, (px_norm){.weight = w->vector[PX_ROLE_FFN_NORM],
                            .x = f->x,
                            .y = lane->desk->normed,
@@ -301,6 +341,8 @@ static void score_rows(const px_lane *lane, const px_weights *w)
                               .cols = f->model->arch.hidden,
                               .range = lane->chain,
                               .kinds = kinds});
+    for (int i = 0; i < ROW_READERS; i++)
+        px_lane_lower(lane, (px_lowering){row_readers[i], layer, lane->desk->normed, lane->chain});
     px_lane_chain_done(lane);
     px_lane_project(lane, (px_product){.w = &w->matrix[PX_ROLE_ROUTER],
                               .x = lane->desk->normed,
@@ -309,16 +351,18 @@ static void score_rows(const px_lane *lane, const px_weights *w)
                               .rows = lane->rows});
     project_shared_in(lane, w);
     px_lane_barrier(lane);
+    if (!px_lane_is_adapted(lane)) return;
+    raise_rows(lane, layer);
+    px_lane_barrier(lane);
 }
 
 bool px_layer_experts(const px_lane *lane, uint32_t layer)
 {
     px_forward *f = lane->f;
     const px_weights *w = &f->model->layers[layer];
-    const px_matrix *shared_down = &w->matrix[PX_ROLE_SHARED_DOWN];
     px_lane by_slot = lane_of_slots(lane);
 
-    score_rows(lane, w);
+    score_rows(lane, layer);
     if (lane->worker == 0) route(lane, w);
     px_lane_barrier(lane);
     gather(&by_slot, lane, w->experts);
@@ -328,17 +372,11 @@ bool px_layer_experts(const px_lane *lane, uint32_t layer)
     gate_slots(&by_slot, w->experts);
     gate_shared(lane, w);
     if (!px_lane_meet(&by_slot, kinds_of_down(&by_slot, w->experts), PX_AXIS_FFN_EXPERT) ||
-        !px_lane_meet(lane, px_lane_kinds(lane, shared_down), PX_AXIS_FFN_SHARED))
+        !px_lane_meet(lane, shared_kinds(lane, w), PX_AXIS_FFN_SHARED))
         return false;
     project_out(&by_slot, w->experts);
-    px_lane_project(lane, (px_product){.w = shared_down,
-                              .x = px_lane_met(lane, lane->desk->mlp),
-                              .bias = w->vector[PX_ROLE_SHARED_DOWN_BIAS],
-                              .y = f->delta + px_model_place(f->model)->hidden.begin,
-                              .y_stride = f->model->arch.hidden,
-                              .rows = lane->rows});
-    px_lane_barrier(lane);
-    combine(lane, shared_down->rows != 0);
+    project_shared_out(lane, layer);
+    combine(lane, w->matrix[PX_ROLE_SHARED_DOWN].rows != 0);
     px_lane_barrier(lane);
     return px_lane_add_delta(lane, w->vector[PX_ROLE_FFN_POST_NORM]);
 }

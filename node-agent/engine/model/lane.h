@@ -19,7 +19,7 @@
 
 enum {
     PX_LANE_ALONE_ROWS_MAX = 2,
-    PX_LANE_SHELVES = 3, /* adapted products between two barriers */
+    PX_LANE_SHELVES = 4, /* adapted products between two barriers */
 };
 
 /* Where chains leave what matmuls read. */
