@@ -155,7 +155,7 @@ PX_TEST(three_adapters_and_none_in_a_batch_answer_as_each_alone)
     tiny_model_write(model);
     for (int i = 0; i < ADAPTERS; i++) {
         static const uint32_t ranks[ADAPTERS] = {4, 1, 17};
-        strcpy(adapters[i], "/tmp/px_tiny_adapter_XXXXXX");
+        snprintf(adapters[i], sizeof adapters[i], "/tmp/px_tiny_adapter_XXXXXX");
         tiny_adapter_write(adapters[i], (tiny_adapter){.seed = 1 + (uint64_t)i, .rank = ranks[i]});
     }
     run_group((px_engine_options){.tp = 1, .pp = 1, .threads = 1, .seqs_max = 1}, false, &alone);
