@@ -7,6 +7,7 @@
 static const px_command commands[] = {
     {"run", px_cmd_run, "answer one prompt and stream the text", px_cmd_run_specs, false},
     {"score", px_cmd_score, "log-likelihood and logits of given tokens", px_cmd_score_specs, false},
+    {"embed", px_cmd_embed, "the vector of a text", px_cmd_embed_specs, false},
     {"bench", px_cmd_bench, "measure prefill and decode speed", px_cmd_bench_specs, false},
     {"tokenize", px_cmd_tokenize, "text to ids and back", px_cmd_tokenize_specs, false},
     {"render", px_cmd_render, "render conversations with a chat template", px_cmd_render_specs,

@@ -42,7 +42,7 @@ static px_status send(void *arg, const Phalanx__V1__EngineEvent *event)
                 part->prompt[k]->logprobs && part->prompt[k]->logprobs->n_top == 2;
         }
         s->done += part->done != NULL;
-        if (length + part->text.len < sizeof s->text)
+        if (part->text.len && length + part->text.len < sizeof s->text)
             memcpy(s->text + length, part->text.data, part->text.len);
     }
     return px_ok();
