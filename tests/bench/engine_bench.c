@@ -146,6 +146,7 @@ static void cost(void)
         .context = 256,
         .queue_max = STREAMS,
         .only_waits = true,
+        .guesser = PX_GUESS_LOOKUP,
         .step_ns = PX_MS};
     loop *l = loop_of(fake_open(&model, &bell), STREAMS, PROMPT, ANSWER);
     run_until(l, STREAMS); /* warm */
@@ -274,6 +275,7 @@ static void many(void)
         .park_slots = 512,
         .context = 128,
         .queue_max = STREAMS,
+        .guesser = PX_GUESS_LOOKUP,
         .only_waits = true};
     loop *l = loop_of(fake_open(&model, &bell), STREAMS, 8, 2);
     run_until(l, WARM);
