@@ -34,13 +34,17 @@ typedef struct px_random_place {
     uint32_t sequence, position; /* the draw for the token there of one of a seed's sequences */
 } px_random_place;
 
-/* Uniform in [0, 1), 53 bits. */
-static inline double px_random_at(uint64_t seed, px_random_place place)
+static inline uint64_t px_random_bits(uint64_t seed, px_random_place place)
 {
     px_philox_counter r = px_philox((px_philox_counter){{place.position, place.sequence, 0, 0}},
         (px_philox_key){{(uint32_t)seed, (uint32_t)(seed >> 32)}});
-    uint64_t bits = (uint64_t)r.word[0] << 32 | r.word[1];
-    return (double)(bits >> 11) * 0x1p-53;
+    return (uint64_t)r.word[0] << 32 | r.word[1];
+}
+
+/* Uniform in [0, 1), 53 bits. */
+static inline double px_random_at(uint64_t seed, px_random_place place)
+{
+    return (double)(px_random_bits(seed, place) >> 11) * 0x1p-53;
 }
 
 /* Of a seed's first sequence. */

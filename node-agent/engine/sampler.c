@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/random.h"
+#include "engine/sample/race.h"
 
 #define LN_2 0.69314718055994531
 enum { LANES = 4, BLOCK = 1024 /* tokens whose weights are summed together */ };
@@ -28,9 +28,8 @@ typedef struct candidate {
 struct px_sampler {
     uint32_t vocabulary;
     size_t scratch_bytes;
-    candidate *heap;    /* [vocabulary] */
-    float *row, *kept;  /* [vocabulary] the caller's copy; logits of the typical tokens */
-    double *block_sums; /* [blocks of the vocabulary] of weights */
+    candidate *heap;   /* [vocabulary] */
+    float *row, *kept; /* [vocabulary] the caller's copy; logits of the typical tokens */
 };
 
 px_status px_sampling_check(const px_sampling *sampling)
@@ -55,7 +54,6 @@ px_status px_sampler_create(uint32_t vocabulary, px_sampler **out)
     px_sampler *sampler = px_alloc(sizeof *sampler);
     sampler->vocabulary = vocabulary;
     sampler->scratch_bytes = (size_t)vocabulary * (sizeof(candidate) + 2 * sizeof(float));
-    sampler->block_sums = px_alloc_array(vocabulary / BLOCK + 1, sizeof *sampler->block_sums);
     void *scratch;
     px_status status = px_big_alloc(sampler->scratch_bytes, "the sampler's candidates", &scratch);
     if (!px_is_ok(status)) {
@@ -78,7 +76,6 @@ void px_sampler_free(px_sampler *sampler)
 {
     if (!sampler) return;
     px_big_free(sampler->heap, sampler->scratch_bytes);
-    free(sampler->block_sums);
     free(sampler);
 }
 
@@ -180,15 +177,12 @@ static uint32_t at_most(uint32_t value, uint32_t limit)
     return value < limit ? value : limit;
 }
 
-/* The weight of all tokens; also block by block. */
-static double sum_all(px_sampler *sampler, scale s, const float *logits)
+/* The weight of all tokens. */
+static double sum_all(const px_sampler *sampler, scale s, const float *logits)
 {
     double total = 0;
-    for (uint32_t at = 0; at < sampler->vocabulary; at += BLOCK) {
-        double sum = sum_block(s, logits + at, at_most(BLOCK, sampler->vocabulary - at));
-        sampler->block_sums[at / BLOCK] = sum;
-        total += sum;
-    }
+    for (uint32_t at = 0; at < sampler->vocabulary; at += BLOCK)
+        total += sum_block(s, logits + at, at_most(BLOCK, sampler->vocabulary - at));
     return total;
 }
 
@@ -308,27 +302,57 @@ static const float *keep_typical(
 
 /* --- drawing ------------------------------------------------------------------------------ */
 
-/* No filter: walk the distribution in id order, first by blocks. Where rounding leaves a crumb, the
- * last token that can be drawn gets it. */
-static uint32_t draw_all(px_sampler *sampler, scale s, double left, const float *logits)
+typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));
+
+typedef struct winner { /* so far; equals go to the lower id */
+    double score;
+    uint32_t id;
+} winner;
+
+static void race(px_race run, scale s, candidate c, winner *first)
 {
-    uint32_t at = 0, last = 0;
-    while (at + BLOCK < sampler->vocabulary && left >= sampler->block_sums[at / BLOCK])
-        left -= sampler->block_sums[at / BLOCK], at += BLOCK;
-    for (; at < sampler->vocabulary; at++) {
-        float weight = weight_of(s, logits[at]);
-        if (weight == 0) continue;
-        last = at;
-        left -= weight;
-        if (left < 0) break;
+    double score = (double)((c.logit - s.best) * s.factor) + px_race_luck(run, c.id);
+    if (score > first->score || (score == first->score && c.id < first->id))
+        *first = (winner){.score = score, .id = c.id};
+}
+
+/* No less than what the tokens `id` on can score. As -log(u) >= 1 - u, a token's luck is at most
+ * -log2 of its number's share, and a float's own bits are a lower bound of its logarithm. */
+static inline lanes most_of(px_race run, scale s, words id, lanes logits)
+{
+    PX_RACE_NUMBER(id, run);
+    masks bits = (masks) __builtin_convertvector((masks)id, lanes);
+    lanes share = __builtin_convertvector(bits, lanes) * 0x1p-23f - (127 + PX_RACE_BITS);
+    return (logits - s.best) * s.factor - share;
+}
+
+/* No filter: all tokens run, but only those that might still win are looked at closely. */
+static uint32_t draw_all(
+    const px_sampler *sampler, px_race run, scale s, candidate best, const float *logits)
+{
+    winner first = {.score = -INFINITY};
+    const float rounding = 1e-3f;
+    words id = {0, 1, 2, 3};
+    uint32_t i = 0;
+    race(run, s, best, &first);
+    for (; i + LANES <= sampler->vocabulary; i += LANES, id += (uint32_t)LANES) {
+        lanes x = load(logits + i);
+        float least = (float)first.score - rounding;
+        masks may_win = (most_of(run, s, id, x) > least) & (x <= s.best) & (x > -INFINITY);
+        if (!(may_win[0] | may_win[1] | may_win[2] | may_win[3])) continue;
+        for (uint32_t j = 0; j < LANES; j++)
+            if (may_win[j]) race(run, s, (candidate){x[j], i + j}, &first);
     }
-    return last;
+    for (; i < sampler->vocabulary; i++)
+        if (logits[i] <= s.best && logits[i] > -INFINITY)
+            race(run, s, (candidate){logits[i], i}, &first);
+    return first.id;
 }
 
 /* The `count` candidates in sampler->heap; the kept ones come to lie at heap[count - 1],
  * heap[count - 2], ... in descending order. */
 static uint32_t draw_filtered(px_sampler *sampler, const px_sampling *sampling, scale s,
-    double total, uint32_t count, double unit)
+    double total, uint32_t count, px_race run)
 {
     candidate *heap = sampler->heap, *end = heap + count;
     double wanted = sampling->top_p < 1 ? sampling->top_p * total : INFINITY, sum = 0;
@@ -343,18 +367,10 @@ static uint32_t draw_filtered(px_sampler *sampler, const px_sampling *sampling, 
         for (; kept < count && sum < wanted; kept++)
             sum += weight_of(s, pop(heap, &left_in_heap).logit);
     }
-    for (; kept > 1; kept--) { /* the best one's weight is 1 */
-        float weight = weight_of(s, end[-(int64_t)kept].logit);
-        if (weight >= sampling->min_p) break;
-        sum -= weight;
-    }
-    double left = unit * sum;
-    uint32_t pick = 0;
-    for (; pick + 1 < kept; pick++) {
-        left -= weight_of(s, end[-1 - (int64_t)pick].logit);
-        if (left < 0) break;
-    }
-    return end[-1 - (int64_t)pick].id;
+    while (kept > 1 && weight_of(s, end[-(int64_t)kept].logit) < sampling->min_p) kept--;
+    winner first = {.score = -INFINITY};
+    for (uint32_t i = 0; i < kept; i++) race(run, s, end[-1 - (int64_t)i], &first);
+    return first.id;
 }
 
 int64_t px_sampler_pick(
@@ -365,20 +381,20 @@ int64_t px_sampler_pick(
     if (best < 0 || greedy) return best;
 
     scale s = {.best = logits[best], .factor = (float)(1 / LN_2) / sampling->temperature};
-    double unit = px_random_at(sampling->seed, (px_random_place){sampling->sequence, position});
+    px_race run = px_race_at(sampling->seed, (px_random_place){sampling->sequence, position});
     if (sampling->typical_p > 0 && sampling->typical_p < 1) {
         logits = keep_typical(sampler, sampling, s, logits);
-        s.best = logits[argmax(logits, sampler->vocabulary)];
+        best = argmax(logits, sampler->vocabulary);
+        s.best = logits[best];
     }
     uint32_t k = at_most(sampling->top_k, sampler->vocabulary);
     if (k) {
         uint32_t count = select_top(sampler, k, s, logits);
-        return draw_filtered(sampler, sampling, s, 0, count, unit);
+        return draw_filtered(sampler, sampling, s, 0, count, run);
     }
-    bool needs_total = sampling->top_p < 1 || sampling->min_p == 0;
-    double total = needs_total ? sum_all(sampler, s, logits) : 0;
     if (sampling->top_p >= 1 && sampling->min_p == 0)
-        return draw_all(sampler, s, unit * total, logits);
+        return draw_all(sampler, run, s, (candidate){s.best, (uint32_t)best}, logits);
+    double total = sampling->top_p < 1 ? sum_all(sampler, s, logits) : 0;
     uint32_t count = select_likely(sampler, sampling, s, total, logits);
-    return draw_filtered(sampler, sampling, s, total, count, unit);
+    return draw_filtered(sampler, sampling, s, total, count, run);
 }

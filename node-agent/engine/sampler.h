@@ -4,7 +4,8 @@
  * them). Typical: the tokens whose surprise is nearest to the expected one, until they make up
  * typical_p (Meister et al., "Locally typical sampling", 2023).
  * Every choice depends on (logits, sampling, position) alone: ties go to the lower id, sums run in
- * id order in double precision, the random number is keyed by (seed, sequence, position).
+ * id order in double precision, and what the filters leave is raced (sample/race.h) with numbers
+ * keyed by (seed, sequence, position, id).
  * Owns:    scratch for one vocabulary: candidates, and a row of logits; sized in create.
  * Threads: one thread at a time; one sampler for each worker.
  */

@@ -226,6 +226,7 @@ PX_TEST(one_that_fails_ends_them_all)
     px_engine *engine = fake_open(&model, &bell);
     px_request request = asking(8, 0);
     static const uint32_t allowed[] = {'a', 'b', 'c'};
+    request.sampling = (px_sampling){.temperature = 5, .top_p = 1, .seed = 1}; /* b or c */
     request.bounds.allowed = (px_token_list){allowed, 3};
     request.wants_logprobs = true;  /* nothing is forced then */
     request.bounds.has_form = true; /* whoever says c comes to where nothing is allowed */

@@ -1,5 +1,5 @@
 /* test_sampler.c - the next token depends on logits, settings, seed and position, as defined. */
-#include "engine/random.h"
+#include "engine/sample/race.h"
 #include "engine/sampler.h"
 #include "test.h"
 
@@ -103,7 +103,7 @@ static uint32_t reference(const px_sampling *sampling, uint32_t position, const 
     for (uint32_t i = 1; i < VOCABULARY; i++) best = fmaxf(best, logits[i]);
     for (uint32_t i = 0; i < VOCABULARY; i++)
         all[i] = (ranked){logits[i], exp((logits[i] - best) / (double)sampling->temperature), i};
-    double total = 0, sum = 0, kept_sum = 0;
+    double total = 0, sum = 0;
     for (uint32_t i = 0; i < VOCABULARY; i++) total += all[i].weight;
     qsort(all, VOCABULARY, sizeof *all, best_first);
     uint32_t limit = VOCABULARY, kept = 0;
@@ -115,11 +115,16 @@ static uint32_t reference(const px_sampling *sampling, uint32_t position, const 
     while (kept < limit && (sampling->top_p >= 1 || sum < sampling->top_p * total))
         sum += all[kept++].weight;
     while (kept > 1 && all[kept - 1].weight < sampling->min_p) kept--;
-    for (uint32_t i = 0; i < kept; i++) kept_sum += all[i].weight;
-    double left = px_random_unit(sampling->seed, position) * kept_sum;
-    for (uint32_t i = 0; i < kept; i++)
-        if ((left -= all[i].weight) < 0) return all[i].id;
-    return all[kept - 1].id;
+    px_race race = px_race_at(sampling->seed, (px_random_place){.position = position});
+    uint32_t winner = 0;
+    double first = INFINITY;
+    for (uint32_t i = 0; i < kept; i++) { /* who arrives first */
+        uint32_t number = all[i].id;
+        PX_RACE_NUMBER(number, race);
+        double arrives = -log1p(-(number + 0.5) * 0x1p-31) / all[i].weight;
+        if (arrives < first) first = arrives, winner = all[i].id;
+    }
+    return winner;
 }
 
 PX_TEST(filters_agree_with_their_definition_by_a_full_sort)
@@ -133,12 +138,13 @@ PX_TEST(filters_agree_with_their_definition_by_a_full_sort)
         {.temperature = 2, .top_p = 0.95f, .top_k = 100, .min_p = 0.2f},
         {.temperature = 1, .top_p = 0.999f, .top_k = VOCABULARY + 7},
         {.temperature = 1, .top_p = 1e-6f},
+        {.temperature = 1, .top_p = 1},
     };
     px_sampler *sampler = make();
     int distinct = 0;
-    for (uint32_t i = 0; i < 700; i++) {
-        px_sampling sampling = settings[i % 7];
-        sampling.seed = i / 7;
+    for (uint32_t i = 0; i < 800; i++) {
+        px_sampling sampling = settings[i % 8];
+        sampling.seed = i / 8;
         random_logits(1000 + i, 12, logits);
         if (i % 3 == 0) /* ties */
             for (int j = 0; j < VOCABULARY; j++) logits[j] = floorf(logits[j]);
@@ -175,6 +181,31 @@ PX_TEST(typical_sampling_keeps_the_expected)
     for (uint32_t i = 0; i < 50; i++)
         PX_CHECK(
             px_sampler_pick(sampler, &all, i, logits) == px_sampler_pick(sampler, &off, i, logits));
+    px_sampler_free(sampler);
+}
+
+/* A draft model's distribution is near its target's, and so mostly is what it draws. */
+PX_TEST(like_distributions_draw_the_same)
+{
+    enum { DRAWS = 4000 };
+    static float logits[VOCABULARY], draft[VOCABULARY];
+    px_sampler *sampler = make();
+    px_sampling sampling = {.temperature = 1, .top_p = 1, .seed = 9};
+    double p_sum = 0, q_sum = 0, distance = 0;
+    random_logits(5, 10, logits);
+    for (uint32_t i = 0; i < VOCABULARY; i++) {
+        draft[i] = logits[i] + (float)(px_random_unit(6, i) - 0.5);
+        p_sum += exp((double)logits[i]);
+        q_sum += exp((double)draft[i]);
+    }
+    for (uint32_t i = 0; i < VOCABULARY; i++)
+        distance += fabs(exp((double)logits[i]) / p_sum - exp((double)draft[i]) / q_sum) / 2;
+    int same = 0;
+    for (uint32_t i = 0; i < DRAWS; i++)
+        same += px_sampler_pick(sampler, &sampling, i, logits) ==
+                px_sampler_pick(sampler, &sampling, i, draft);
+    PX_CHECK(distance > 0.05 && distance < 0.3);
+    PX_CHECK((double)same / DRAWS > (1 - distance) / (1 + distance) - 0.03);
     px_sampler_free(sampler);
 }
 

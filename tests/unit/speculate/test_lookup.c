@@ -10,7 +10,7 @@ static px_lookup *make(px_arena *arena, uint32_t tokens_max)
 {
     px_arena_init(arena, px_lookup_bytes(tokens_max));
     px_lookup *lookup = px_lookup_create(tokens_max, arena);
-    PX_REQUIRE(lookup);
+    PX_CHECK(lookup);
     return lookup;
 }
 
