@@ -190,7 +190,7 @@ static px_status refuse(const px_config *config, px_slice name)
             "config.json names neither 'architectures' nor 'model_type': what model is it?");
     for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
         for (const px_family *family = groups[g]; family->name; family++) {
-            if (config->gguf && !family->gguf) continue;
+            if (!(config->gguf ? family->gguf : family->hf)) continue;
             used += (size_t)snprintf(
                 known + used, sizeof known - used, used ? ", %s" : "%s", family->name);
             if (used >= sizeof known) used = sizeof known - 1;
