@@ -214,7 +214,7 @@ static bool next_event(px_engine *engine, px_seq **out_seq, px_event *out)
 
 bool px_engine_poll(px_engine *engine, px_event *out)
 {
-    px_seq *seq;
+    px_seq *seq = NULL;
     for (;;) {
         if (engine->caller.telling) {
             tell_next(engine, out);
