@@ -3,7 +3,8 @@
  *   item   0        1    2                 ...     weights, in the order of the file's layers
  *   piece  0 1 2    3    4 5 6 7 8 9       ...     rows of one of them
  *
- * A worker takes the next piece off one counter and finds its item by walking on from the last.
+ * Each item's pieces are dealt as a step's products are (px_team_deal): a worker first touches, and
+ * so on a machine of several nodes has near it, the share of a weight that it will read.
  */
 #include "engine/model/repack.h"
 
@@ -17,11 +18,9 @@ enum { PIECE_BYTES = 4 << 20 };
 
 typedef struct repacking {
     const px_repack *op;
-    uint32_t *first_piece; /* [count + 1] of each item */
     unsigned char *staged; /* [workers][staged_bytes]: rows between being put together and packed */
     size_t staged_bytes;
     uint64_t file_bytes;
-    _Atomic uint32_t next;
     _Atomic uint64_t done_bytes;
 } repacking;
 
@@ -144,26 +143,28 @@ static void tell(repacking *r, uint64_t done)
             options->progress_arg, (double)done / (double)r->file_bytes, "loading weights");
 }
 
-static void repack_part(void *arg, uint32_t worker, uint32_t workers)
+static void repack_item(repacking *r, const px_repack_item *item, uint32_t worker)
 {
-    (void)workers;
-    repacking *r = arg;
-    size_t i = 0;
-    uint32_t piece;
-    while ((piece = atomic_fetch_add(&r->next, 1)) < r->first_piece[r->op->count]) {
-        while (piece >= r->first_piece[i + 1]) i++;
-        const px_repack_item *item = &r->op->items[i];
-        uint32_t most = piece_rows(item, r->op->options->kernels);
-        px_range rows = {.begin = (piece - r->first_piece[i]) * most};
-        rows.count = item->from.rows - rows.begin < most ? item->from.rows - rows.begin : most;
+    uint32_t most = piece_rows(item, r->op->options->kernels), all = item->from.rows;
+    px_deal deal = px_team_deal(r->op->options->team, worker, (all + most - 1) / most);
+    for (uint32_t piece; px_deal_next(&deal, &piece);) {
+        px_range rows = {.begin = piece * most};
+        rows.count = all - rows.begin < most ? all - rows.begin : most;
         repack_piece(r, item, rows, worker);
-        uint64_t bytes = px_repack_file_bytes(item) / item->from.rows * rows.count;
+        uint64_t bytes = px_repack_file_bytes(item) / all * rows.count;
         uint64_t done = atomic_fetch_add(&r->done_bytes, bytes) + bytes;
         if (worker == 0) tell(r, done); /* in the thread that loads */
     }
 }
 
-/* Counts the pieces, and the most that a piece needs to be put together. */
+static void repack_part(void *arg, uint32_t worker, uint32_t workers)
+{
+    (void)workers;
+    repacking *r = arg;
+    for (size_t i = 0; i < r->op->count; i++) repack_item(r, &r->op->items[i], worker);
+}
+
+/* The bytes of all, and the most that a piece needs to be put together. */
 static void measure(repacking *r)
 {
     const px_kernels *kernels = r->op->options->kernels;
@@ -171,7 +172,6 @@ static void measure(repacking *r)
         const px_repack_item *item = &r->op->items[i];
         uint32_t most = piece_rows(item, kernels);
         size_t staged = most * px_dtype_bytes(item->from.dtype, item->from.cols);
-        r->first_piece[i + 1] = r->first_piece[i] + (item->from.rows + most - 1) / most;
         if (px_weight_is_scattered(&item->from) && staged > r->staged_bytes)
             r->staged_bytes = (staged + 63) / 64 * 64;
         r->file_bytes += px_repack_file_bytes(item);
@@ -192,7 +192,6 @@ px_status px_repack_all(const px_repack *op)
 {
     repacking r = {.op = op};
     uint32_t workers = px_team_count(op->options->team);
-    r.first_piece = px_alloc_array(op->count + 1, sizeof *r.first_piece);
     measure(&r);
     size_t staged_bytes = workers * r.staged_bytes;
     px_status status = px_ok();
@@ -206,6 +205,5 @@ px_status px_repack_all(const px_repack *op)
     drop_surroundings(op);
 out:
     px_big_free(r.staged, staged_bytes);
-    free(r.first_piece);
     return status;
 }
