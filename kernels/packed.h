@@ -29,11 +29,12 @@
  *            step s, are in the four bytes at [s b / 8], from bit s b % 8 on
  *   sum:     of the 32 quants, in U4_K, U5_K, U2_K, U3_K and U6_K each times its scale
  *
- *   value = scale * (quant - bias) + min              the bias of U4 is 8, of U5 16, of U3_K 4 and
- * of U6_K 32; of the others 0 scale = d * its number, min = -dmin * its number  K; [2]: for columns
- * 0-15 and 16-31, in U2_K the scale in the low nibble, the min in the high value = scale *
- * iq4(quant)                        T4: the table of IQ4, and sums of what it says value = scale *
- * e2m1(code) as in dtype.h          FP4 value = scale * (code - zero), scale * value      SCALED
+ *   value = scale * (quant - bias) + min          bias: 8 in U4, 16 in U5, 4 in U3_K, 32 in U6_K
+ *   value = scale * iq4(quant)                    T4: the table of IQ4; sums are of what it says
+ *   scale = d * its number                        K; [2]: for columns 0-15 and 16-31
+ *   min = -dmin * its number                      K; in U2_K scales are low nibbles, mins high ones
+ *   value = scale * e2m1(code) as in dtype.h      FP4
+ *   value = scale * (code - zero), scale * value  SCALED
  *
  * Rows past the last are zero. Every block format becomes one of these exactly (but a NaN of E4M3
  * counts as 480 in SCALED_F8: no weight is one), in about the bytes it has in the file: sums are
