@@ -32,7 +32,7 @@ static bool release(px_wording *wording, px_seq *seq)
     return false;
 }
 
-/* The text of one more token; true: it completes a stop string. */
+/* The text of one more token; *out_stops: it completes a stop string. */
 static px_status say(px_wording *wording, px_seq *seq, uint32_t token, bool *out_stops)
 {
     px_buf_reset(&wording->decoded);
