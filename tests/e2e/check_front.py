@@ -239,6 +239,19 @@ def documents_are_scored(cluster):
 
 
 @check
+def the_cli_asks_for_all_of_it(cluster):
+    told = cluster.json_lines("generate", "Hello", "--n", "2", "--best-of", "3", "--seed", "1", "--max-tokens", "6",
+                              "--ignore-eos", "--prompt-logprobs", "2")[0]
+    assert [len(c["ids"]) for c in told["choices"]] == [6, 6] and told["output_tokens"] == 18, told
+    assert told["choices"][0]["cumulative_logprob"] >= told["choices"][1]["cumulative_logprob"]
+    assert len(told["prompt_logprobs"]) == told["prompt_tokens"]
+    vectors = cluster.json_lines("embed", "a cat", "a dog", "--dimensions", "3")[0]["embeddings"]
+    assert [len(v["values"]) for v in vectors] == [3, 3]
+    scores = cluster.json_lines("score", "Hello", "no", "--query", "Hello")[0]["scores"]
+    assert scores[0]["score"] > scores[1]["score"] and abs(scores[0]["score"] - 1) < 1e-5
+
+
+@check
 def cancel_reaches_the_engine(cluster):
     call = endless(cluster.inference())
     next(call)
