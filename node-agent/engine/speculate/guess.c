@@ -3,9 +3,12 @@
 
 #include <string.h>
 
-static const float own_memory = 24, all_memory = 512;       /* outcomes */
-static const float own_rest = 256, all_rest = 4096;         /* steps without a guess */
-static const float lookup_share = 0.3f, draft_share = 0.7f; /* right, before any outcome */
+static const float own_memory = 24, all_memory = 512; /* outcomes */
+static const float own_rest = 256, all_rest = 4096;   /* steps without a guess */
+/* Right before any outcome: a draft's; by the length of what agrees before it (trust.c) */
+static const float draft_share = 0.7f;
+static const float lookup_shares[PX_TRUST_KINDS] = {
+    0.2f, 0.3f, 0.4f, 0.5f, 0.6f, 0.7f, 0.75f, 0.8f};
 static const double chance_least = 0.05; /* of a whole guess: beyond it no row pays */
 
 size_t px_guess_bytes(px_guesser guesser, uint32_t tokens_max)
@@ -29,7 +32,10 @@ px_guess *px_guess_create(
 
 px_trust px_guess_trust(px_guesser guesser)
 {
-    return (px_trust){.unknown = guesser == PX_GUESS_DRAFT ? draft_share : lookup_share};
+    px_trust trust = {{0}};
+    for (int kind = 0; kind < PX_TRUST_KINDS; kind++)
+        trust.unknown[kind] = guesser == PX_GUESS_DRAFT ? draft_share : lookup_shares[kind];
+    return trust;
 }
 
 void px_guess_judge(px_guess *guess, px_trust *all, px_guess_text text)

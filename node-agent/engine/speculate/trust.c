@@ -22,7 +22,7 @@ void px_trust_fade(px_trust *trust, float memory)
 
 double px_trust_of(const px_trust *own, const px_trust *all, uint32_t kind)
 {
-    double everybody = ((double)all->right[kind] + (double)all->unknown * unknown_weight) /
+    double everybody = ((double)all->right[kind] + (double)all->unknown[kind] * unknown_weight) /
                        ((double)all->tried[kind] + unknown_weight);
     return ((double)own->right[kind] + everybody * others_weight) /
            ((double)own->tried[kind] + others_weight);

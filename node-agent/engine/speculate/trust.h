@@ -15,7 +15,7 @@ enum { PX_TRUST_KINDS = 8 };
 
 typedef struct px_trust { /* zeroed: nothing known. Outcomes, the older the less they count */
     float tried[PX_TRUST_KINDS], right[PX_TRUST_KINDS];
-    float unknown; /* everybody's: the share that is right, as long as nothing is known */
+    float unknown[PX_TRUST_KINDS]; /* everybody's: the share thought right before any outcome */
 } px_trust;
 
 /* One outcome; `memory`: about how many of them count. */

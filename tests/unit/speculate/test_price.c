@@ -87,7 +87,7 @@ PX_TEST(what_was_dear_once_is_tried_again)
 
 PX_TEST(a_record_is_its_own_beside_everybodys)
 {
-    px_trust all = {.unknown = 0.3f}, own = {0}, other = {0};
+    px_trust all = {.unknown = {0.3f, 0.3f}}, own = {0}, other = {0};
     PX_CHECK(fabs(px_trust_of(&own, &all, 0) - 0.3) < 1e-6);
     for (int i = 0; i < 100; i++) {
         px_trust_note(&own, 0, true, 24);
