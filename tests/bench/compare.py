@@ -22,7 +22,7 @@ BATCHES = 8, 32
 BATCH_PROMPT_TOKENS = 8
 SHORT_CONTEXT = 64  # of the step that stands for tg
 RUN_LIMIT_S = 1800
-# What --quick changes: 5 rounds of one shape take some 20 minutes on two quiet cores.
+# What --quick changes: 5 rounds of one shape take some 25 minutes on two quiet cores.
 FULL = {'shapes': ','.join(SHAPES), 'prompt_tokens': 512, 'gen_tokens': 128, 'steps': 41}
 QUICK = {'shapes': 'llama-3.2-1b', 'prompt_tokens': 128, 'gen_tokens': 16, 'steps': 11}
 # Bits of a weight as our kernels hold it, and the limit that its products meet.

@@ -5,7 +5,7 @@
 #   tests/bench/compare.sh [--quick] [--shapes llama-3.2-1b,qwen3-0.6b] [--types Q4_0,Q4_1,Q8_0,Q4_K,F16,BF16]
 #                          [--threads 1,2] [--rounds 5] [--kernels NAME] [--context 8192] [--json]
 #
-# --quick                            one shape, short runs: five rounds in some 20 minutes
+# --quick                            one shape, short runs: five rounds in some 25 minutes
 # NODE_AGENT, KERNELS_BENCH, DECODE_BENCH   our programs; default build/bin/node-agent, build/bench/*
 # LLAMA_BENCH, LLAMA_BATCHED_BENCH   llama.cpp's; without them, get-llama.sh builds them under build/llama
 # RUN_WITH                           put before every program, e.g. "chrt -f 10" on a busy machine
