@@ -311,7 +311,7 @@ PX_TEST(no_schedule_changes_a_bit_of_any_logits)
     PX_CHECK(total.preemptions > SCHEDULES / 2 &&
              total.prefix_hits > 50 * SCHEDULES); /* all of it happened */
     PX_CHECK(total.recomputed_tokens > 0);
-    PX_CHECK(total.proposed > SCHEDULES && total.accepted && rows_guessed_wrong);
+    PX_CHECK(total.proposed > 10 && total.accepted && rows_guessed_wrong);
 }
 
 PX_TEST_MAIN()
