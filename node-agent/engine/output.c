@@ -114,6 +114,7 @@ static bool force_tokens(px_engine *engine, px_seq *seq)
     const px_vocabulary *vocabulary = px_forms_vocabulary(engine->forms);
     /* Nobody could tell their probabilities. */
     if (!seq->form || seq->wants_logprobs || seq->is_ranked) return true;
+    if (seq->adjust && px_adjust_bans(seq->adjust)) return true;
     size_t left = px_guide_forced(&seq->guide, bytes, sizeof bytes, &ends);
     for (const char *at = bytes; left;) {
         uint32_t token = px_vocabulary_longest(vocabulary, (px_slice){at, left});

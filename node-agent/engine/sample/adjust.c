@@ -157,6 +157,11 @@ px_status px_adjust_create(const px_adjust_options *o, px_arena *arena, px_adjus
 
 /* ---------------------------------------------------------------------------------- use */
 
+bool px_adjust_bans(const px_adjust *adjust)
+{
+    return adjust->allowed || adjust->bad_word_count;
+}
+
 /* Its place in the table, or the free one that it would take. */
 static uint32_t find(const px_adjust *adjust, uint32_t token)
 {

@@ -49,6 +49,10 @@ px_status px_adjust_create(
 /* How many bytes of the arena that may take at most. */
 size_t px_adjust_bytes(const px_adjust_options *options);
 
+/* Some tokens may not come at all (an allowed list, bad words), so that not even a form may choose
+ * how a text is cut into tokens. */
+bool px_adjust_bans(const px_adjust *adjust);
+
 /* The text has one more token. */
 void px_adjust_note(px_adjust *adjust, uint32_t token, bool is_answer);
 

@@ -195,6 +195,20 @@ PX_TEST(only_allowed_tokens_come_and_banned_ones_do_not)
     px_engine_close(engine);
 }
 
+PX_TEST(a_form_forces_no_token_that_is_not_allowed)
+{
+    px_engine *engine = open_engine();
+    static const uint32_t allowed[] = {'x', 'y', 'a'};
+    px_request request = with_form(request_of(4), PX_GRAMMAR_REGEX, "[xy]ab|[xy]ax");
+    request.bounds.allowed = (px_token_list){allowed, 3};
+    answer a = ask(engine, request);
+    PX_CHECK(a.finish == PX_FINISH_STOP && a.count == 3 && a.text[2] == 'x');
+    request = with_form(request, PX_GRAMMAR_REGEX, "[xy]ab");
+    a = ask(engine, request);
+    PX_CHECK(a.status.code == PX_RESOURCE_EXHAUSTED && a.count == 2);
+    px_engine_close(engine);
+}
+
 PX_TEST(stop_tokens_end_but_not_before_min_tokens)
 {
     px_engine *engine = open_engine();
