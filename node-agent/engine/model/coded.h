@@ -2,14 +2,13 @@
  *
  *   value(row, col) = scale(row, group) * (code(row, col) - zero(row, group))
  *
- * | how it is written        | codes, of a matrix [out, in]           | scales          | zeros |
- * | F8 ("fp8", fbgemm,       | NAME F8_E4M3, F8_E5M2 or I8 [out, in]  | NAME_scale_inv, | none | |
- * compressed-tensors)     |                                        | NAME_scale (1)  |            |
- * | GPTQ (2, 3, 4, 8 bits)   | STEM.qweight I32 [in * bits / 32, out] | STEM.scales     |
- * STEM.qzeros| |                          |                                        | [groups, out]
- * | (2), g_idx | | AWQ "gemm" (4 bits)      | STEM.qweight I32 [in, out / 8]         | the same |
- * (3)        | | compressed-tensors' pack | STEM.weight_packed I32 [out, in / n]   |
- * STEM.weight_scale [out, groups] |
+ * How it is written; codes of a matrix [out, in]:
+ * - F8, I8 ("fp8", fbgemm, compressed-tensors): NAME [out, in]; NAME_scale_inv or NAME_scale (1).
+ * - GPTQ, 2, 3, 4 and 8 bits: STEM.qweight I32 [in * bits / 32, out]; STEM.scales [groups, out];
+ *   STEM.qzeros (2); g_idx (2).
+ * - AWQ "gemm", 4 bits: STEM.qweight I32 [in, out / 8]; STEM.scales [groups, out]; STEM.qzeros (3).
+ * - compressed-tensors' pack: STEM.weight_packed I32 [out, in / n]; STEM.weight_scale
+ *   [out, groups]; STEM.weight_zero_point; STEM.weight_g_idx (2).
  *
  * (1) One number; one for each row [out, 1]; or one for each block, [out / 128, in / 128] rounded
  *     up, blocks as config.json's weight_block_size says, or even ones. All are factors, whatever
