@@ -67,6 +67,10 @@ static const px_name gguf_common[] = {
     {PX_ROLE_Q, "blk.%u.attn_q.weight", PX_TAKE_ALL},
     {PX_ROLE_K, "blk.%u.attn_k.weight", PX_TAKE_ALL},
     {PX_ROLE_V, "blk.%u.attn_v.weight", PX_TAKE_ALL},
+    /* Converters can store the three together, whatever the architecture. */
+    {PX_ROLE_Q, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
+    {PX_ROLE_K, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
+    {PX_ROLE_V, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
     {PX_ROLE_O, "blk.%u.attn_output.weight", PX_TAKE_ALL},
     {PX_ROLE_Q_DOWN, "blk.%u.attn_q_a.weight", PX_TAKE_ALL},
     {PX_ROLE_Q_DOWN_NORM, "blk.%u.attn_q_a_norm.weight", PX_TAKE_ALL},
@@ -82,6 +86,9 @@ static const px_name gguf_common[] = {
     {PX_ROLE_Q_BIAS, "blk.%u.attn_q.bias", PX_TAKE_ALL},
     {PX_ROLE_K_BIAS, "blk.%u.attn_k.bias", PX_TAKE_ALL},
     {PX_ROLE_V_BIAS, "blk.%u.attn_v.bias", PX_TAKE_ALL},
+    {PX_ROLE_Q_BIAS, "blk.%u.attn_qkv.bias", PX_TAKE_QKV},
+    {PX_ROLE_K_BIAS, "blk.%u.attn_qkv.bias", PX_TAKE_QKV},
+    {PX_ROLE_V_BIAS, "blk.%u.attn_qkv.bias", PX_TAKE_QKV},
     {PX_ROLE_O_BIAS, "blk.%u.attn_output.bias", PX_TAKE_ALL},
     {PX_ROLE_Q_NORM, "blk.%u.attn_q_norm.weight", PX_TAKE_ALL},
     {PX_ROLE_K_NORM, "blk.%u.attn_k_norm.weight", PX_TAKE_ALL},
@@ -109,6 +116,9 @@ static const px_name gguf_common[] = {
     {PX_ROLE_EXPERT_DOWN, "blk.%u.ffn_down_exps.weight", PX_TAKE_EXPERT},
     {PX_ROLE_EXPERT_GATE, "blk.%u.ffn_gate_up_exps.weight", PX_TAKE_EXPERT_FIRST_HALF},
     {PX_ROLE_EXPERT_UP, "blk.%u.ffn_gate_up_exps.weight", PX_TAKE_EXPERT_SECOND_HALF},
+    {PX_ROLE_EXPERT_GATE, "blk.%u.ffn_gate.%u.weight", PX_TAKE_ALL}, /* the first Mixtrals */
+    {PX_ROLE_EXPERT_UP, "blk.%u.ffn_up.%u.weight", PX_TAKE_ALL},
+    {PX_ROLE_EXPERT_DOWN, "blk.%u.ffn_down.%u.weight", PX_TAKE_ALL},
     {PX_ROLE_EXPERT_GATE_BIAS, "blk.%u.ffn_gate_exps.bias", PX_TAKE_EXPERT},
     {PX_ROLE_EXPERT_UP_BIAS, "blk.%u.ffn_up_exps.bias", PX_TAKE_EXPERT},
     {PX_ROLE_EXPERT_DOWN_BIAS, "blk.%u.ffn_down_exps.bias", PX_TAKE_EXPERT},
@@ -252,6 +262,12 @@ px_status px_family_windows(const px_config *config, px_arch *arch, uint32_t win
 bool px_family_present(const px_config *config, const char *tensor)
 {
     return px_model_file_tensor(config->file, tensor) != NULL;
+}
+
+bool px_family_qkv_bias_present(const px_config *config)
+{
+    return px_family_present(config, "blk.0.attn_q.bias") ||
+           px_family_present(config, "blk.0.attn_qkv.bias");
 }
 
 void px_family_routed_layers(const px_config *config, px_arch *arch)

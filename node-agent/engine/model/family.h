@@ -80,6 +80,7 @@ void px_family_routed_layers(const px_config *config, px_arch *arch);
 px_status px_family_deepseek_experts(const px_config *config, px_arch *arch) PX_MUST_USE;
 /* GGUF metadata says nothing of biases and the like: they are there or not. */
 bool px_family_present(const px_config *config, const char *tensor);
+bool px_family_qkv_bias_present(const px_config *config); /* stored together or not */
 
 /* The name a role has in this model's format; index 1, 2, ...: other names that a family's own
  * table gives it, for files without the first. NULL: no more. */

@@ -23,8 +23,7 @@ static const px_name gguf_names[] = {
 static px_status describe_glm(const px_config *config, px_arch *arch)
 {
     arch->rope_interleaved = true;
-    arch->qkv_bias = config->gguf && (px_family_present(config, "blk.0.attn_q.bias") ||
-                                         px_family_present(config, "blk.0.attn_qkv.bias"));
+    arch->qkv_bias = config->gguf && px_family_qkv_bias_present(config);
     return px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias);
 }
 
@@ -34,30 +33,11 @@ static px_status describe_glm4(const px_config *config, px_arch *arch)
     return describe_glm(config, arch);
 }
 
-/* GGUF has one name for GLM and ChatGLM, whose q, k and v may be stored together. */
-static const px_name chatglm_gguf_names[] = {
-    {PX_ROLE_Q, "blk.%u.attn_q.weight", PX_TAKE_ALL},
-    {PX_ROLE_Q, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
-    {PX_ROLE_K, "blk.%u.attn_k.weight", PX_TAKE_ALL},
-    {PX_ROLE_K, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
-    {PX_ROLE_V, "blk.%u.attn_v.weight", PX_TAKE_ALL},
-    {PX_ROLE_V, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
-    {PX_ROLE_Q_BIAS, "blk.%u.attn_q.bias", PX_TAKE_ALL},
-    {PX_ROLE_Q_BIAS, "blk.%u.attn_qkv.bias", PX_TAKE_QKV},
-    {PX_ROLE_K_BIAS, "blk.%u.attn_k.bias", PX_TAKE_ALL},
-    {PX_ROLE_K_BIAS, "blk.%u.attn_qkv.bias", PX_TAKE_QKV},
-    {PX_ROLE_V_BIAS, "blk.%u.attn_v.bias", PX_TAKE_ALL},
-    {PX_ROLE_V_BIAS, "blk.%u.attn_qkv.bias", PX_TAKE_QKV},
-    {PX_ROLE_GATE, "blk.%u.ffn_up.weight", PX_TAKE_FIRST_HALF},
-    {PX_ROLE_UP, "blk.%u.ffn_up.weight", PX_TAKE_SECOND_HALF},
-    {0},
-};
-
 /* GLM-4 MoE goes back to halves for neighbours; its experts are chosen as DeepSeek-V3's. */
 static px_status describe_glm4moe(const px_config *config, px_arch *arch)
 {
     arch->qk_norm = config->gguf && px_family_present(config, "blk.0.attn_q_norm.weight");
-    arch->qkv_bias = config->gguf && px_family_present(config, "blk.0.attn_q.bias");
+    arch->qkv_bias = config->gguf && px_family_qkv_bias_present(config);
     PX_TRY(px_config_bool(config, (px_key){"use_qk_norm", NULL}, &arch->qk_norm));
     PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias));
     return px_family_deepseek_experts(config, arch);
@@ -102,7 +82,7 @@ const px_family px_families_glm[] = {
         .defaults = glm_defaults,
         .describe = describe_glm,
         .hf_names = hf_names,
-        .gguf_names = chatglm_gguf_names},
+        .gguf_names = gguf_names},
     {.name = "glm4",
         .gguf = "glm4",
         .hf = "Glm4",

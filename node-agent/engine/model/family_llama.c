@@ -19,7 +19,7 @@ static px_status describe_mixture(const px_config *config, px_arch *arch)
 static px_status describe_gguf(const px_config *config, px_arch *arch)
 {
     uint32_t window = 0;
-    arch->qkv_bias = px_family_present(config, "blk.0.attn_q.bias");
+    arch->qkv_bias = px_family_qkv_bias_present(config);
     arch->o_bias = px_family_present(config, "blk.0.attn_output.bias");
     arch->mlp_bias = px_family_present(config, "blk.0.ffn_gate.bias");
     PX_TRY(px_config_u32(config, (px_key){NULL, "attention.sliding_window"}, &window));

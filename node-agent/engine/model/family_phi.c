@@ -12,8 +12,11 @@ static const px_name hf_names[] = {
 
 static const px_name gguf_names[] = {
     {PX_ROLE_Q, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
+    {PX_ROLE_Q, "blk.%u.attn_q.weight", PX_TAKE_ALL},
     {PX_ROLE_K, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
+    {PX_ROLE_K, "blk.%u.attn_k.weight", PX_TAKE_ALL},
     {PX_ROLE_V, "blk.%u.attn_qkv.weight", PX_TAKE_QKV},
+    {PX_ROLE_V, "blk.%u.attn_v.weight", PX_TAKE_ALL},
     {PX_ROLE_GATE, "blk.%u.ffn_up.weight", PX_TAKE_FIRST_HALF},
     {PX_ROLE_UP, "blk.%u.ffn_up.weight", PX_TAKE_SECOND_HALF},
     {0},

@@ -29,14 +29,14 @@ static px_status describe_windows(const px_config *config, px_arch *arch, window
 
 static px_status describe_qwen2(const px_config *config, px_arch *arch)
 {
-    arch->qkv_bias = true;
+    arch->qkv_bias = config->json || px_family_qkv_bias_present(config);
     return describe_windows(config, arch, (windows){is_late_layer});
 }
 
 static px_status describe_attention3(const px_config *config, px_arch *arch)
 {
     arch->qk_norm = true;
-    if (config->gguf) arch->qkv_bias = px_family_present(config, "blk.0.attn_q.bias");
+    if (config->gguf) arch->qkv_bias = px_family_qkv_bias_present(config);
     PX_TRY(px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias));
     arch->o_bias = arch->qkv_bias;
     if (config->gguf) arch->o_bias = px_family_present(config, "blk.0.attn_output.bias");
@@ -49,12 +49,19 @@ static px_status describe_qwen3(const px_config *config, px_arch *arch)
     return describe_windows(config, arch, (windows){is_late_layer});
 }
 
+/* The first GGUF files leave the MLPs' widths to be seen from the tensors. */
+static uint32_t width_of(const px_config *config, const char *up)
+{
+    const px_tensor *tensor = px_model_file_tensor(config->file, up);
+    return tensor && tensor->dims >= 2 ? (uint32_t)tensor->shape[tensor->dims - 2] : 0;
+}
+
 /* Every `decoder_sparse_step`-th layer goes through experts, but those of `mlp_only_layers`. */
 static px_status describe_mixture(const px_config *config, px_arch *arch)
 {
     px_experts *experts = &arch->experts;
     uint32_t step = 1, dense_count;
-    if (config->gguf) experts->ffn = arch->ffn; /* older files state the experts' width as this */
+    if (config->gguf) experts->ffn = width_of(config, "blk.0.ffn_up_exps.weight");
     float dense[PX_ARCH_LAYERS_MAX];
     PX_TRY(px_config_u32(config, (px_key){"num_experts", "expert_count"}, &experts->count));
     PX_TRY(px_config_u32(config, (px_key){"num_local_experts", NULL}, &experts->count)); /* newer */
@@ -79,11 +86,12 @@ static px_status describe_qwen2moe(const px_config *config, px_arch *arch)
 {
     px_experts *experts = &arch->experts;
     experts->shared_weight = true;
+    if (config->gguf) experts->shared_ffn = width_of(config, "blk.0.ffn_up_shexp.weight");
     PX_TRY(px_config_u32(config,
         (px_key){"shared_expert_intermediate_size", "expert_shared_feed_forward_length"},
         &experts->shared_ffn));
     PX_TRY(describe_mixture(config, arch));
-    arch->qkv_bias = config->json || px_family_present(config, "blk.0.attn_q.bias");
+    arch->qkv_bias = config->json || px_family_qkv_bias_present(config);
     PX_TRY(px_config_bool(config, (px_key){"qkv_bias", NULL}, &arch->qkv_bias));
     return describe_windows(config, arch, (windows){is_early_even_layer});
 }

@@ -77,8 +77,10 @@ px_placing px_take_place(const px_arch *arch, px_role role, px_take take, uint32
     switch (take) {
     case PX_TAKE_ALL: break;
     case PX_TAKE_QKV:
-        if (role == PX_ROLE_K) return (px_placing){.begin = q, .step = 1, .total = q + k + v};
-        if (role == PX_ROLE_V) return (px_placing){.begin = q + k, .step = 1, .total = q + k + v};
+        if (role == PX_ROLE_K || role == PX_ROLE_K_BIAS)
+            return (px_placing){.begin = q, .step = 1, .total = q + k + v};
+        if (role == PX_ROLE_V || role == PX_ROLE_V_BIAS)
+            return (px_placing){.begin = q + k, .step = 1, .total = q + k + v};
         return (px_placing){.step = 1, .total = q + k + v};
     case PX_TAKE_FIRST_HALF: return (px_placing){.step = 1, .total = 2 * rows};
     case PX_TAKE_SECOND_HALF: return (px_placing){.begin = rows, .step = 1, .total = 2 * rows};

@@ -40,7 +40,8 @@ static px_status join(const char *folder, const char *name, char out[PATH_BYTES_
     return px_ok();
 }
 
-/* A folder's GGUF file; of a split model its first part. */
+/* A folder's GGUF file; of a split model any part, from which the others are found. Files named
+ * mmproj are the image half of the model beside them. */
 static px_status find_gguf(const char *folder, char out[PATH_BYTES_MAX])
 {
     DIR *dir = opendir(folder);
@@ -50,9 +51,9 @@ static px_status find_gguf(const char *folder, char out[PATH_BYTES_MAX])
     for (struct dirent *entry; (entry = readdir(dir));) {
         const char *name = entry->d_name;
         if (name[0] == '.' || !ends_with(name, ".gguf")) continue;
-        if (strstr(name, "-of-") && !strstr(name, "-00001-of-")) continue;
-        snprintf(found, sizeof found, "%s", name);
-        count++;
+        if (strncmp(name, "mmproj", strlen("mmproj")) == 0) continue;
+        if (count && px_gguf_same_split(found, name)) continue;
+        if (!count++) snprintf(found, sizeof found, "%s", name);
     }
     closedir(dir);
     if (!count)
@@ -61,7 +62,7 @@ static px_status find_gguf(const char *folder, char out[PATH_BYTES_MAX])
             folder);
     if (count > 1)
         return px_fail(
-            PX_INVALID_ARGUMENT, "%s holds %d GGUF models; name the file to use", folder, count);
+            PX_INVALID_ARGUMENT, "%s holds several GGUF models; name the file to use", folder);
     return join(folder, found, out);
 }
 

@@ -1,5 +1,6 @@
 /* test_gguf.c - GGUF files: what is read, and that no hostile file gets past a sentence. */
 #include "engine/model/gguf.h"
+#include "engine/model/model_file.h"
 
 #include "model_bytes.h"
 #include "test.h"
@@ -186,6 +187,38 @@ PX_TEST(split_files_open_from_any_part)
     px_gguf *file = NULL;
     px_status status = px_gguf_open(test_path(parts[0]), &file);
     PX_CHECK(!px_is_ok(status) && strstr(status.text, "part 2 of 3"));
+}
+
+static px_status open_folder(void)
+{
+    px_model_file *file = NULL;
+    px_status status = px_model_file_open(test_folder(), &file);
+    if (px_is_ok(status)) px_model_file_close(file);
+    return status;
+}
+
+PX_TEST(a_folder_is_its_only_model)
+{
+    bytes b;
+    remove_test_folder();
+    *test_folder_path = '\0';
+    for (uint32_t i = 0; i < 3; i++) write_part(i, 3);
+    gguf_head(&b, 3, 0, 0);
+    write_bytes("mmproj-m.gguf", &b);
+    PX_CHECK_OK(open_folder());
+    unlink(test_path("m-00001-of-00003.gguf"));
+    px_status status = open_folder();
+    PX_CHECK(!px_is_ok(status) && strstr(status.text, "m-00001-of-00003.gguf"));
+    write_part(0, 3);
+    write_bytes("king-of-hill.gguf", &b);
+    status = open_folder();
+    PX_CHECK(!px_is_ok(status) && strstr(status.text, "several"));
+    for (uint32_t i = 0; i < 3; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "m-%05u-of-00003.gguf", i + 1);
+        unlink(test_path(name));
+    }
+    PX_CHECK_OK(open_folder());
 }
 
 PX_TEST_MAIN()
