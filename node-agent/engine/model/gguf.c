@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "engine/model/gguf_split.h"
 
 enum {
     KEYS_MAX = 1 << 16,
@@ -483,39 +484,6 @@ static px_status read_part(px_gguf *file, const char *path)
     return read_tensors(file, &c, tensors, map);
 }
 
-static const char part_form[] = "-00000-of-00000.gguf";
-enum { PART_TAIL_BYTES = sizeof part_form - 1 };
-
-static bool is_part(const char *path)
-{
-    size_t length = strlen(path);
-    if (length < PART_TAIL_BYTES) return false;
-    const char *tail = path + length - PART_TAIL_BYTES;
-    for (size_t i = 0; i < PART_TAIL_BYTES; i++) {
-        bool digit = tail[i] >= '0' && tail[i] <= '9';
-        if (part_form[i] == '0' ? !digit : tail[i] != part_form[i]) return false;
-    }
-    return true;
-}
-
-/* "name-00002-of-00003.gguf" -> the same with another part number; false: not of that form. */
-static bool part_path(const char *path, unsigned index, unsigned count, char *out, size_t capacity)
-{
-    size_t length = strlen(path);
-    if (!is_part(path) || length >= capacity) return false;
-    size_t stem = length - PART_TAIL_BYTES;
-    memcpy(out, path, stem);
-    snprintf(out + stem, PART_TAIL_BYTES + 1, "-%05u-of-%05u.gguf", index % 100000, count % 100000);
-    return true;
-}
-
-bool px_gguf_same_split(const char *path, const char *other)
-{
-    if (!is_part(path) || !is_part(other) || strlen(path) != strlen(other)) return false;
-    size_t index = strlen(path) - PART_TAIL_BYTES + 1, count = index + strlen("00000");
-    return memcmp(path, other, index) == 0 && strcmp(path + count, other + count) == 0;
-}
-
 /* Reads all parts, the first one last, so that its pairs are the ones that stay. */
 static px_status read_split(px_gguf *file, const char *path, uint32_t count)
 {
@@ -529,7 +497,7 @@ static px_status read_split(px_gguf *file, const char *path, uint32_t count)
     px_arena_reset(&file->names);
     for (uint32_t i = count; i-- > 0;) {
         char part[4096];
-        if (!part_path(path, i + 1, count, part, sizeof part))
+        if (!px_gguf_part_path(path, (px_gguf_part){i + 1, count}, part, sizeof part))
             return px_fail(PX_INVALID_ARGUMENT,
                 "a part of a split model must be named NAME-00001-of-%05u.gguf", count);
         PX_TRY(px_prefix(read_part(file, part), "part %u of %u", i + 1, count));

@@ -37,8 +37,6 @@ typedef struct px_gguf_array {
 /* A sentence for every file that is cut short, lies about its sizes or uses what we do not know.
  * Also opens split files given any part's path (name-00001-of-00003.gguf). */
 px_status px_gguf_open(const char *path, px_gguf **out) PX_MUST_USE;
-/* Whether the names are those of two parts (or the same one) of one split model. */
-bool px_gguf_same_split(const char *path, const char *other);
 void px_gguf_close(px_gguf *file); /* NULL is fine */
 
 typedef struct px_gguf_pair { /* a key and its value as in the file */

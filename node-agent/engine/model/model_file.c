@@ -11,6 +11,7 @@
 
 #include "base/fs.h"
 #include "base/json.h"
+#include "engine/model/gguf_split.h"
 #include "engine/model/safetensors.h"
 #include "engine/model/torch_file.h"
 
