@@ -132,13 +132,22 @@ typedef struct px_rope {    /* rotate the first `dims` of every head in place */
 
 enum { PX_KV_BLOCK_TOKENS = 16 };
 
-/* One layer's share of the pool. Block b holds, for K and for V,
- * [kv_heads, PX_KV_BLOCK_TOKENS, dim] of `dtype`, at k + b * k_block_bytes. The order inside a
- * head's share is the backend's own: what kv_store wrote, the same table's attention reads. */
+/* Where K or V of a layer lies in the pool, for each KV head and block: its share. */
+typedef struct px_kv_plane {
+    unsigned char *base;
+    size_t head_bytes, block_bytes; /* from one KV head, from one block to the next */
+} px_kv_plane;
+
+static inline unsigned char *px_kv_share(const px_kv_plane *plane, uint32_t kv_head, uint32_t block)
+{
+    return plane->base + kv_head * plane->head_bytes + block * plane->block_bytes;
+}
+
+/* One layer of the pool. A share is [PX_KV_BLOCK_TOKENS, dim] of `dtype`. The order inside it is
+ * the backend's own: what kv_store wrote, the same table's attention reads. */
 typedef struct px_kv_layer {
-    unsigned char *k;
-    unsigned char *v; /* NULL: the first v_dim dims of a token's K are its V (latent attention) */
-    size_t k_block_bytes, v_block_bytes;
+    px_kv_plane k;
+    px_kv_plane v;  /* no base: the first v_dim dims of a token's K are its V (latent attention) */
     px_dtype dtype; /* F32, F16, BF16 or Q8_0 (dims in whole blocks of 32) */
     uint32_t kv_heads, k_dim, v_dim;
 } px_kv_layer;
@@ -155,7 +164,7 @@ typedef struct px_kv_store {
     const px_kv_layer *kv;
     const px_kv_row *at; /* [rows] */
     const float *k,
-        *v; /* [rows, kv_heads, k_dim], [rows, kv_heads, v_dim]; v not read without kv->v */
+        *v; /* [rows, kv_heads, k_dim], [rows, kv_heads, v_dim]; v not read without kv->v.base */
     size_t k_stride, v_stride;
     uint32_t rows;
 } px_kv_store;

@@ -6,10 +6,9 @@
  * The weighted sum of V runs over tokens for each dim, so V stays in rows:
  *   F32, F16, BF16  { value[16][v_dim] }
  *   Q8_0            { { f16 scale; s8 quant[32] }[v_dim / 32] }[16]
- * Both take the bytes that px_dtype_bytes() says. Where V is a part of K (no kv->v) there are rows
- * alone, and a score is a dot product along one:
- *   F32, F16, BF16  { value[16][k_dim] }
- *   Q8_0            { { f16 scale; s8 quant[32] }[k_dim / 32] }[16]
+ * Both take the bytes that px_dtype_bytes() says. Where V is a part of K there are rows alone, and
+ * a score is a dot product along one: F32, F16, BF16  { value[16][k_dim] } Q8_0            { { f16
+ * scale; s8 quant[32] }[k_dim / 32] }[16]
  */
 #ifndef PX_KERNELS_AVX2_KV_H
 #define PX_KERNELS_AVX2_KV_H
@@ -18,24 +17,16 @@
 
 enum { PX_KV_Q8_BLOCK_BYTES = 34 }; /* a scale and 32 quants */
 
-/* Where the share of `kv_head` in pool block `block` begins. */
-static inline unsigned char *px_kv_k_head(const px_kv_layer *kv, uint32_t block, uint32_t kv_head)
+/* The rows that hold V. */
+static inline const px_kv_plane *px_kv_v_plane(const px_kv_layer *kv)
 {
-    return kv->k + block * kv->k_block_bytes +
-           px_dtype_bytes(kv->dtype, (size_t)kv_head * PX_KV_BLOCK_TOKENS * kv->k_dim);
-}
-
-static inline unsigned char *px_kv_v_head(const px_kv_layer *kv, uint32_t block, uint32_t kv_head)
-{
-    if (!kv->v) return px_kv_k_head(kv, block, kv_head);
-    return kv->v + block * kv->v_block_bytes +
-           px_dtype_bytes(kv->dtype, (size_t)kv_head * PX_KV_BLOCK_TOKENS * kv->v_dim);
+    return kv->v.base ? &kv->v : &kv->k;
 }
 
 /* Values from one token's V to the next. */
 static inline uint32_t px_kv_v_stride(const px_kv_layer *kv)
 {
-    return kv->v ? kv->v_dim : kv->k_dim;
+    return kv->v.base ? kv->v_dim : kv->k_dim;
 }
 
 #endif

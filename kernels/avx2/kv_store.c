@@ -96,11 +96,12 @@ void px_avx2_kv_store(const px_kv_store *op, px_part part)
         uint32_t slot = op->at[row].position % PX_KV_BLOCK_TOKENS;
         uint32_t block = op->at[row].blocks[op->at[row].position / PX_KV_BLOCK_TOKENS];
         const float *k = op->k + row * op->k_stride + (size_t)head * kv->k_dim;
-        const float *v = kv->v ? op->v + row * op->v_stride + (size_t)head * kv->v_dim : k;
+        const float *v = kv->v.base ? op->v + row * op->v_stride + (size_t)head * kv->v_dim : k;
         uint32_t stride = px_kv_v_stride(kv);
-        if (kv->v) store_k(kv, k, px_kv_k_head(kv, block, head), slot);
+        if (kv->v.base) store_k(kv, k, px_kv_share(&kv->k, head, block), slot);
         encode_row(kv->dtype, v,
-            px_kv_v_head(kv, block, head) + px_dtype_bytes(kv->dtype, (size_t)slot * stride),
+            px_kv_share(px_kv_v_plane(kv), head, block) +
+                px_dtype_bytes(kv->dtype, (size_t)slot * stride),
             stride);
     }
 }

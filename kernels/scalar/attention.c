@@ -4,18 +4,28 @@
 #include <assert.h>
 #include <math.h>
 
-/* Where K or V of `position` begins inside a pool, for one KV head of `dim` values. */
-typedef struct kv_at {
-    size_t block_bytes;
-    uint32_t head, dim;
-    px_dtype dtype;
-} kv_at;
+/* K or V of one KV head: rows of `row_bytes`. */
+typedef struct kv_rows {
+    const px_kv_plane *plane;
+    uint32_t head;
+    size_t row_bytes;
+} kv_rows;
 
-static size_t kv_offset(kv_at at, const uint32_t *blocks, uint32_t position)
+static kv_rows k_rows(const px_kv_layer *kv, uint32_t head)
 {
-    size_t slot = (size_t)at.head * PX_KV_BLOCK_TOKENS + position % PX_KV_BLOCK_TOKENS;
-    return blocks[position / PX_KV_BLOCK_TOKENS] * at.block_bytes +
-           px_dtype_bytes(at.dtype, slot * at.dim);
+    return (kv_rows){&kv->k, head, px_dtype_bytes(kv->dtype, kv->k_dim)};
+}
+
+static kv_rows v_rows(const px_kv_layer *kv, uint32_t head)
+{
+    if (!kv->v.base) return k_rows(kv, head);
+    return (kv_rows){&kv->v, head, px_dtype_bytes(kv->dtype, kv->v_dim)};
+}
+
+static unsigned char *row_at(kv_rows rows, const uint32_t *blocks, uint32_t position)
+{
+    return px_kv_share(rows.plane, rows.head, blocks[position / PX_KV_BLOCK_TOKENS]) +
+           position % PX_KV_BLOCK_TOKENS * rows.row_bytes;
 }
 
 void px_scalar_kv_store(const px_kv_store *op, px_part part)
@@ -27,13 +37,11 @@ void px_scalar_kv_store(const px_kv_store *op, px_part part)
         size_t row = u / kv->kv_heads;
         uint32_t head = u % kv->kv_heads;
         const px_kv_row *at = &op->at[row];
-        kv_at k = {kv->k_block_bytes, head, kv->k_dim, kv->dtype};
-        kv_at v = {kv->v_block_bytes, head, kv->v_dim, kv->dtype};
         px_dtype_from_f32(kv->dtype, op->k + row * op->k_stride + (size_t)head * kv->k_dim,
-            kv->k + kv_offset(k, at->blocks, at->position), kv->k_dim);
-        if (!kv->v) continue;
+            row_at(k_rows(kv, head), at->blocks, at->position), kv->k_dim);
+        if (!kv->v.base) continue;
         px_dtype_from_f32(kv->dtype, op->v + row * op->v_stride + (size_t)head * kv->v_dim,
-            kv->v + kv_offset(v, at->blocks, at->position), kv->v_dim);
+            row_at(v_rows(kv, head), at->blocks, at->position), kv->v_dim);
     }
 }
 
@@ -53,13 +61,12 @@ static void attend(const px_attention *op, uint32_t row, uint32_t head, float *s
     const float *q = op->q + row * op->q_stride + (size_t)head * kv->k_dim;
     float *out = op->out + row * op->out_stride + (size_t)head * kv->v_dim;
     float *scores = scratch, *kv_row = scratch + op->position_max + 1;
-    kv_at k = {kv->k_block_bytes, kv_head, kv->k_dim, kv->dtype};
-    kv_at v = {kv->v_block_bytes, kv_head, kv->v_dim, kv->dtype};
+    kv_rows k = k_rows(kv, kv_head), v = v_rows(kv, kv_head);
 
     double largest = op->sinks ? (double)op->sinks[head] : -INFINITY;
     for (uint32_t p = seen.first; p <= seen.last; p++) {
         double score = 0;
-        px_dtype_to_f32(kv->dtype, kv->k + kv_offset(k, at->blocks, p), kv_row, kv->k_dim);
+        px_dtype_to_f32(kv->dtype, row_at(k, at->blocks, p), kv_row, kv->k_dim);
         for (uint32_t d = 0; d < kv->k_dim; d++) score += (double)q[d] * (double)kv_row[d];
         score *= (double)op->scale;
         if (op->softcap != 0) score = (double)op->softcap * tanh(score / (double)op->softcap);
@@ -75,9 +82,7 @@ static void attend(const px_attention *op, uint32_t row, uint32_t head, float *s
     for (uint32_t d = 0; d < kv->v_dim; d++) out[d] = 0;
     for (uint32_t p = seen.first; p <= seen.last; p++) {
         float weight = (float)((double)scores[p] / total);
-        const unsigned char *value =
-            kv->v ? kv->v + kv_offset(v, at->blocks, p) : kv->k + kv_offset(k, at->blocks, p);
-        px_dtype_to_f32(kv->dtype, value, kv_row, kv->v_dim);
+        px_dtype_to_f32(kv->dtype, row_at(v, at->blocks, p), kv_row, kv->v_dim);
         for (uint32_t d = 0; d < kv->v_dim; d++) out[d] += weight * kv_row[d];
     }
 }

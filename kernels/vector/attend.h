@@ -342,7 +342,7 @@ PX_INLINE void add_values(const px_dtype dtype, const px_kv_layer *kv, const chu
     static void name##_scores(                                                                     \
         const px_kv_layer *kv, const chunk *c, const query *queries, int count, float *scores)     \
     {                                                                                              \
-        if (kv->v)                                                                                 \
+        if (kv->v.base)                                                                            \
             make_scores(dtype, kv, c, queries, count, scores);                                     \
         else                                                                                       \
             make_row_scores(dtype, kv, c, queries, count, scores);                                 \
@@ -465,6 +465,7 @@ typedef struct kv_span {
 static void find_blocks(
     const px_attention *op, const kv_span *span, uint32_t position, bool ask, chunk *c)
 {
+    const px_kv_plane *v_plane = px_kv_v_plane(op->kv);
     uint32_t begin = c->token_begin / T, end = (c->token_end + T - 1) / T;
     c->vector_begin = begin * (T / L);
     c->vector_end = end * (T / L);
@@ -473,10 +474,10 @@ static void find_blocks(
         bool follows = ask && next < span->blocks_end;
         uint32_t block = span->blocks[position / T + b];
         uint32_t then = follows ? span->blocks[next / T] : block;
-        c->k[b] = px_kv_k_head(op->kv, block, span->kv_head);
-        c->v[b] = px_kv_v_head(op->kv, block, span->kv_head);
-        c->k_ahead[b] = px_kv_k_head(op->kv, then, span->kv_head) - c->k[b];
-        c->v_ahead[b] = px_kv_v_head(op->kv, then, span->kv_head) - c->v[b];
+        c->k[b] = px_kv_share(&op->kv->k, span->kv_head, block);
+        c->v[b] = px_kv_share(v_plane, span->kv_head, block);
+        c->k_ahead[b] = px_kv_share(&op->kv->k, span->kv_head, then) - c->k[b];
+        c->v_ahead[b] = px_kv_share(v_plane, span->kv_head, then) - c->v[b];
     }
 }
 

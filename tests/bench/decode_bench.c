@@ -1,7 +1,7 @@
 /* decode_bench.c - one decode step beside the read bandwidth of the same moment.
  *
  *   decode_bench --model FILE [--threads N] [--batch N] [--context N] [--kernels NAME]
- *                [--kv-type TYPE] [--rounds N] [--json]
+ *                [--kv-type TYPE] [--rounds N] [--scattered] [--json]
  *
  * The bandwidth of a shared machine changes from one moment to the next, so the workers of the team
  * read PROBE_BYTES in order, make a step, read again, and so on. A round's fraction is the bytes
@@ -32,6 +32,7 @@ static const px_arg_spec specs[] = {
     {"kernels", PX_ARG_STR, "NAME", "auto", "scalar, avx2, avx512, avx512_bf16"},
     {"kv-type", PX_ARG_STR, "TYPE", "f16", "f32, f16, bf16, q8_0"},
     {"rounds", PX_ARG_INT, "N", "41", "steps that count", .min = 1, .max = ROUNDS_MAX},
+    {"scattered", PX_ARG_FLAG, NULL, NULL, "KV blocks lie anywhere in the pool, not in a row"},
     {"json", PX_ARG_FLAG, NULL, NULL, "print one JSON object"}, {0}};
 static const px_command_doc doc = {.usage = "decode_bench --model PATH [options]",
     .summary = "Times decode steps against the read bandwidth measured around each of them."};
@@ -78,12 +79,30 @@ static px_status open_cache(rig *r)
 {
     uint32_t blocks = blocks_each(r) * r->batch;
     PX_TRY(px_kvpool_create(px_forward_kv_shape(r->model), r->kv_type, blocks, &r->pool));
-    for (uint32_t i = 0; i < blocks; i++)
-        memset(px_kvpool_block(r->pool, i), 0x2c, px_kvpool_bytes_each(r->pool));
+    unsigned char *block = px_alloc_array(px_kvpool_bytes_each(r->pool), 1);
+    memset(block, 0x2c, px_kvpool_bytes_each(r->pool));
+    for (uint32_t i = 0; i < blocks; i++) px_kvpool_load(r->pool, i, block);
+    free(block);
     px_forward_limits limits = {
         .rows_max = r->batch, .logit_rows_max = r->batch, .position_max = r->context + 1};
     return px_forward_create(
         r->model, r->kernels, r->comm, r->team, px_kvpool_layers(r->pool), &limits, &r->forward);
+}
+
+/* Every sequence has blocks of its own: in a row, or in an order of chance, always the same. */
+static void hand_out_blocks(rig *r)
+{
+    uint32_t count = r->batch * blocks_each(r);
+    uint64_t chance = 1;
+    r->blocks = px_alloc_array(count, sizeof *r->blocks);
+    for (uint32_t i = 0; i < count; i++) r->blocks[i] = i;
+    if (!px_args_flag(r->args, "scattered")) return;
+    for (uint32_t i = count - 1; i > 0; i--) {
+        chance = chance * UINT64_C(6364136223846793005) + 1;
+        uint32_t j = (uint32_t)((chance >> 33) % (i + 1)), block = r->blocks[i];
+        r->blocks[i] = r->blocks[j];
+        r->blocks[j] = block;
+    }
 }
 
 static px_status open_step(rig *r)
@@ -91,8 +110,7 @@ static px_status open_step(rig *r)
     uint32_t *ids = px_alloc_array(r->batch, sizeof *ids);
     uint32_t *logit_at = px_alloc_array(r->batch, sizeof *logit_at);
     px_kv_row *at = px_alloc_array(r->batch, sizeof *at);
-    r->blocks = px_alloc_array((size_t)r->batch * blocks_each(r), sizeof *r->blocks);
-    for (uint32_t i = 0; i < r->batch * blocks_each(r); i++) r->blocks[i] = i;
+    hand_out_blocks(r);
     for (uint32_t i = 0; i < r->batch; i++) {
         ids[i] = (i * 7 + 1) % r->info.vocabulary;
         logit_at[i] = i;

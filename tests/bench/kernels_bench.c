@@ -235,11 +235,11 @@ static void bench_attention(px_dtype dtype, uint32_t rows, uint32_t context)
 {
     enum { HEADS = 9, KV_HEADS = 3, DIM = 64 };
     uint32_t blocks = (context + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS;
-    size_t block_bytes = px_dtype_bytes(dtype, KV_HEADS * PX_KV_BLOCK_TOKENS * DIM);
-    px_kv_layer kv = {.k = allocate(block_bytes * blocks),
-        .v = allocate(block_bytes * blocks),
-        .k_block_bytes = block_bytes,
-        .v_block_bytes = block_bytes,
+    size_t share_bytes = px_dtype_bytes(dtype, PX_KV_BLOCK_TOKENS * DIM);
+    size_t head_bytes = 2 * share_bytes * blocks, bytes = KV_HEADS * head_bytes;
+    unsigned char *pool = allocate(bytes);
+    px_kv_layer kv = {.k = {pool, head_bytes, 2 * share_bytes},
+        .v = {pool + share_bytes, head_bytes, 2 * share_bytes},
         .dtype = dtype,
         .kv_heads = KV_HEADS,
         .k_dim = DIM,
@@ -270,9 +270,8 @@ static void bench_attention(px_dtype dtype, uint32_t rows, uint32_t context)
     for (uint32_t i = 0; i < rows; i++) visible += context - i;
     printf("attention %-5s rows %4u context %5u  %7.1f us  %6.1f Gop/s  %6.1f GB/s of KV\n",
         px_dtype_of(dtype)->name, rows, context, seconds * 1e6,
-        visible * HEADS * DIM * 4e-9 / seconds, 2e-9 * (double)(block_bytes * blocks) / seconds);
-    munmap(kv.k, block_bytes * blocks);
-    munmap(kv.v, block_bytes * blocks);
+        visible * HEADS * DIM * 4e-9 / seconds, 1e-9 * (double)bytes / seconds);
+    munmap(pool, bytes);
     munmap(values, (size_t)context * HEADS * DIM * 4);
     munmap(op.out, (size_t)rows * HEADS * DIM * 4);
     munmap(op.scratch, scratch * 4);

@@ -6,7 +6,6 @@ enum { LONGEST = 8320 }; /* tokens */
 /* A pool with its blocks in a shuffled order, as it would be after a while of serving. */
 typedef struct cache {
     px_kv_layer kv;
-    unsigned char *v_plane;
     uint32_t blocks[LONGEST / PX_KV_BLOCK_TOKENS];
 } cache;
 
@@ -22,17 +21,21 @@ typedef struct shape {
     bool both_ways;                  /* the whole context is the prompt */
 } shape;
 
+static px_kv_plane make_plane(size_t share_bytes, uint32_t heads, uint32_t blocks)
+{
+    size_t bytes = share_bytes * heads * blocks;
+    px_kv_plane plane = {aligned_bytes(bytes), share_bytes * blocks, share_bytes};
+    memset(plane.base, 0, bytes);
+    return plane;
+}
+
 static cache make_cache(px_dtype dtype, shape s)
 {
     cache c = {.kv = {.dtype = dtype, .kv_heads = s.kv_heads, .k_dim = s.k_dim, .v_dim = s.v_dim}};
     uint32_t count = (s.context + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS;
-    c.kv.k_block_bytes = px_dtype_bytes(dtype, s.kv_heads * PX_KV_BLOCK_TOKENS * s.k_dim);
-    c.kv.v_block_bytes = px_dtype_bytes(dtype, s.kv_heads * PX_KV_BLOCK_TOKENS * s.v_dim);
-    c.kv.k = aligned_bytes(c.kv.k_block_bytes * count);
-    c.v_plane = aligned_bytes(c.kv.v_block_bytes * count);
-    c.kv.v = s.v_in_k ? NULL : c.v_plane;
-    memset(c.kv.k, 0, c.kv.k_block_bytes * count);
-    memset(c.v_plane, 0, c.kv.v_block_bytes * count);
+    c.kv.k = make_plane(px_dtype_bytes(dtype, PX_KV_BLOCK_TOKENS * s.k_dim), s.kv_heads, count);
+    if (!s.v_in_k)
+        c.kv.v = make_plane(px_dtype_bytes(dtype, PX_KV_BLOCK_TOKENS * s.v_dim), s.kv_heads, count);
     for (uint32_t i = 0; i < count; i++) c.blocks[i] = (i * 7 + 3) % count;
     if (count % 7 == 0) {
         for (uint32_t i = 0; i < count; i++) c.blocks[i] = count - 1 - i;
@@ -42,8 +45,8 @@ static cache make_cache(px_dtype dtype, shape s)
 
 static void free_cache(cache *c)
 {
-    free(c->kv.k);
-    free(c->v_plane);
+    free(c->kv.k.base);
+    free(c->kv.v.base);
 }
 
 /* The KV heads that the shape's query heads read. */
@@ -388,9 +391,9 @@ PX_TEST(sequences_in_one_batch_do_not_disturb_each_other)
     static const uint32_t blocks[SEQUENCES][3] = {{4, 0, 7}, {1, 8, 2}, {6, 3, 5}};
     for (int b = 0; b < backend_count; b++) {
         const px_kernels *kernels = all[b];
-        size_t block_bytes = px_dtype_bytes(PX_F16, KV_HEADS * PX_KV_BLOCK_TOKENS * DIM);
-        px_kv_layer kv = {aligned_bytes(block_bytes * 9), aligned_bytes(block_bytes * 9),
-            block_bytes, block_bytes, PX_F16, KV_HEADS, DIM, DIM};
+        size_t share_bytes = px_dtype_bytes(PX_F16, PX_KV_BLOCK_TOKENS * DIM);
+        px_kv_layer kv = {make_plane(share_bytes, KV_HEADS, 9),
+            make_plane(share_bytes, KV_HEADS, 9), PX_F16, KV_HEADS, DIM, DIM};
         size_t cols = KV_HEADS * DIM;
         float *k = random_floats(SEQUENCES * TOKENS * cols, 1);
         float *v = random_floats(SEQUENCES * TOKENS * cols, 2);
@@ -432,8 +435,8 @@ PX_TEST(sequences_in_one_batch_do_not_disturb_each_other)
         free(together);
         free(k);
         free(v);
-        free(kv.k);
-        free(kv.v);
+        free(kv.k.base);
+        free(kv.v.base);
     }
 }
 

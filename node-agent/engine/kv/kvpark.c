@@ -12,7 +12,8 @@
 struct px_kvpark {
     size_t block_bytes, bytes;
     uint32_t slots;
-    unsigned char *memory; /* NULL: the file */
+    unsigned char *memory; /* of all slots; NULL: the file */
+    unsigned char *whole;  /* one block on its way to the file or from it */
     int file;              /* -1: none */
 };
 
@@ -24,6 +25,7 @@ static px_status open_file(px_kvpark *park, const char *folder)
     if (error)
         return px_fail_errno(
             error, "%.1f MiB for parked KV in '%s'", (double)park->bytes / (1 << 20), folder);
+    park->whole = px_alloc_array(park->block_bytes, 1);
     return px_ok();
 }
 
@@ -54,17 +56,18 @@ void px_kvpark_free(px_kvpark *park)
     if (!park) return;
     px_big_free(park->memory, park->bytes);
     if (park->file >= 0) close(park->file);
+    free(park->whole);
     free(park);
 }
 
-/* One direction of a whole block; the kernel may take it in pieces. */
-static px_status transfer(px_kvpark *park, uint32_t slot, unsigned char *block, bool writes)
+/* park->whole in one direction; the kernel may take it in pieces. */
+static px_status transfer(px_kvpark *park, uint32_t slot, bool writes)
 {
     off_t at = (off_t)slot * (off_t)park->block_bytes;
     for (size_t done = 0; done < park->block_bytes;) {
         size_t left = park->block_bytes - done;
-        ssize_t got = writes ? pwrite(park->file, block + done, left, at + (off_t)done)
-                             : pread(park->file, block + done, left, at + (off_t)done);
+        ssize_t got = writes ? pwrite(park->file, park->whole + done, left, at + (off_t)done)
+                             : pread(park->file, park->whole + done, left, at + (off_t)done);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0)
             return px_fail_errno(got ? errno : EIO, "parked KV cannot be %s its file",
@@ -74,12 +77,23 @@ static px_status transfer(px_kvpark *park, uint32_t slot, unsigned char *block, 
     return px_ok();
 }
 
-static px_status park_block(px_kvpark *park, uint32_t slot, unsigned char *block, bool writes)
+/* A slot's bytes; those of a file are there only on their way. */
+static unsigned char *slot_bytes(px_kvpark *park, uint32_t slot)
 {
     PX_ASSERT(slot < park->slots);
-    if (!park->memory) return transfer(park, slot, block, writes);
-    unsigned char *place = park->memory + (size_t)slot * park->block_bytes;
-    memcpy(writes ? place : block, writes ? block : place, park->block_bytes);
+    return park->memory ? park->memory + (size_t)slot * park->block_bytes : park->whole;
+}
+
+static px_status park_block(px_kvpark *park, const px_kvpool *pool, const px_kv_move *move)
+{
+    px_kvpool_save(pool, move->from, slot_bytes(park, move->to));
+    return park->memory ? px_ok() : transfer(park, move->to, true);
+}
+
+static px_status restore_block(px_kvpark *park, px_kvpool *pool, const px_kv_move *move)
+{
+    if (!park->memory) PX_TRY(transfer(park, move->from, false));
+    px_kvpool_load(pool, move->to, slot_bytes(park, move->from));
     return px_ok();
 }
 
@@ -88,15 +102,9 @@ px_status px_kv_move_all(const px_kv_moves *moves, px_kvpool *pool, px_kvpark *p
     for (uint32_t i = 0; i < moves->count; i++) {
         const px_kv_move *move = &moves->at[i];
         switch ((px_kv_move_kind)move->kind) {
-        case PX_KV_PARK:
-            PX_TRY(park_block(park, move->to, px_kvpool_block(pool, move->from), true));
-            break;
-        case PX_KV_RESTORE:
-            PX_TRY(park_block(park, move->from, px_kvpool_block(pool, move->to), false));
-            break;
-        default:
-            memcpy(px_kvpool_block(pool, move->to), px_kvpool_block(pool, move->from),
-                px_kvpool_bytes_each(pool));
+        case PX_KV_PARK: PX_TRY(park_block(park, pool, move)); break;
+        case PX_KV_RESTORE: PX_TRY(restore_block(park, pool, move)); break;
+        default: px_kvpool_copy(pool, (px_kv_copy){.from = move->from, .to = move->to});
         }
     }
     return px_ok();

@@ -6,30 +6,52 @@
 
 #include "base/memory.h"
 
-enum { ALIGNMENT = 64 }; /* of each layer's K and V: a cache line, the widest vector */
+enum { ALIGNMENT = 64 }; /* of each piece's K and V: a cache line, the widest vector */
 
 struct px_kvpool {
     px_kv_layer *layers;
     unsigned char *memory;
-    size_t memory_bytes, block_bytes;
+    size_t memory_bytes;
+    size_t piece_bytes; /* K and V of a block in one head of one layer */
+    size_t head_bytes;  /* all blocks' pieces of one head */
+    uint32_t pieces;    /* of a block: layers * heads */
     uint32_t blocks;
 };
 
-static size_t plane_bytes(uint32_t kv_heads, px_dtype dtype, uint32_t dim)
+static size_t share_bytes(px_dtype dtype, uint32_t dim)
 {
-    size_t bytes = (size_t)kv_heads * PX_KV_BLOCK_TOKENS * px_dtype_bytes(dtype, dim);
+    size_t bytes = px_dtype_bytes(dtype, (size_t)PX_KV_BLOCK_TOKENS * dim);
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-static size_t v_plane_bytes(px_kv_shape shape, px_dtype dtype)
+static size_t piece_bytes(px_kv_shape shape, px_dtype dtype)
 {
-    return shape.v_in_k ? 0 : plane_bytes(shape.kv_heads, dtype, shape.v_dim);
+    return share_bytes(dtype, shape.k_dim) + (shape.v_in_k ? 0 : share_bytes(dtype, shape.v_dim));
 }
 
 uint64_t px_kvpool_block_bytes(px_kv_shape shape, px_dtype dtype)
 {
-    return (uint64_t)shape.layers *
-           (plane_bytes(shape.kv_heads, dtype, shape.k_dim) + v_plane_bytes(shape, dtype));
+    return (uint64_t)shape.layers * shape.kv_heads * piece_bytes(shape, dtype);
+}
+
+static unsigned char *piece_at(const px_kvpool *pool, uint32_t id, uint32_t piece)
+{
+    PX_ASSERT(id < pool->blocks);
+    return pool->memory + piece * pool->head_bytes + id * pool->piece_bytes;
+}
+
+static void place_layers(px_kvpool *pool, px_kv_shape shape, px_dtype dtype)
+{
+    px_kv_plane k = {pool->memory, pool->head_bytes, pool->piece_bytes};
+    for (uint32_t i = 0; i < shape.layers; i++, k.base += shape.kv_heads * pool->head_bytes) {
+        px_kv_plane v = {k.base + share_bytes(dtype, shape.k_dim), k.head_bytes, k.block_bytes};
+        pool->layers[i] = (px_kv_layer){.k = k,
+            .v = shape.v_in_k ? (px_kv_plane){0} : v,
+            .dtype = dtype,
+            .kv_heads = shape.kv_heads,
+            .k_dim = shape.k_dim,
+            .v_dim = shape.v_dim};
+    }
 }
 
 px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, px_kvpool **out)
@@ -46,23 +68,12 @@ px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, p
         .layers = px_alloc_array(shape.layers, sizeof *pool->layers),
         .memory = memory,
         .memory_bytes = memory_bytes,
-        .block_bytes = block_bytes,
+        .piece_bytes = piece_bytes(shape, dtype),
+        .head_bytes = piece_bytes(shape, dtype) * blocks,
+        .pieces = shape.layers * shape.kv_heads,
         .blocks = blocks,
     };
-    unsigned char *at = pool->memory;
-    for (uint32_t i = 0; i < shape.layers; i++) {
-        px_kv_layer *layer = &pool->layers[i];
-        *layer = (px_kv_layer){.k_block_bytes = block_bytes,
-            .v_block_bytes = block_bytes,
-            .dtype = dtype,
-            .kv_heads = shape.kv_heads,
-            .k_dim = shape.k_dim,
-            .v_dim = shape.v_dim};
-        layer->k = at;
-        at += plane_bytes(shape.kv_heads, dtype, shape.k_dim);
-        layer->v = shape.v_in_k ? NULL : at;
-        at += v_plane_bytes(shape, dtype);
-    }
+    place_layers(pool, shape, dtype);
     *out = pool;
     return px_ok();
 }
@@ -82,11 +93,23 @@ const px_kv_layer *px_kvpool_layers(const px_kvpool *pool)
 
 size_t px_kvpool_bytes_each(const px_kvpool *pool)
 {
-    return pool->block_bytes;
+    return pool->pieces * pool->piece_bytes;
 }
 
-unsigned char *px_kvpool_block(px_kvpool *pool, uint32_t id)
+void px_kvpool_save(const px_kvpool *pool, uint32_t id, unsigned char *to)
 {
-    PX_ASSERT(id < pool->blocks);
-    return pool->memory + (size_t)id * pool->block_bytes;
+    for (uint32_t i = 0; i < pool->pieces; i++)
+        memcpy(to + i * pool->piece_bytes, piece_at(pool, id, i), pool->piece_bytes);
+}
+
+void px_kvpool_load(px_kvpool *pool, uint32_t id, const unsigned char *from)
+{
+    for (uint32_t i = 0; i < pool->pieces; i++)
+        memcpy(piece_at(pool, id, i), from + i * pool->piece_bytes, pool->piece_bytes);
+}
+
+void px_kvpool_copy(px_kvpool *pool, px_kv_copy copy)
+{
+    for (uint32_t i = 0; i < pool->pieces; i++)
+        memcpy(piece_at(pool, copy.to, i), piece_at(pool, copy.from, i), pool->piece_bytes);
 }

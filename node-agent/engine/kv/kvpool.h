@@ -1,13 +1,16 @@
 /* kvpool.h - the memory of the paged KV blocks, on every rank.
  *
- *   pool:   block 0 | block 1 | ...            one allocation
- *   block:  layer 0: K V | layer 1: K V | ...  PX_KV_BLOCK_TOKENS tokens of every layer
+ *   pool:   layer 0: head 0 | head 1 | ... | layer 1: head 0 | ...   one allocation
+ *   head:   block 0 | block 1 | ...                                  one KV head of one layer
+ *   piece:  K V                                                      PX_KV_BLOCK_TOKENS tokens
  *
- * All layers of a block lie together, so that a block is copied, parked and brought back as one
- * piece. Who holds which block is rank 0's to know (kvcache.h).
+ * Attention reads one head of one layer at a time, over all blocks of a sequence: where their ids
+ * follow each other it reads one run of memory. The price is that a block is many pieces, as far
+ * apart as the pool is large, and is gathered to be copied or parked.
+ * Who holds which block is rank 0's to know (kvcache.h).
  * Owns:    the memory of all blocks of this rank's layers; allocated once in create.
  * Threads: engine thread only.
- * Units:   block = PX_KV_BLOCK_TOKENS tokens in every layer; sizes in bytes.
+ * Units:   block = PX_KV_BLOCK_TOKENS tokens in every layer and head; sizes in bytes.
  */
 #ifndef PX_ENGINE_KVPOOL_H
 #define PX_ENGINE_KVPOOL_H
@@ -24,7 +27,15 @@ void px_kvpool_free(px_kvpool *pool); /* NULL is fine */
 uint64_t px_kvpool_block_bytes(px_kv_shape shape, px_dtype dtype);
 const px_kv_layer *px_kvpool_layers(const px_kvpool *pool); /* [shape.layers] */
 size_t px_kvpool_bytes_each(const px_kvpool *pool);         /* of a block */
-unsigned char *px_kvpool_block(px_kvpool *pool, uint32_t id);
+
+/* A block's pieces, one after the other, to and from [px_kvpool_bytes_each] bytes. */
+void px_kvpool_save(const px_kvpool *pool, uint32_t id, unsigned char *to);
+void px_kvpool_load(px_kvpool *pool, uint32_t id, const unsigned char *from);
+
+typedef struct px_kv_copy {
+    uint32_t from, to; /* blocks; not the same */
+} px_kv_copy;
+void px_kvpool_copy(px_kvpool *pool, px_kv_copy copy);
 
 static inline uint32_t px_kv_blocks_for(uint64_t tokens)
 {

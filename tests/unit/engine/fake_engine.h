@@ -67,7 +67,8 @@ static void fake_logits(const fake_model *model, uint64_t state, uint32_t positi
 
 static uint64_t *fake_place(const fake_model *model, const uint32_t *blocks, uint32_t position)
 {
-    unsigned char *block = px_kvpool_block(model->pool, blocks[position / PX_KV_BLOCK_TOKENS]);
+    const px_kv_plane *k = &px_kvpool_layers(model->pool)->k;
+    unsigned char *block = px_kv_share(k, 0, blocks[position / PX_KV_BLOCK_TOKENS]);
     return (uint64_t *)block + position % PX_KV_BLOCK_TOKENS;
 }
 

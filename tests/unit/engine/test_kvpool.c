@@ -6,26 +6,38 @@
 
 static const px_kv_shape shape = {.layers = 3, .kv_heads = 2, .k_dim = 32, .v_dim = 64};
 
-PX_TEST(no_two_planes_overlap)
+enum { BLOCKS = 5, SHARES = 3 * 2 * BLOCKS };
+
+typedef struct place {
+    uint32_t layer, head, block;
+} place;
+
+static place place_of(uint32_t i)
 {
-    enum { BLOCKS = 5 };
+    return (place){.layer = i / BLOCKS / 2, .head = i / BLOCKS % 2, .block = i % BLOCKS};
+}
+
+PX_TEST(no_two_shares_overlap_and_neighbours_are_neighbours)
+{
     px_kvpool *pool;
     PX_REQUIRE(px_is_ok(px_kvpool_create(shape, PX_F16, BLOCKS, &pool)));
     const px_kv_layer *layers = px_kvpool_layers(pool);
-    size_t k_bytes = 2 * PX_KV_BLOCK_TOKENS * 32 * 2, v_bytes = 2 * PX_KV_BLOCK_TOKENS * 64 * 2;
-    PX_CHECK(px_kvpool_block_bytes(shape, PX_F16) == 3 * (k_bytes + v_bytes));
-    for (uint32_t i = 0; i < 3; i++)
-        for (uint32_t b = 0; b < BLOCKS; b++) {
-            memset(layers[i].k + b * layers[i].k_block_bytes, (int)(1 + i * BLOCKS + b), k_bytes);
-            memset(layers[i].v + b * layers[i].v_block_bytes, (int)(101 + i * BLOCKS + b), v_bytes);
-        }
-    for (uint32_t i = 0; i < 3; i++)
-        for (uint32_t b = 0; b < BLOCKS; b++) {
-            const unsigned char *k = layers[i].k + b * layers[i].k_block_bytes;
-            const unsigned char *v = layers[i].v + b * layers[i].v_block_bytes;
-            PX_CHECK(k[0] == 1 + i * BLOCKS + b && k[k_bytes - 1] == k[0]);
-            PX_CHECK(v[0] == 101 + i * BLOCKS + b && v[v_bytes - 1] == v[0]);
-        }
+    size_t k_bytes = PX_KV_BLOCK_TOKENS * 32 * 2, v_bytes = PX_KV_BLOCK_TOKENS * 64 * 2;
+    PX_CHECK(px_kvpool_block_bytes(shape, PX_F16) == 3 * 2 * (k_bytes + v_bytes));
+    PX_CHECK(px_kvpool_bytes_each(pool) == 3 * 2 * (k_bytes + v_bytes));
+    PX_CHECK(px_kv_share(&layers[2].k, 1, 3) == px_kv_share(&layers[2].v, 1, 2) + v_bytes);
+    for (uint32_t i = 0; i < SHARES; i++) {
+        place p = place_of(i);
+        memset(px_kv_share(&layers[p.layer].k, p.head, p.block), (int)(1 + i), k_bytes);
+        memset(px_kv_share(&layers[p.layer].v, p.head, p.block), (int)(101 + i), v_bytes);
+    }
+    for (uint32_t i = 0; i < SHARES; i++) {
+        place p = place_of(i);
+        const unsigned char *k = px_kv_share(&layers[p.layer].k, p.head, p.block);
+        const unsigned char *v = px_kv_share(&layers[p.layer].v, p.head, p.block);
+        PX_CHECK(k[0] == 1 + i && memcmp(k, k + 1, k_bytes - 1) == 0);
+        PX_CHECK(v[0] == 101 + i && memcmp(v, v + 1, v_bytes - 1) == 0);
+    }
     px_kvpool_free(pool);
 }
 
@@ -36,31 +48,45 @@ PX_TEST(latents_take_one_plane)
     PX_CHECK(px_kvpool_block_bytes(latent, PX_F16) == 2 * PX_KV_BLOCK_TOKENS * 576 * 2);
     PX_CHECK_OK(px_kvpool_create(latent, PX_F16, 3, &pool));
     const px_kv_layer *layers = px_kvpool_layers(pool);
-    PX_CHECK(!layers[0].v && !layers[1].v);
-    PX_CHECK(layers[1].k == layers[0].k + PX_KV_BLOCK_TOKENS * 576 * 2);
+    PX_CHECK(!layers[0].v.base && !layers[1].v.base);
+    PX_CHECK(px_kv_share(&layers[0].k, 0, 1) == layers[0].k.base + PX_KV_BLOCK_TOKENS * 576 * 2);
+    PX_CHECK(layers[1].k.base == px_kv_share(&layers[0].k, 0, 3));
     px_kvpool_free(pool);
+}
+
+/* Bytes that tell the block and the place in it. */
+static void fill(unsigned char *to, size_t bytes, int name)
+{
+    for (size_t i = 0; i < bytes; i++) to[i] = (unsigned char)(name * 31 + (int)(i / 64));
 }
 
 PX_TEST(blocks_move_whole_and_in_order)
 {
-    enum { BLOCKS = 3, SLOTS = 2 };
+    enum { MOVED = 3, SLOTS = 2 };
     for (int in_file = 0; in_file < 2; in_file++) {
         px_kvpool *pool;
         px_kvpark *park;
-        PX_REQUIRE(px_is_ok(px_kvpool_create(shape, PX_F32, BLOCKS, &pool)));
+        PX_REQUIRE(px_is_ok(px_kvpool_create(shape, PX_F32, MOVED, &pool)));
         size_t bytes = px_kvpool_bytes_each(pool);
         px_kvpark_options options = {
             .block_bytes = bytes, .slots = SLOTS, .folder = in_file ? "/tmp" : NULL};
         PX_REQUIRE(px_is_ok(px_kvpark_create(&options, &park)));
-        for (uint32_t i = 0; i < BLOCKS; i++) memset(px_kvpool_block(pool, i), 'a' + (int)i, bytes);
+        unsigned char *block = malloc(bytes), *want = malloc(bytes);
+        for (uint32_t i = 0; i < MOVED; i++) {
+            fill(block, bytes, "abc"[i]);
+            px_kvpool_load(pool, i, block);
+        }
         px_kv_move list[] = {{PX_KV_PARK, 0, 1}, {PX_KV_COPY, 2, 0}, {PX_KV_PARK, 1, 0},
             {PX_KV_RESTORE, 1, 1}, {PX_KV_RESTORE, 0, 2}}; /* c a b */
         px_kv_moves moves = {.at = list, .count = 5, .capacity = 5};
         PX_CHECK_OK(px_kv_move_all(&moves, pool, park));
-        for (uint32_t i = 0; i < BLOCKS; i++) {
-            const unsigned char *block = px_kvpool_block(pool, i);
-            PX_CHECK(block[0] == "cab"[i] && memcmp(block, block + 1, bytes - 1) == 0);
+        for (uint32_t i = 0; i < MOVED; i++) {
+            fill(want, bytes, "cab"[i]);
+            px_kvpool_save(pool, i, block);
+            PX_CHECK(memcmp(block, want, bytes) == 0);
         }
+        free(block);
+        free(want);
         px_kvpark_free(park);
         px_kvpool_free(pool);
     }
