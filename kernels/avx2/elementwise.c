@@ -1,9 +1,9 @@
-/* elementwise.c - norms, residuals, gated activations and rotary positions, eight at a time. */
+/* elementwise.c - norms, residuals and rotary positions, eight at a time. */
 #include "kernels/avx2/avx2.h"
 
 #include <math.h>
 
-#include "kernels/scalar/scalar.h"
+#include "kernels/vector/piece.h"
 
 /* Up to eight values; lanes past `count` are zero. */
 PX_INLINE __m256 load_some(const float *from, uint32_t count)
@@ -53,28 +53,6 @@ void px_avx2_rmsnorm(const px_rmsnorm *op, px_part part)
     }
 }
 
-/* Ops without a sum along the row are shared out in pieces of rows, so that one row, the usual
- * case in decode, keeps every worker busy. */
-typedef struct piece {
-    size_t row;
-    uint32_t begin, end; /* columns */
-} piece;
-
-enum { PIECE_COLS = 512 };
-
-PX_INLINE uint32_t pieces_of_row(uint32_t cols)
-{
-    return (cols + PIECE_COLS - 1) / PIECE_COLS;
-}
-
-PX_INLINE piece piece_at(uint32_t index, uint32_t cols)
-{
-    uint32_t begin = index % pieces_of_row(cols) * PIECE_COLS;
-    return (piece){.row = index / pieces_of_row(cols),
-        .begin = begin,
-        .end = cols - begin < PIECE_COLS ? cols : begin + PIECE_COLS};
-}
-
 void px_avx2_add(const px_add *op, px_part part)
 {
     uint32_t begin, end;
@@ -88,53 +66,6 @@ void px_avx2_add(const px_add *op, px_part part)
             uint32_t left = p.end - c;
             store_some(y + c, left,
                 _mm256_fmadd_ps(scale, load_some(x + c, left), load_some(y + c, left)));
-        }
-    }
-}
-
-/* g / (1 + e^-z): SiLU with z = g; GELU's tanh form is the same with z = 2 u, since
- * (1 + tanh u) / 2 = 1 / (1 + e^-2u). */
-PX_INLINE __m256 gated(__m256 g, __m256 z)
-{
-    __m256 e = px_exp8(_mm256_xor_ps(z, _mm256_set1_ps(-0.0f)));
-    return _mm256_div_ps(g, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
-}
-
-PX_INLINE __m256 activate(const px_glu *op, __m256 g)
-{
-    if (op->activation == PX_RELU) return _mm256_max_ps(g, _mm256_setzero_ps());
-    if (op->activation == PX_SILU) return gated(g, g);
-    if (op->activation == PX_SWIGLU_OAI)
-        return gated(g, _mm256_mul_ps(g, _mm256_set1_ps(op->alpha)));
-    const __m256 linear = _mm256_set1_ps(2 * 0.797884561f); /* 2 sqrt(2 / pi) */
-    const __m256 cubic = _mm256_set1_ps(2 * 0.797884561f * 0.044715f);
-    __m256 square = _mm256_mul_ps(g, g);
-    return gated(g, _mm256_mul_ps(g, _mm256_fmadd_ps(cubic, square, linear)));
-}
-
-void px_avx2_glu(const px_glu *op, px_part part)
-{
-    if (op->activation == PX_GELU_ERF) { /* no model of note gates with it: not worth a series */
-        px_scalar_glu(op, part);
-        return;
-    }
-    uint32_t begin, end;
-    px_part_range(part, op->rows * pieces_of_row(op->cols), 1, &begin, &end);
-    __m256 limit = _mm256_set1_ps(op->limit), minus = _mm256_set1_ps(-op->limit);
-    for (uint32_t i = begin; i < end; i++) {
-        piece p = piece_at(i, op->cols);
-        const float *gate = op->gate + p.row * op->gate_stride;
-        const float *up = op->up + p.row * op->up_stride;
-        float *y = op->y + p.row * op->y_stride;
-        for (uint32_t c = p.begin; c < p.end; c += 8) {
-            uint32_t left = p.end - c;
-            __m256 g = load_some(gate + c, left), u = load_some(up + c, left);
-            if (op->activation == PX_SWIGLU_OAI) {
-                g = _mm256_min_ps(g, limit);
-                u = _mm256_max_ps(_mm256_min_ps(u, limit), minus);
-                u = _mm256_add_ps(u, _mm256_set1_ps(1.0f));
-            }
-            store_some(y + c, left, _mm256_mul_ps(activate(op, g), u));
         }
     }
 }

@@ -100,6 +100,11 @@ PX_INLINE px_vec px_vec_div(px_vec a, px_vec b)
     return _mm256_div_ps(a, b);
 }
 
+PX_INLINE px_vec px_vec_min(px_vec a, px_vec b)
+{
+    return _mm256_min_ps(a, b);
+}
+
 PX_INLINE px_vec px_vec_max(px_vec a, px_vec b)
 {
     return _mm256_max_ps(a, b);

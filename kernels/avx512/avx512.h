@@ -1,4 +1,5 @@
-/* avx512.h - the AVX-512 ops (F, BW, VL, DQ, VNNI): products; the rest is AVX2's. Internal. */
+/* avx512.h - the AVX-512 ops (F, BW, VL, DQ, VNNI): products,
+ * attention, gating, preparing; the rest is AVX2's. Internal. */
 #ifndef PX_KERNELS_AVX512_H
 #define PX_KERNELS_AVX512_H
 
@@ -23,6 +24,7 @@ size_t px_avx512_act_row_bytes(px_act_kind kind, uint32_t cols);
 void px_avx512_prepare(const px_prepare *op, px_part part);
 /* Rounds to nearest even; only where the CPU has AVX512_BF16, as the tiles. */
 void px_avx512_to_bf16(const float *x, uint32_t count, uint16_t *to);
+void px_avx512_glu(const px_glu *op, px_part part);
 size_t px_avx512_attention_scratch_floats(const px_attention *op);
 bool px_avx512_attention(const px_attention *op, px_part part);
 void px_avx512_attention_merge(const px_attention *op, px_part part);

@@ -28,7 +28,7 @@ static void matmul(const px_matmul *op, px_part part)
 #define COMMON                                                                                     \
     .act_row_bytes = px_avx512_act_row_bytes, .pack_bytes = pack_bytes, .pack = pack,              \
     .prepare = px_avx512_prepare, .matmul = matmul, .embed = px_scalar_embed,                      \
-    .rmsnorm = px_avx2_rmsnorm, .add = px_avx2_add, .glu = px_avx2_glu, .rope = px_avx2_rope,      \
+    .rmsnorm = px_avx2_rmsnorm, .add = px_avx2_add, .glu = px_avx512_glu, .rope = px_avx2_rope,    \
     .kv_store = px_avx2_kv_store, .attention_scratch_floats = px_avx512_attention_scratch_floats,  \
     .attention = px_avx512_attention, .attention_merge = px_avx512_attention_merge
 

@@ -91,6 +91,11 @@ PX_INLINE px_vec px_vec_div(px_vec a, px_vec b)
     return _mm512_div_ps(a, b);
 }
 
+PX_INLINE px_vec px_vec_min(px_vec a, px_vec b)
+{
+    return _mm512_min_ps(a, b);
+}
+
 PX_INLINE px_vec px_vec_max(px_vec a, px_vec b)
 {
     return _mm512_max_ps(a, b);
