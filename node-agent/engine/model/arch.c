@@ -191,9 +191,9 @@ static px_status read_sizes(const px_config *config, px_arch *arch)
 {
     PX_TRY(px_config_u32(config, (px_key){"hidden_size", "embedding_length"}, &arch->hidden));
     PX_TRY(px_config_u32(config, (px_key){"num_hidden_layers", "block_count"}, &arch->layer_count));
-    uint32_t predictors = 0; /* layers that guess further tokens follow the model's own in a GGUF */
-    PX_TRY(px_config_u32(config, (px_key){NULL, "nextn_predict_layers"}, &predictors));
-    if (predictors < arch->layer_count) arch->layer_count -= predictors;
+    PX_TRY(px_config_u32(config, (px_key){NULL, "nextn_predict_layers"}, &arch->predictor_count));
+    if (arch->predictor_count >= arch->layer_count) arch->predictor_count = 0;
+    arch->layer_count -= arch->predictor_count;
     PX_TRY(px_config_u32(config, (px_key){"vocab_size", NULL}, &arch->vocabulary));
     PX_TRY(px_config_u32(
         config, (px_key){"max_position_embeddings", "context_length"}, &arch->context));
@@ -368,6 +368,7 @@ static px_status read_all(px_config *config, px_arch *arch)
     px_family_routed_layers(config, arch);
     PX_TRY(px_config_f32(config, (px_key){NULL, "attention.scale"}, &arch->attn_scale));
     PX_TRY(check_experts(&arch->experts));
+    PX_TRY(px_family_check_leftovers(config, arch));
     /* RoPE has no hard end, and tiny models state contexts that are shorter than any prompt. */
     if (arch->context < CONTEXT_MIN) arch->context = CONTEXT_MIN;
     return px_ok();

@@ -164,6 +164,7 @@ typedef struct px_arch {
 
     /* sizes */
     uint32_t vocabulary, hidden, layer_count, context;
+    uint32_t predictor_count; /* layers of a GGUF after these that guess further tokens: not read */
     px_arch_layer layers[PX_ARCH_LAYERS_MAX];
 
     /* embedding and output */

@@ -1,5 +1,5 @@
 /* config.c - see config.h. */
-#include "engine/model/config.h"
+#include "engine/model/config_impl.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -71,30 +71,6 @@ void px_config_set_defaults(px_config *config, const char *defaults)
     json_decref(object);
 }
 
-/* The GGUF key with its prefix. Keys are ours and short, prefixes were bounded in open. */
-static void full_key(const px_config *config, const char *key, char out[160])
-{
-    snprintf(out, 160, "%s.%s", config->prefix, key);
-}
-
-/* --- GGUF: one number, or a list of the same number for every layer --- */
-
-static px_status gguf_number(const px_config *config, const char *key, bool *out_found, double *out)
-{
-    char name[160];
-    full_key(config, key, name);
-    *out_found = px_gguf_real(config->gguf, name, out);
-    px_gguf_array list;
-    if (*out_found || !px_gguf_array_get(config->gguf, name, &list) || !list.count) return px_ok();
-    *out = px_gguf_array_real(&list, 0);
-    for (uint64_t i = 1; i < list.count; i++)
-        if (px_gguf_array_real(&list, i) != *out)
-            return px_fail(
-                PX_UNIMPLEMENTED, "%s differs between layers, which is not supported", name);
-    *out_found = true;
-    return px_ok();
-}
-
 static px_status json_number(const json_t *object, const char *key, bool *out_found, double *out)
 {
     const json_t *value = json_object_get(object, key);
@@ -105,7 +81,8 @@ static px_status json_number(const json_t *object, const char *key, bool *out_fo
 static px_status number(const px_config *config, px_key key, bool *out_found, double *out)
 {
     *out_found = false;
-    if (config->gguf) return key.gguf ? gguf_number(config, key.gguf, out_found, out) : px_ok();
+    if (config->gguf)
+        return key.gguf ? px_config_gguf_number(config, key.gguf, out_found, out) : px_ok();
     return key.json ? json_number(config->json, key.json, out_found, out) : px_ok();
 }
 
@@ -142,11 +119,7 @@ px_status px_config_f32(const px_config *config, px_key key, float *out)
 px_status px_config_bool(const px_config *config, px_key key, bool *out)
 {
     if (config->json && key.json) return px_json_get_bool(config->json, key.json, where, out);
-    if (config->gguf && key.gguf) {
-        char name[160];
-        full_key(config, key.gguf, name);
-        (void)px_gguf_bool(config->gguf, name, out);
-    }
+    if (config->gguf && key.gguf) return px_config_gguf_bool(config, key.gguf, out);
     return px_ok();
 }
 
@@ -174,45 +147,15 @@ px_status px_config_reals(
     *out_count = 0;
     if (config->json && key.json)
         return json_reals(json_object_get(config->json, key.json), key.json, max, out, out_count);
-    px_gguf_array list;
-    char name[160];
-    if (!config->gguf || !key.gguf) return px_ok();
-    full_key(config, key.gguf, name);
-    if (!px_gguf_array_get(config->gguf, name, &list)) return px_ok();
-    if (list.count > max)
-        return px_fail(PX_INVALID_ARGUMENT, "'%s' holds more than %u numbers", name, max);
-    for (uint64_t i = 0; i < list.count; i++) out[i] = (float)px_gguf_array_real(&list, i);
-    *out_count = (uint32_t)list.count;
-    return px_ok();
-}
-
-/* GGUF: one flag for each layer, or a period whose last layer sees everything. */
-static px_status gguf_sliding_layers(
-    const px_config *config, uint32_t layers, bool *out_sliding, bool *out_found)
-{
-    char name[160];
-    px_gguf_array list;
-    int64_t period;
-    full_key(config, "attention.sliding_window_pattern", name);
-    *out_found = true;
-    if (px_gguf_array_get(config->gguf, name, &list)) {
-        if (list.count != layers)
-            return px_fail(PX_INVALID_ARGUMENT, "%s has %llu entries for %u layers", name,
-                (unsigned long long)list.count, layers);
-        for (uint32_t i = 0; i < layers; i++) out_sliding[i] = px_gguf_array_int(&list, i) != 0;
-    } else if (px_gguf_int(config->gguf, name, &period)) {
-        for (uint32_t i = 0; i < layers; i++)
-            out_sliding[i] = period <= 0 || (i + (int64_t)1) % period != 0;
-    } else {
-        *out_found = false;
-    }
+    if (config->gguf && key.gguf)
+        return px_config_gguf_reals(config, key.gguf, max, out, out_count);
     return px_ok();
 }
 
 px_status px_config_sliding_layers(
     const px_config *config, uint32_t layers, bool *out_sliding, bool *out_found)
 {
-    if (config->gguf) return gguf_sliding_layers(config, layers, out_sliding, out_found);
+    if (config->gguf) return px_config_gguf_sliding_layers(config, layers, out_sliding, out_found);
     const json_t *list = json_object_get(config->json, "layer_types");
     *out_found = list && !json_is_null(list);
     if (!*out_found) return px_ok();
@@ -319,76 +262,12 @@ static px_status json_rope(const px_config *config, const char *layer_type, px_r
     return rope ? json_rope_scaling(config, rope, &out->scaling) : px_ok();
 }
 
-/* --- RoPE in GGUF --- */
-
-/* A vector that GGUF files carry as a tensor instead of metadata. */
-static px_status tensor_reals(
-    const px_config *config, const char *name, float out[PX_ROPE_PAIRS_MAX], uint32_t *out_count)
-{
-    *out_count = 0;
-    const px_tensor *tensor = px_model_file_tensor(config->file, name);
-    if (!tensor) return px_ok();
-    if (tensor->dims != 1 || tensor->dtype != PX_F32 || tensor->shape[0] > PX_ROPE_PAIRS_MAX)
-        return px_fail(PX_INVALID_ARGUMENT,
-            "tensor '%s' must be an F32 vector of at most %d elements", name, PX_ROPE_PAIRS_MAX);
-    memcpy(out, tensor->data, tensor->bytes);
-    *out_count = (uint32_t)tensor->shape[0];
-    return px_ok();
-}
-
-/* The magnitude: attn_factor multiplies the rule's, yarn_attn_factor takes its place; a logarithm's
- * multiplier (0.1 * mscale_all_dim, DeepSeek) means that keys and queries take it all. */
-static px_status gguf_magnitude(const px_config *config, px_rope_scaling *s)
-{
-    bool found;
-    double magnitude = 0, multiplier = 0;
-    PX_TRY(gguf_number(config, "rope.scaling.attn_factor", &found, &magnitude));
-    if (found && magnitude != 0)
-        s->attention_factor =
-            magnitude * (s->kind == PX_ROPE_YARN ? px_rope_mscale(s->factor, 1) : 1);
-    PX_TRY(gguf_number(config, "rope.scaling.yarn_attn_factor", &found, &s->attention_factor));
-    PX_TRY(gguf_number(config, "rope.scaling.yarn_beta_fast", &found, &s->beta_fast));
-    PX_TRY(gguf_number(config, "rope.scaling.yarn_beta_slow", &found, &s->beta_slow));
-    PX_TRY(gguf_number(config, "rope.scaling.yarn_log_multiplier", &found, &multiplier));
-    s->mscale = s->mscale_all_dim = multiplier * 10;
-    return px_ok();
-}
-
-static px_status gguf_rope(const px_config *config, px_rope_settings *out)
-{
-    px_rope_scaling *s = &out->scaling;
-    char name[160], kind[32] = "none";
-    px_slice text;
-    bool found;
-    PX_TRY(gguf_number(config, "rope.freq_base", &found, &out->theta));
-    full_key(config, "rope.scaling.type", name);
-    if (px_gguf_str(config->gguf, name, &text))
-        snprintf(kind, sizeof kind, "%.*s", (int)(text.length < 31 ? text.length : 31), text.data);
-    PX_TRY(px_rope_kind_parse(kind, &s->kind));
-    PX_TRY(gguf_number(config, "context_length", &found, &s->context));
-    s->original_context = s->context;
-    PX_TRY(
-        gguf_number(config, "rope.scaling.original_context_length", &found, &s->original_context));
-    PX_TRY(gguf_number(config, "rope.scaling.factor", &found, &s->factor));
-    if (!found) { /* the older spelling */
-        PX_TRY(gguf_number(config, "rope.scale_linear", &found, &s->factor));
-        if (found && s->kind == PX_ROPE_PLAIN && s->factor != 1) s->kind = PX_ROPE_LINEAR;
-    }
-    PX_TRY(gguf_magnitude(config, s));
-    uint32_t count;
-    PX_TRY(tensor_reals(config, "rope_freqs.weight", s->divisors, &s->divisor_count));
-    PX_TRY(tensor_reals(config, "rope_factors_short.weight", s->short_factors, &count));
-    PX_TRY(tensor_reals(config, "rope_factors_long.weight", s->long_factors, &count));
-    if (count) s->kind = PX_ROPE_LONG;
-    return px_ok();
-}
-
 px_status px_config_rope(const px_config *config, const char *layer_type, px_rope_settings *out)
 {
     *out = (px_rope_settings){.theta = 10000,
         .partial = 1,
         .scaling = {.beta_fast = 32, .beta_slow = 1, .low_freq_factor = 1, .high_freq_factor = 4}};
-    PX_TRY(config->gguf ? gguf_rope(config, out) : json_rope(config, layer_type, out));
+    PX_TRY(config->gguf ? px_config_gguf_rope(config, out) : json_rope(config, layer_type, out));
     if (out->scaling.beta_fast == 0) out->scaling.beta_fast = 32;
     if (out->scaling.beta_slow == 0) out->scaling.beta_slow = 1;
     return px_ok();
@@ -396,7 +275,7 @@ px_status px_config_rope(const px_config *config, const char *layer_type, px_rop
 
 /* --- ends and begin --- */
 
-static px_status add_end(int64_t id, uint32_t max, uint32_t *ids, uint32_t *count)
+px_status px_config_add_end(int64_t id, uint32_t max, uint32_t *ids, uint32_t *count)
 {
     if (id < 0 || id > UINT32_MAX) return px_ok(); /* "none", as some write it */
     for (uint32_t i = 0; i < *count; i++)
@@ -419,38 +298,9 @@ static px_status json_ends(const px_config *config, uint32_t max, uint32_t *ids,
         if (!json_is_integer(id))
             return px_fail(PX_INVALID_ARGUMENT,
                 "%s: 'eos_token_id' must be a number or a list of them", where);
-        PX_TRY(add_end(json_integer_value(id), max, ids, count));
+        PX_TRY(px_config_add_end(json_integer_value(id), max, ids, count));
     }
     return px_ok();
-}
-
-/* Files of chat models often name the end of the text as EOS and leave the end of a turn to be
- * found by its text. */
-static px_status gguf_turn_ends(
-    const px_config *config, uint32_t max, uint32_t *ids, uint32_t *count)
-{
-    static const char *const texts[] = {
-        "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|return|>"};
-    px_gguf_array tokens, types;
-    if (!px_gguf_array_get(config->gguf, "tokenizer.ggml.tokens", &tokens) ||
-        tokens.type != PX_GGUF_STRING || tokens.count > UINT32_MAX)
-        return px_ok();
-    bool typed = px_gguf_array_get(config->gguf, "tokenizer.ggml.token_type", &types) &&
-                 types.count == tokens.count;
-    px_slice *list = px_alloc_array(tokens.count + 1, sizeof *list);
-    px_gguf_array_strings(&tokens, list);
-    px_status status = px_ok();
-    enum { TOKEN_TYPE_NORMAL = 1 };
-    for (uint64_t i = 0; i < tokens.count && px_is_ok(status); i++) {
-        if (list[i].length < 5 || list[i].data[0] != '<') continue;
-        if (typed && px_gguf_array_int(&types, i) == TOKEN_TYPE_NORMAL) continue;
-        for (size_t t = 0; t < sizeof texts / sizeof *texts; t++)
-            if (list[i].length == strlen(texts[t]) &&
-                !memcmp(list[i].data, texts[t], list[i].length))
-                status = add_end((int64_t)i, max, ids, count);
-    }
-    free(list);
-    return status;
 }
 
 px_status px_config_ends(
@@ -458,13 +308,7 @@ px_status px_config_ends(
 {
     *out_count = 0;
     if (config->json) return json_ends(config, max, out_ids, out_count);
-    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-        "tokenizer.ggml.eom_token_id"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        int64_t id;
-        if (px_gguf_int(config->gguf, keys[i], &id)) PX_TRY(add_end(id, max, out_ids, out_count));
-    }
-    return gguf_turn_ends(config, max, out_ids, out_count);
+    return px_config_gguf_ends(config, max, out_ids, out_count);
 }
 
 px_status px_config_begin(const px_config *config, int64_t *out_id)

@@ -78,6 +78,9 @@ void px_family_routed_layers(const px_config *config, px_arch *arch);
 /* The mixture as DeepSeek-V3 and GLM-4 describe it: sigmoid scores, a bias for the choice, groups,
  * shared experts, dense first layers. */
 px_status px_family_deepseek_experts(const px_config *config, px_arch *arch) PX_MUST_USE;
+/* Refuses a GGUF by the name of a tensor or setting that would have an effect and that nothing here
+ * reads. */
+px_status px_family_check_leftovers(const px_config *config, const px_arch *arch) PX_MUST_USE;
 /* GGUF metadata says nothing of biases and the like: they are there or not. */
 bool px_family_present(const px_config *config, const char *tensor);
 bool px_family_qkv_bias_present(const px_config *config); /* stored together or not */

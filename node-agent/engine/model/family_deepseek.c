@@ -33,6 +33,8 @@ px_status px_family_deepseek_experts(const px_config *config, px_arch *arch)
         config, (px_key){"routed_scaling_factor", "expert_weights_scale"}, &experts->scale));
     PX_TRY(px_config_bool(
         config, (px_key){"norm_topk_prob", "expert_weights_norm"}, &experts->renormalise));
+    if (config->gguf && experts->groups <= 1) experts->groups = experts->groups_used = 1;
+    if (config->gguf && experts->scale == 0) experts->scale = 1; /* as llama.cpp means it */
     if (shared > 64 || experts->ffn > 1 << 22)
         return px_fail(PX_INVALID_ARGUMENT, "%u shared experts of width %u are not possible",
             shared, experts->ffn);
@@ -121,12 +123,12 @@ static px_status describe_deepseek2(const px_config *config, px_arch *arch)
 {
     enum { GATING_SIGMOID = 2 };
     px_experts *experts = &arch->experts;
-    uint32_t gating;
+    uint32_t gating = 0;
     PX_TRY(describe_latent_attention(config, arch));
     if (config->json) return describe_deepseek2_json(config, arch);
     PX_TRY(px_family_deepseek_experts(config, arch));
-    gating = experts->choice_bias ? GATING_SIGMOID : 0; /* where it says nothing: V3 has the bias */
     PX_TRY(px_config_u32(config, (px_key){NULL, "expert_gating_func"}, &gating));
+    if (!gating && experts->choice_bias) gating = GATING_SIGMOID; /* V3 has the bias */
     experts->sigmoid = experts->groups_by_two = gating == GATING_SIGMOID;
     experts->renormalise = false;
     return px_config_bool(config, (px_key){NULL, "expert_weights_norm"}, &experts->renormalise);

@@ -27,10 +27,18 @@ static px_status describe_glm(const px_config *config, px_arch *arch)
     return px_config_bool(config, (px_key){"attention_bias", NULL}, &arch->qkv_bias);
 }
 
+/* Of a GGUF whose positions have parts (those with images) converters turned neighbours into
+ * halves.
+ */
 static px_status describe_glm4(const px_config *config, px_arch *arch)
 {
+    float sections[4] = {0};
+    uint32_t count;
     arch->post_norms = true;
-    return describe_glm(config, arch);
+    PX_TRY(describe_glm(config, arch));
+    PX_TRY(px_config_reals(config, (px_key){NULL, "rope.dimension_sections"}, 4, sections, &count));
+    if (sections[0] > 0 && sections[1] > 0) arch->rope_interleaved = false;
+    return px_ok();
 }
 
 /* GLM-4 MoE goes back to halves for neighbours; its experts are chosen as DeepSeek-V3's. */

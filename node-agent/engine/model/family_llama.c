@@ -112,6 +112,7 @@ const px_family px_families_llama[] = {
         .defaults = mistral_defaults,
         .describe = describe_mistral,
         .gguf_pairs_rows = true},
+    {.name = "mistral3", .gguf = "mistral3", .describe = describe_llama, .gguf_pairs_rows = true},
     {.name = "mixtral",
         .gguf = "llama",
         .hf = "Mixtral",

@@ -231,6 +231,11 @@ static bool load_real(px_gguf_type type, const unsigned char *from, double *out)
     return true;
 }
 
+bool px_gguf_has(const px_gguf *file, const char *key)
+{
+    return find(file, key) != NULL;
+}
+
 bool px_gguf_int(const px_gguf *file, const char *key, int64_t *out)
 {
     const pair *p = find(file, key);

@@ -52,6 +52,7 @@ bool px_gguf_type_number(px_dtype dtype, uint32_t *out);
 uint32_t px_gguf_tensor_count(const px_gguf *file);
 const px_tensor *px_gguf_tensor_at(const px_gguf *file, uint32_t index); /* in file order */
 
+bool px_gguf_has(const px_gguf *file, const char *key); /* whatever its value is */
 /* false: no such key, or its value is not of that kind (any integer width reads as int64). */
 bool px_gguf_int(const px_gguf *file, const char *key, int64_t *out);
 bool px_gguf_real(const px_gguf *file, const char *key, double *out); /* also from integers */

@@ -64,6 +64,7 @@ static void yarn(const px_rope_scaling *s, double theta, px_rope_freqs *out)
     for (uint32_t i = 0; i < out->dims / 2; i++) {
         double slowed = fmin(fmax((i - low) / (high - low), 0), 1);
         double freq = plain(theta, i, out->stated_dims);
+        if (s->divisor_count) freq /= s->divisors[i];
         out->freq[i] = (float)(freq / s->factor * slowed + freq * (1 - slowed));
     }
     out->scale = (float)px_rope_mscale(s->factor, 1);
