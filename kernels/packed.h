@@ -141,11 +141,15 @@ typedef struct px_q8_block {
 
 /* --- products --------------------------------------------------------------------------------- */
 
-/* One or more weight groups by some rows of x, written to y as px_matmul says. */
+/* One or more weight groups by some rows of x, over all columns or some: what is written to y, as
+ * px_matmul says, when the last are done. */
 typedef struct px_tile {
-    const uint8_t *w, *x;      /* the first group; the first row of x */
+    const uint8_t *w, *x;      /* the first group; the first row of x; from the first column on */
     size_t w_stride, x_stride; /* bytes between groups; between rows of x */
     uint32_t cols;
+    bool begins, ends; /* these are the first columns; the last */
+    float *partial;    /* [groups][rows][lanes], 64-byte aligned: the sums from one run of columns
+                        * to the next */
     uint32_t w_rows; /* rows of the matrix from the first group on; the last group may lack some */
     float *y;        /* of the first group's first row, for the first row of x */
     size_t y_stride; /* in floats */
@@ -157,7 +161,7 @@ typedef void (*px_tile_fn)(const px_tile *op);
 
 typedef struct px_tile_set {
     uint32_t rows;   /* most rows of x in a tile */
-    uint32_t groups; /* groups of a tile; where fewer are left, 1 */
+    uint32_t groups; /* groups of a tile, a power of two; where fewer are left, a smaller one */
     uint32_t few;    /* up to so many rows of x tiles have `groups_of_few` instead: there weights */
     uint32_t groups_of_few; /* must come fast, in one stream, or chains of sums hide each other */
     px_tile_fn (*find)(px_packing packing, uint32_t groups, uint32_t rows);

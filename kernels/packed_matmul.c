@@ -1,16 +1,110 @@
-/* packed_matmul.c - the order of the tiles: a part's weight groups by slices of x that stay in
- * cache. The arithmetic is in the backends' tiles. */
+/* packed_matmul.c - the order of the tiles, so that what is read again lies in a cache:
+ *
+ *   for some rows of x             as many as a cache has room for, and their sums
+ *     for the groups of a tile
+ *       for some columns           their weights are in the second-level cache when read again
+ *         for the rows of a tile   x of these columns and rows in the first
+ *
+ * The arithmetic is in the backends' tiles. Sums wait between runs of columns as they are, so an
+ * output is the same chain of additions, and the same bits, wherever columns are cut.
+ */
 #include "kernels/packed.h"
 
 #include <assert.h>
 
-enum { X_SLICE_BYTES = 256 * 1024 }; /* of the second-level cache: x comes from memory once */
+enum {
+    X_BYTES = 2048 * 1024,      /* of the rows that pass a tile's groups */
+    WEIGHTS_BYTES = 256 * 1024, /* of a tile's groups in a run of columns */
+    COLS_GRAIN = 256,           /* a whole number of units of every packing */
+    PARTIAL_FLOATS = 16 * 1024, /* sums between runs, on the stack */
+};
 
 static const px_tile_set *choose(const px_tiles *tiles, px_packing packing, px_act_kind kind)
 {
     if (kind == PX_ACT_Q8) return &tiles->q8;
     if (kind == PX_ACT_BF16) return &tiles->bf16;
     return px_packing_is_scaled(packing) ? &tiles->scaled : &tiles->floats;
+}
+
+static size_t act_bytes(px_act_kind kind, uint32_t cols)
+{
+    if (kind == PX_ACT_Q8) return cols / 32 * sizeof(px_q8_block);
+    return cols * (kind == PX_ACT_BF16 ? sizeof(uint16_t) : sizeof(float));
+}
+
+/* Rows are cut into the fewest pieces of at most so many, all of nearly one size: a small one last
+ * would take its weights apart for little. */
+static uint32_t pieces_of(uint32_t rows, uint32_t most)
+{
+    return (rows + most - 1) / most;
+}
+
+static uint32_t piece_begin(uint32_t rows, uint32_t i, uint32_t count)
+{
+    return (uint32_t)((uint64_t)rows * i / count);
+}
+
+/* One part's product. */
+typedef struct product {
+    const px_matmul *op;
+    const px_tiles *tiles;
+    const px_tile_set *set;
+    px_packing packing;
+    size_t grain_bytes; /* of COLS_GRAIN columns of a group */
+    uint32_t groups_most;
+} product;
+
+/* Some rows of x by the groups of a tile. */
+typedef struct stripe {
+    uint32_t row, rows, pieces;
+    uint32_t group, groups;
+    uint32_t run; /* columns before the sums wait for the next; all, where weights are read once */
+} stripe;
+
+/* Most rows of x that pass a tile's groups together. */
+static uint32_t rows_at_once(const product *p)
+{
+    uint32_t rows = X_BYTES / (uint32_t)p->op->x->row_bytes;
+    uint32_t room = PARTIAL_FLOATS / (p->groups_most * p->tiles->lanes);
+    if (rows > room) rows = room;
+    rows = rows / p->set->rows * p->set->rows;
+    return rows ? rows : p->set->rows;
+}
+
+static uint32_t run_of_cols(const product *p, uint32_t pieces)
+{
+    size_t grains = WEIGHTS_BYTES / (p->groups_most * p->grain_bytes);
+    size_t run = (grains ? grains : 1) * COLS_GRAIN;
+    uint32_t cols = p->op->w->cols;
+    return pieces > 1 && run < cols ? (uint32_t)run : cols;
+}
+
+static void multiply_stripe(const product *p, const stripe *s, px_tile *tile, float *partial)
+{
+    const px_matrix *w = p->op->w;
+    const px_act *x = p->op->x;
+    uint32_t first = s->group * p->tiles->lanes;
+    const uint8_t *weights = (const uint8_t *)w->data + s->group * tile->w_stride;
+    const uint8_t *rows = (const uint8_t *)x->data + s->row * x->row_bytes;
+    tile->w_rows = w->rows - first;
+    tile->bias = p->op->bias ? p->op->bias + first : NULL;
+    for (uint32_t col = 0; col < w->cols; col += tile->cols) {
+        tile->cols = w->cols - col < s->run ? w->cols - col : s->run;
+        tile->begins = col == 0;
+        tile->ends = col + tile->cols == w->cols;
+        tile->w = weights + col / COLS_GRAIN * p->grain_bytes;
+        tile->x = rows + act_bytes(x->kind, col);
+        tile->y = p->op->y + s->row * p->op->y_stride + first;
+        tile->partial = partial;
+        for (uint32_t i = 0, begin = 0; i < s->pieces; i++) {
+            uint32_t end = piece_begin(s->rows, i + 1, s->pieces), count = end - begin;
+            p->set->find(p->packing, s->groups, count)(tile);
+            tile->x += count * x->row_bytes;
+            tile->y += count * p->op->y_stride;
+            tile->partial += (size_t)count * s->groups * p->tiles->lanes;
+            begin = end;
+        }
+    }
 }
 
 void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
@@ -20,32 +114,28 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     px_packing packing = (px_packing)w->layout;
     const px_tile_set *set = choose(tiles, packing, x->kind);
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
-    uint32_t rows_most = set->rows,
-             groups_most = x->rows <= set->few ? set->groups_of_few : set->groups;
-    uint32_t slice = X_SLICE_BYTES / (uint32_t)x->row_bytes / rows_most * rows_most;
-    if (slice == 0) slice = rows_most;
-
+    _Alignas(64) float partial[PARTIAL_FLOATS];
+    product p = {.op = op,
+        .tiles = tiles,
+        .set = set,
+        .packing = packing,
+        .grain_bytes = px_packed_group_bytes(packing, tiles->lanes, COLS_GRAIN),
+        .groups_most = x->rows <= set->few ? set->groups_of_few : set->groups};
     px_tile tile = {.w_stride = px_packed_group_bytes(packing, tiles->lanes, w->cols),
         .x_stride = x->row_bytes,
-        .cols = w->cols,
         .y_stride = op->y_stride,
         .accumulate = op->accumulate};
-    uint32_t begin, end, groups, rows;
-    px_part_range(part, (w->rows + tiles->lanes - 1) / tiles->lanes, groups_most, &begin, &end);
-    for (uint32_t slice_begin = 0; slice_begin < x->rows; slice_begin += slice) {
-        uint32_t slice_end = x->rows - slice_begin < slice ? x->rows : slice_begin + slice;
-        for (uint32_t group = begin; group < end; group += groups) {
-            groups = end - group >= groups_most ? groups_most : 1;
-            uint32_t first = group * tiles->lanes;
-            tile.w = (const uint8_t *)w->data + group * tile.w_stride;
-            tile.w_rows = w->rows - first;
-            tile.bias = op->bias ? op->bias + first : NULL;
-            for (uint32_t row = slice_begin; row < slice_end; row += rows) {
-                rows = slice_end - row < rows_most ? slice_end - row : rows_most;
-                tile.x = (const uint8_t *)x->data + row * x->row_bytes;
-                tile.y = op->y + row * op->y_stride + first;
-                set->find(packing, groups, rows)(&tile);
-            }
+    uint32_t begin, end, slices = pieces_of(x->rows, rows_at_once(&p));
+    px_part_range(part, (w->rows + tiles->lanes - 1) / tiles->lanes, 1, &begin, &end);
+    for (uint32_t i = 0; i < slices; i++) {
+        stripe s = {.row = piece_begin(x->rows, i, slices)};
+        s.rows = piece_begin(x->rows, i + 1, slices) - s.row;
+        s.pieces = pieces_of(s.rows, set->rows);
+        s.run = run_of_cols(&p, s.pieces);
+        for (s.group = begin; s.group < end; s.group += s.groups) {
+            s.groups = p.groups_most;
+            while (s.groups > end - s.group) s.groups /= 2;
+            multiply_stripe(&p, &s, &tile, partial);
         }
     }
 }

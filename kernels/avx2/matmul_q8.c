@@ -208,9 +208,6 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
     const uint8_t *w = op->w, *x = op->x;
     __m256 *acc = out[0];
     __m256 d = _mm256_setzero_ps(), dmin = d;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_ps();
-
     for (uint32_t block = 0; block < op->cols / 32; block++, x += sizeof(px_q8_block)) {
         block_head head;
         __m256i sums[ROWS];

@@ -10,10 +10,10 @@
 
 enum {
     PX_AVX512_LANES = 16,
-    PX_AVX512_Q8_ROWS = 6,     /* most rows of x in an integer tile */
-    PX_AVX512_FLOAT_ROWS = 12, /* and in a float tile */
+    PX_AVX512_Q8_ROWS = 6,    /* most rows of x in an integer tile */
+    PX_AVX512_FLOAT_ROWS = 6, /* and in a float tile */
     PX_AVX512_SCALED_ROWS = 8,
-    PX_AVX512_BF16_ROWS = 12,
+    PX_AVX512_BF16_ROWS = 6,
 };
 
 const px_kernels *px_avx512_table(void);

@@ -17,18 +17,13 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
     const size_t w_stride = op->w_stride, x_stride = op->x_stride;
     const uint8_t *w = op->w;
     const uint8_t *x = op->x;
-#pragma GCC unroll 4
-    for (int g = 0; g < groups; g++) {
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) sums[g][r] = px_vec_all(0);
-    }
     for (uint32_t c = 0; c < op->cols; c += 2) {
         __m512bh weights[GROUPS];
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) {
             weights[g] = (__m512bh)_mm512_loadu_si512(w + g * w_stride);
         }
-#pragma GCC unroll 12
+#pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             int32_t pair;
             memcpy(&pair, x + r * x_stride, 4);
@@ -46,14 +41,14 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
 
 TILES(bf16, PX_PACKING_BF16, 1)
 TILES(bf16, PX_PACKING_BF16, 2)
-TILE(bf16, PX_PACKING_BF16, 4, 1)
+TILES(bf16, PX_PACKING_BF16, 4)
 
 px_tile_fn px_avx512_bf16_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
     static const px_tile_fn tiles[3][TILE_ROWS_MAX] = {
-        TILE_NAMES(bf16, 1), TILE_NAMES(bf16, 2), {bf16_4_1}};
+        TILE_NAMES(bf16, 1), TILE_NAMES(bf16, 2), TILE_NAMES(bf16, 4)};
     px_tile_fn fn = tiles[groups / 2][rows - 1];
-    assert(fn && rows <= ROWS);
+    assert(fn && rows <= ROWS && groups * rows <= PX_VEC_SUMS);
     return fn;
 }
 

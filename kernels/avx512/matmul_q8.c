@@ -230,8 +230,6 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
     for (int g = 0; g < groups; g++) {
         w[g] = op->w + g * op->w_stride;
         d[g] = dmin[g] = _mm512_setzero_ps();
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) acc[g][r] = _mm512_setzero_ps();
     }
     for (uint32_t block = 0; block < op->cols / 32; block++, x += sizeof(px_q8_block)) {
         __m512i sums[GROUPS][ROWS];

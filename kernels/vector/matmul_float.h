@@ -3,18 +3,18 @@
  *
  * Each output is one chain of fused multiply-adds over ascending columns in every tile shape. A
  * tile only runs enough chains at once to hide their latency and to share what it loads: 4 groups
- * for one row of x, 2 groups by as many rows as there are registers for their sums.
+ * for one row of x, else 6 rows by as many groups as there are registers for their sums.
  */
 #ifndef PX_KERNELS_VECTOR_MATMUL_FLOAT_H
 #define PX_KERNELS_VECTOR_MATMUL_FLOAT_H
 
-enum { GROUPS = 4, ROWS = PX_VEC_SUMS / 2 };
+enum { GROUPS = 4, ROWS = 6 };
 
 /* sums[group][row] += weights . x over one column */
 PX_INLINE void add_column(const int groups, const int rows, const px_vec *weights, const uint8_t *x,
     size_t x_stride, px_vec sums[GROUPS][ROWS])
 {
-#pragma GCC unroll 12
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         px_vec value = px_vec_all(*(const float *)(x + r * x_stride));
 #pragma GCC unroll 4
@@ -29,11 +29,6 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
     const uint8_t *w = op->w;
     const uint8_t *x = op->x;
     px_vec weights[GROUPS];
-#pragma GCC unroll 4
-    for (int g = 0; g < groups; g++) {
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) sums[g][r] = px_vec_all(0);
-    }
     for (uint32_t c = 0; c < op->cols && packing == PX_PACKING_BF16; c += 2) {
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) weights[g] = px_vec_load_bf16_even(w + g * w_stride);
@@ -63,7 +58,7 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
 #define EACH(name, packing)                                                                        \
     TILES(name, packing, 1)                                                                        \
     TILES(name, packing, 2)                                                                        \
-    TILE(name, packing, 4, 1)
+    TILES(name, packing, 4)
 EACH(f32, PX_PACKING_F32)
 EACH(f16, PX_PACKING_F16)
 EACH(bf16, PX_PACKING_BF16)
@@ -72,12 +67,12 @@ EACH(bf16, PX_PACKING_BF16)
 static px_tile_fn float_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
     static const px_tile_fn tiles[PX_PACKING_COUNT][3][TILE_ROWS_MAX] = {
-        [PX_PACKING_F32] = {TILE_NAMES(f32, 1), TILE_NAMES(f32, 2), {f32_4_1}},
-        [PX_PACKING_F16] = {TILE_NAMES(f16, 1), TILE_NAMES(f16, 2), {f16_4_1}},
-        [PX_PACKING_BF16] = {TILE_NAMES(bf16, 1), TILE_NAMES(bf16, 2), {bf16_4_1}},
+        [PX_PACKING_F32] = {TILE_NAMES(f32, 1), TILE_NAMES(f32, 2), TILE_NAMES(f32, 4)},
+        [PX_PACKING_F16] = {TILE_NAMES(f16, 1), TILE_NAMES(f16, 2), TILE_NAMES(f16, 4)},
+        [PX_PACKING_BF16] = {TILE_NAMES(bf16, 1), TILE_NAMES(bf16, 2), TILE_NAMES(bf16, 4)},
     };
     px_tile_fn fn = tiles[packing][groups / 2][rows - 1];
-    assert(fn && rows <= ROWS);
+    assert(fn && rows <= ROWS && groups * rows <= PX_VEC_SUMS);
     return fn;
 }
 

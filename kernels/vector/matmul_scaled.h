@@ -76,16 +76,11 @@ PX_INLINE void dot_block(const px_packing packing, const int groups, const int r
     }
 }
 
-/* sums[group][row] = w . x over some blocks. */
+/* acc[group][row] += w . x over some blocks. */
 PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
     const px_tile *op, px_vec acc[GROUPS][ROWS])
 {
     const size_t unit_bytes = px_packed_group_bytes(packing, L, BLOCK);
-#pragma GCC unroll 4
-    for (int g = 0; g < groups; g++) {
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) acc[g][r] = px_vec_all(0);
-    }
     for (size_t block = 0; block < op->cols / BLOCK; block++) {
         const uint8_t *from[GROUPS];
         block_head head[GROUPS];
@@ -116,6 +111,7 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
  * are chains enough, and registers for the sums of one group. */
 #define EACH(name, packing)                                                                        \
     TILES(name, packing, 1)                                                                        \
+    TILE(name, packing, 2, 1)                                                                      \
     TILE(name, packing, 4, 1)
 EACH(fp4, PX_PACKING_FP4)
 EACH(u4, PX_PACKING_SCALED_U4)
@@ -125,20 +121,15 @@ EACH(f16, PX_PACKING_SCALED_F16)
 
 static px_tile_fn scaled_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
-    static const px_tile_fn one[PX_PACKING_COUNT][TILE_ROWS_MAX] = {
-        [PX_PACKING_FP4] = TILE_NAMES(fp4, 1),
-        [PX_PACKING_SCALED_U4] = TILE_NAMES(u4, 1),
-        [PX_PACKING_SCALED_F8] = TILE_NAMES(f8, 1),
-        [PX_PACKING_SCALED_F16] = TILE_NAMES(f16, 1),
+    static const px_tile_fn tiles[PX_PACKING_COUNT][3][TILE_ROWS_MAX] = {
+        [PX_PACKING_FP4] = {TILE_NAMES(fp4, 1), {fp4_2_1}, {fp4_4_1}},
+        [PX_PACKING_SCALED_U4] = {TILE_NAMES(u4, 1), {u4_2_1}, {u4_4_1}},
+        [PX_PACKING_SCALED_F8] = {TILE_NAMES(f8, 1), {f8_2_1}, {f8_4_1}},
+        [PX_PACKING_SCALED_F16] = {TILE_NAMES(f16, 1), {f16_2_1}, {f16_4_1}},
     };
-    static const px_tile_fn four[PX_PACKING_COUNT] = {
-        [PX_PACKING_FP4] = fp4_4_1,
-        [PX_PACKING_SCALED_U4] = u4_4_1,
-        [PX_PACKING_SCALED_F8] = f8_4_1,
-        [PX_PACKING_SCALED_F16] = f16_4_1,
-    };
-    assert(rows <= ROWS && (groups == 1 || (groups == 4 && rows == 1)));
-    return groups == 4 ? four[packing] : one[packing][rows - 1];
+    px_tile_fn fn = tiles[packing][groups / 2][rows - 1];
+    assert(fn && rows <= ROWS);
+    return fn;
 }
 
 #endif

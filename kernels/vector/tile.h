@@ -1,7 +1,7 @@
-/* tile.h - what is around the inner loop of every tile: where results go. A
- * body: stands after a vec.h, GROUPS and ROWS (the most of both that a tile of the file has) and
+/* tile.h - what is around the inner loop of every tile: where sums come from and where results go.
+ * A body: stands after a vec.h, GROUPS and ROWS (the most of both that a tile of the file has) and
  *
- *   sum_columns(packing, groups, rows, op, sums)   sums[group][row] = w . x
+ *   sum_columns(packing, groups, rows, op, sums)   sums[group][row] += w . x
  *
  * Internal. */
 #ifndef PX_KERNELS_VECTOR_TILE_H
@@ -22,19 +22,33 @@ PX_INLINE void put(const px_tile *op, int group, int row, px_vec value)
 PX_INLINE void tile(const px_packing packing, const int groups, const int rows, const px_tile *op)
 {
     px_vec sums[GROUPS][ROWS];
+#pragma GCC unroll 4
+    for (int g = 0; g < groups; g++) {
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            const float *from = op->partial + (g * rows + r) * PX_VEC_LANES;
+            sums[g][r] = op->begins ? px_vec_all(0) : px_vec_load(from);
+        }
+    }
     sum_columns(packing, groups, rows, op, sums);
 #pragma GCC unroll 4
     for (int g = 0; g < groups; g++) {
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) put(op, g, r, sums[g][r]);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            if (op->ends)
+                put(op, g, r, sums[g][r]);
+            else
+                px_vec_store(op->partial + (g * rows + r) * PX_VEC_LANES, sums[g][r]);
+        }
     }
 }
 
-/* Functions NAME_GROUPS_1 to NAME_GROUPS_12, and their names; those past ROWS are never called. */
+/* Functions NAME_GROUPS_1 to NAME_GROUPS_8, and their names; those of more ROWS, or of more sums
+ * than registers, are never called. */
 #define TILE(name, packing, groups, rows)                                                          \
     static void name##_##groups##_##rows(const px_tile *op)                                        \
     {                                                                                              \
-        if ((rows) <= ROWS) tile(packing, groups, rows, op);                                       \
+        if ((rows) <= ROWS && (groups) * (rows) <= PX_VEC_SUMS) tile(packing, groups, rows, op);   \
     }
 #define TILES(name, packing, groups)                                                               \
     TILE(name, packing, groups, 1)                                                                 \
@@ -44,17 +58,12 @@ PX_INLINE void tile(const px_packing packing, const int groups, const int rows, 
     TILE(name, packing, groups, 5)                                                                 \
     TILE(name, packing, groups, 6)                                                                 \
     TILE(name, packing, groups, 7)                                                                 \
-    TILE(name, packing, groups, 8)                                                                 \
-    TILE(name, packing, groups, 9)                                                                 \
-    TILE(name, packing, groups, 10)                                                                \
-    TILE(name, packing, groups, 11)                                                                \
-    TILE(name, packing, groups, 12)
+    TILE(name, packing, groups, 8)
 #define TILE_NAMES(name, groups)                                                                   \
     {                                                                                              \
         name##_##groups##_1, name##_##groups##_2, name##_##groups##_3, name##_##groups##_4,        \
             name##_##groups##_5, name##_##groups##_6, name##_##groups##_7, name##_##groups##_8,    \
-            name##_##groups##_9, name##_##groups##_10, name##_##groups##_11, name##_##groups##_12, \
     }
-enum { TILE_ROWS_MAX = 12 };
+enum { TILE_ROWS_MAX = 8 };
 
 #endif

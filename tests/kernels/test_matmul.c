@@ -232,15 +232,43 @@ PX_TEST(agrees_with_scalar_for_every_type_and_ragged_shape)
     }
 }
 
-/* Activations wide enough that the rows are taken in several slices. */
-PX_TEST(agrees_with_scalar_when_x_is_larger_than_the_cache)
+/* Activations too large for one slice of their rows, weights too wide for one run of columns. */
+PX_TEST(agrees_with_scalar_when_matrices_are_larger_than_the_caches)
 {
     const px_kernels *all[BACKENDS];
     int count = backends(all);
     for (int b = 1; b < count; b++) {
-        check_against_scalar(all[b], PX_Q4_1, (shape){9, 8192, 80});
-        check_against_scalar(all[b], PX_F16, (shape){18, 4099, 37});
+        check_against_scalar(all[b], PX_Q4_1, (shape){34, 16384, 70});
+        check_against_scalar(all[b], PX_F16, (shape){70, 4099, 137});
+        check_against_scalar(all[b], PX_F32, (shape){19, 4611, 13});
     }
+}
+
+/* Alone, a row takes all columns in one run; in a batch, sums wait between several. */
+PX_TEST(a_row_does_not_depend_on_how_columns_are_cut)
+{
+    const px_kernels *all[BACKENDS];
+    int count = backends(all);
+    enum { ROWS = 65, X_ROWS = 7, COLS = 24576 };
+    float *x = random_floats((size_t)X_ROWS * COLS, 31);
+    for (int d = 0; d < DTYPES; d++) {
+        file_matrix m = make_weights(dtypes[d], ROWS, COLS);
+        for (int b = 1; b < count; b++) {
+            px_matrix w = pack_weights(all[b], &m, 2);
+            float *many = multiply(all[b], &w, (product){.x = x, .x_rows = X_ROWS, .parts = 1});
+            for (uint32_t r = 0; r < X_ROWS; r += 3) {
+                product p = {.x = x + (size_t)r * COLS, .x_rows = 1, .parts = 2};
+                float *alone = multiply(all[b], &w, p);
+                const float *row = many + (size_t)r * (ROWS + 1);
+                PX_CHECK(memcmp(alone, row, ROWS * sizeof *row) == 0);
+                free(alone);
+            }
+            free(many);
+            free_weights(all[b], &m, w);
+        }
+        free(m.memory);
+    }
+    free(x);
 }
 
 PX_TEST(a_row_does_not_depend_on_its_batch_or_the_parts)
