@@ -1,0 +1,183 @@
+/* coded_rows.c - putting together rows of codes and scales; see coded.h. */
+#include <string.h>
+
+#include "engine/model/coded.h"
+
+enum { BLOCK = 32, WORD_BITS = 32, ROWS_AT_ONCE = 16 };
+
+static uint32_t word_at(const unsigned char *words, size_t index)
+{
+    uint32_t word;
+    memcpy(&word, words + index * sizeof word, sizeof word);
+    return word;
+}
+
+/* Where AWQ keeps output r of a word's eight. */
+static uint32_t awq_shift(uint32_t row)
+{
+    static const uint8_t nibble[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+    return 4u * nibble[row % 8];
+}
+
+/* Number `index` of a stream of codes, word i of which is at words[i * step]. */
+static uint32_t code_of_stream(
+    const px_coded *c, const unsigned char *words, size_t step, uint32_t index)
+{
+    size_t bit = (size_t)index * c->bits, word = bit / WORD_BITS, shift = bit % WORD_BITS;
+    uint64_t pair = word_at(words, word * step);
+    if (shift + c->bits > WORD_BITS) pair |= (uint64_t)word_at(words, (word + 1) * step) << 32;
+    return (uint32_t)(pair >> shift) & ((1u << c->bits) - 1);
+}
+
+static uint32_t code_at(const px_coded *c, size_t row, uint32_t col)
+{
+    switch (c->coding) {
+    case PX_CODING_GPTQ: return code_of_stream(c, c->codes + row * 4, c->code_words, col);
+    case PX_CODING_AWQ:
+        return word_at(c->codes, (size_t)col * c->code_words + row / 8) >>
+                   awq_shift((uint32_t)row) &
+               15;
+    default: return code_of_stream(c, c->codes + row * c->code_words * 4, 1, col);
+    }
+}
+
+static uint32_t group_at(const px_coded *c, uint32_t col)
+{
+    return c->group_of ? word_at(c->group_of, col) : col / c->block_cols;
+}
+
+static float scale_at(const px_coded *c, size_t row, uint32_t group)
+{
+    size_t index = row / c->block_rows * c->scale_row_step + group * c->scale_col_step;
+    float scale;
+    px_dtype_to_f32(c->scale, c->scales + index * px_dtype_of(c->scale)->block_bytes, &scale, 1);
+    return scale;
+}
+
+static uint32_t zero_at(const px_coded *c, uint32_t row, uint32_t group)
+{
+    if (!c->zeros) return c->zero_of_all;
+    const unsigned char *line = c->zeros + (size_t)group * c->zero_words * 4;
+    if (c->coding == PX_CODING_AWQ) return word_at(line, row / 8) >> awq_shift(row) & 15;
+    if (c->coding == PX_CODING_PACKED)
+        return code_of_stream(c, c->zeros + (size_t)group * 4, c->zero_words, row);
+    if (c->bits == 3) return (code_of_stream(c, line, 1, row) + (c->zero_carry & 1)) & 7;
+    uint32_t each = WORD_BITS / c->bits;
+    uint32_t word = word_at(line, row / each) + c->zero_carry;
+    return word >> (row % each * c->bits) & ((1u << c->bits) - 1);
+}
+
+/* The code of BYTES as a number. */
+static float byte_at(const px_coded *c, size_t row, uint32_t col)
+{
+    const unsigned char *at = c->codes + row * c->code_words + col;
+    float value;
+    if (c->code == PX_I8) return (float)(int8_t)*at;
+    px_dtype_to_f32(c->code, at, &value, 1);
+    return value;
+}
+
+/* The code less its zero. */
+static float number_at(const px_coded *c, uint32_t row, uint32_t col)
+{
+    if (c->coding == PX_CODING_BYTES) return byte_at(c, row, col);
+    return (float)((int)code_at(c, row, col) - (int)zero_at(c, row, group_at(c, col)));
+}
+
+/* 32 columns of a row as four bits each, in order; `col` begins a block. */
+static void put_nibbles(const px_coded *c, uint32_t row, uint32_t col, unsigned char *to)
+{
+    if (c->coding == PX_CODING_AWQ) {
+        const unsigned char *words = c->codes + ((size_t)col * c->code_words + row / 8) * 4;
+        uint32_t shift = awq_shift(row);
+        for (size_t i = 0; i < BLOCK; i += 2) {
+            uint32_t even = word_at(words, i * c->code_words) >> shift & 15;
+            uint32_t odd = word_at(words, (i + 1) * c->code_words) >> shift & 15;
+            to[i / 2] = (unsigned char)(even | odd << 4);
+        }
+        return;
+    }
+    if (c->bits == 4) { /* a word holds eight columns in our order */
+        bool gptq = c->coding == PX_CODING_GPTQ;
+        const unsigned char *words = c->codes + (gptq ? row : (size_t)row * c->code_words) * 4;
+        for (size_t i = 0; i < BLOCK / 8; i++) {
+            uint32_t word = word_at(words, (col / 8 + i) * (gptq ? c->code_words : 1));
+            memcpy(to + i * 4, &word, sizeof word);
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < BLOCK; i += 2)
+        to[i / 2] = (unsigned char)(code_at(c, row, col + i) | code_at(c, row, col + i + 1) << 4);
+}
+
+static void put_halves(const px_coded *c, uint32_t row, uint32_t col, unsigned char *to)
+{
+    for (uint32_t i = 0; i < BLOCK; i++) {
+        uint16_t half = px_f32_to_f16(number_at(c, row, col + i));
+        memcpy(to + (size_t)i * 2, &half, sizeof half);
+    }
+}
+
+/* What a row's blocks of one group have in common. */
+typedef struct group_head {
+    uint32_t group;
+    float scale;
+    unsigned char zero;
+} group_head;
+
+static void put_block(const px_coded *c, px_dtype dtype, uint32_t row, uint32_t col,
+    group_head *head, unsigned char *to)
+{
+    uint32_t group = group_at(c, col);
+    if (group != head->group) {
+        *head = (group_head){.group = group, .scale = scale_at(c, row, group)};
+        if (dtype == PX_SCALED_U4) head->zero = (unsigned char)zero_at(c, row, group);
+    }
+    memcpy(to, &head->scale, sizeof head->scale);
+    to += sizeof head->scale;
+    switch (dtype) {
+    case PX_SCALED_U4:
+        *to = head->zero;
+        put_nibbles(c, row, col, to + 1);
+        break;
+    case PX_SCALED_F8: memcpy(to, c->codes + (size_t)row * c->code_words + col, BLOCK); break;
+    default: put_halves(c, row, col, to);
+    }
+}
+
+static void put_values(const px_coded *c, uint32_t row, uint32_t cols, unsigned char *to)
+{
+    for (uint32_t i = 0; i < cols; i++) {
+        uint32_t col = c->first_col + i;
+        float value = scale_at(c, row, group_at(c, col)) * number_at(c, row, col);
+        memcpy(to + (size_t)i * 4, &value, sizeof value);
+    }
+}
+
+/* Words of GPTQ and AWQ hold several columns or rows, and the next word of a row is far away: some
+ * rows go together, so that a line of the cache is read once for them. */
+static void put_rows(const px_coded *c, px_dtype dtype, uint32_t first, uint32_t rows,
+    uint32_t cols, unsigned char *to)
+{
+    size_t row_bytes = px_dtype_bytes(dtype, cols), block_bytes = px_dtype_of(dtype)->block_bytes;
+    group_head heads[ROWS_AT_ONCE];
+    for (uint32_t r = 0; r < rows; r++) heads[r].group = UINT32_MAX;
+    for (uint32_t i = 0; i < cols; i += BLOCK) {
+        for (uint32_t r = 0; r < rows; r++) {
+            put_block(c, dtype, c->first_row + (first + r) * c->row_step, c->first_col + i,
+                &heads[r], to + r * row_bytes + i / BLOCK * block_bytes);
+        }
+    }
+}
+
+void px_coded_assemble(const px_coded *c, px_dtype dtype, px_coded_part part, unsigned char *to)
+{
+    size_t row_bytes = px_dtype_bytes(dtype, part.cols);
+    for (uint32_t r = 0; r < part.rows; r += ROWS_AT_ONCE, to += ROWS_AT_ONCE * row_bytes) {
+        uint32_t rows = part.rows - r < ROWS_AT_ONCE ? part.rows - r : ROWS_AT_ONCE;
+        if (dtype != PX_F32) put_rows(c, dtype, part.first_row + r, rows, part.cols, to);
+        for (uint32_t i = 0; i < rows && dtype == PX_F32; i++)
+            put_values(c, c->first_row + (part.first_row + r + i) * c->row_step, part.cols,
+                to + i * row_bytes);
+    }
+}
