@@ -22,6 +22,15 @@ typedef struct px_range { /* [begin, begin + count) */
     uint32_t begin, count;
 } px_range;
 
+/* What lies in both; `begin` counts only where something does. */
+static inline px_range px_range_intersect(px_range a, px_range b)
+{
+    uint32_t begin = a.begin > b.begin ? a.begin : b.begin;
+    uint32_t a_end = a.begin + a.count, b_end = b.begin + b.count;
+    uint32_t end = a_end < b_end ? a_end : b_end;
+    return (px_range){.begin = begin, .count = end > begin ? end - begin : 0};
+}
+
 typedef struct px_plan_shape { /* what the cut depends on; filled from a model's description */
     uint32_t layers;
     uint32_t hidden, heads, kv_heads, head_dim_k, head_dim_v;

@@ -62,14 +62,6 @@ static void lower_rows(const px_lane *lane, const px_low_rank *pair, const px_lo
     for (size_t i = 0; i < (size_t)rows.count * rank; i++) y[i] *= pair->scale;
 }
 
-static px_range intersect(px_range a, px_range b)
-{
-    uint32_t begin = a.begin > b.begin ? a.begin : b.begin;
-    uint32_t a_end = a.begin + a.count, b_end = b.begin + b.count;
-    uint32_t end = a_end < b_end ? a_end : b_end;
-    return (px_range){.begin = begin, .count = end > begin ? end - begin : 0};
-}
-
 void px_lane_lower(const px_lane *lane, px_lowering lowering)
 {
     const px_batch *batch = lane->f->batch;
@@ -77,7 +69,7 @@ void px_lane_lower(const px_lane *lane, px_lowering lowering)
         const px_adapter_span *span = &batch->spans[i];
         const px_low_rank *pair = px_adapter_at(span->adapter, lowering.role, lowering.layer);
         px_range of_span = rows_of(span, lowering.role);
-        px_range rows = intersect(of_span, lowering.range);
+        px_range rows = px_range_intersect(of_span, lowering.range);
         if (pair && pair->b.rows && rows.count) lower_rows(lane, pair, &lowering, &of_span, rows);
     }
 }

@@ -127,17 +127,14 @@ static void gather(const px_lane *by_slot, const px_lane *lane, const px_expert 
     const px_forward *f = lane->f;
     const px_routing *r = &f->routing;
     size_t hidden = f->model->arch.hidden, begin = by_slot->mine.begin;
-    unsigned kinds = 0;
     for (size_t i = begin; i < begin + by_slot->mine.count; i++)
         memcpy(r->desk.normed + i * hidden, lane->desk->normed + r->row_of[i] * hidden,
             hidden * sizeof(float));
     for (uint32_t e = 0; e < f->model->arch.experts.count; e++)
-        if (slots_of(r, e).count)
-            kinds |= px_lane_kinds(lane, &experts[e].gate) | px_lane_kinds(lane, &experts[e].up);
-    px_lane_prepare(by_slot, (px_input){.x = r->desk.normed,
-                                 .cols = f->model->arch.hidden,
-                                 .range = by_slot->mine,
-                                 .kinds = kinds});
+        px_lane_prepare(by_slot, (px_input){.x = r->desk.normed,
+                                     .cols = f->model->arch.hidden,
+                                     .range = px_range_intersect(slots_of(r, e), by_slot->mine),
+                                     .readers = {&experts[e].gate, &experts[e].up}});
 }
 
 static void project_in(const px_lane *by_slot, const px_expert *experts)
@@ -178,12 +175,11 @@ static void gate_slots(const px_lane *by_slot, const px_expert *experts)
                               .y = r->desk.mlp,
                               .width = width,
                               .range = by_slot->mine});
-    px_lane_prepare_part(by_slot,
-        (px_input){.x = r->desk.mlp,
-            .cols = width,
-            .range = by_slot->mine,
-            .kinds = kinds_of_down(by_slot, experts)},
-        PX_AXIS_FFN_EXPERT);
+    px_lane_prepare_part(by_slot, (px_own_columns){.x = r->desk.mlp,
+                                      .cols = width,
+                                      .range = by_slot->mine,
+                                      .kinds = kinds_of_down(by_slot, experts),
+                                      .axis = PX_AXIS_FFN_EXPERT});
 }
 
 /* Results take the place of the inputs, which nobody reads any more. */
@@ -285,10 +281,11 @@ static void gate_shared(const px_lane *lane, const px_weights *w)
         float weight = 1 / (1 + expf(-r->shared_weight[row]));
         for (uint32_t c = 0; c < width; c++) lane->desk->mlp[row * width + c] *= weight;
     }
-    px_lane_prepare_part(lane,
-        (px_input){
-            .x = lane->desk->mlp, .cols = width, .range = rows, .kinds = shared_kinds(lane, w)},
-        PX_AXIS_FFN_SHARED);
+    px_lane_prepare_part(lane, (px_own_columns){.x = lane->desk->mlp,
+                                   .cols = width,
+                                   .range = rows,
+                                   .kinds = shared_kinds(lane, w),
+                                   .axis = PX_AXIS_FFN_SHARED});
 }
 
 /* Sets the columns of delta that this place makes; ends with a barrier. */
@@ -331,16 +328,13 @@ static void score_rows(const px_lane *lane, uint32_t layer)
 {
     const px_forward *f = lane->f;
     const px_weights *w = &f->model->layers[layer];
-    unsigned kinds = 0;
-    for (int i = 0; i < ROW_READERS; i++) kinds |= px_lane_kinds(lane, &w->matrix[row_readers[i]]);
     px_lane_norm(lane, (px_norm){.weight = w->vector[PX_ROLE_FFN_NORM],
                            .x = f->x,
                            .y = lane->desk->normed,
                            .range = lane->chain});
-    px_lane_prepare(lane, (px_input){.x = lane->desk->normed,
-                              .cols = f->model->arch.hidden,
-                              .range = lane->chain,
-                              .kinds = kinds});
+    px_input rows = {.x = lane->desk->normed, .cols = f->model->arch.hidden, .range = lane->chain};
+    for (int i = 0; i < ROW_READERS; i++) rows.readers[i] = &w->matrix[row_readers[i]];
+    px_lane_prepare(lane, rows);
     for (int i = 0; i < ROW_READERS; i++)
         px_lane_lower(lane, (px_lowering){row_readers[i], layer, lane->desk->normed, lane->chain});
     px_lane_chain_done(lane);

@@ -96,9 +96,8 @@ static void make_logits(const px_lane *lane)
                                .x = f->x + batch->logit_at[i] * (size_t)hidden,
                                .y = normed + i * hidden,
                                .range = {.begin = 0, .count = 1}});
-    px_lane_prepare(lane,
-        (px_input){
-            .x = normed, .cols = hidden, .range = chain, .kinds = px_lane_kinds(lane, output)});
+    px_lane_prepare(
+        lane, (px_input){.x = normed, .cols = hidden, .range = chain, .readers = {output}});
     px_lane_lower(lane, (px_lowering){PX_ROLE_OUTPUT, 0, normed, chain});
     px_lane_chain_done(lane);
     px_lane_project(lane, (px_product){.w = output, .x = normed, .y = logits, .rows = wanted});

@@ -56,44 +56,66 @@ static px_act act_of(
         .data = kind == PX_ACT_F32 ? (void *)(uintptr_t)x : lane->desk->act[kind]};
 }
 
-void px_lane_prepare(const px_lane *lane, px_input input)
+/* Rows `range` of some columns, in `kinds`, into their places among all that the desk has. */
+typedef struct columns {
+    const float *x; /* [rows, count] */
+    px_range range;
+    uint32_t begin, count, all;
+    unsigned kinds;
+} columns;
+
+static void prepare_columns(const px_lane *lane, columns c)
 {
-    if (!input.range.count) return;
-    for (px_act_kind kind = PX_ACT_F32 + 1; kind < PX_ACT_KIND_COUNT; kind++) {
-        if (!(input.kinds >> kind & 1)) continue;
-        px_act to = act_of(lane, input.x, input.range.count, input.cols, kind);
-        to.data = (unsigned char *)to.data + input.range.begin * to.row_bytes;
-        px_prepare op = {.x = input.x + (size_t)input.range.begin * input.cols,
-            .x_stride = input.cols,
-            .to = &to};
-        lane->f->kernels->prepare(&op, whole);
+    const px_kernels *kernels = lane->f->kernels;
+    if (!c.range.count || !c.count) return;
+    for (px_act_kind kind = 0; kind < PX_ACT_KIND_COUNT; kind++) {
+        if (!(c.kinds >> kind & 1)) continue;
+        size_t row_bytes = kernels->act_row_bytes(kind, c.all);
+        px_act to = {.kind = kind,
+            .rows = c.range.count,
+            .cols = c.count,
+            .row_bytes = row_bytes,
+            .data = lane->desk->act[kind] + c.range.begin * row_bytes +
+                    kernels->act_row_bytes(kind, c.begin)};
+        px_prepare op = {
+            .x = c.x + (size_t)c.range.begin * c.count, .x_stride = c.count, .to = &to};
+        kernels->prepare(&op, whole);
     }
 }
 
-void px_lane_prepare_part(const px_lane *lane, px_input input, px_axis axis)
+/* Floats are read where they are. */
+static unsigned without_floats(unsigned kinds)
+{
+    return kinds & ~(1u << PX_ACT_F32);
+}
+
+void px_lane_prepare(const px_lane *lane, px_input input)
+{
+    unsigned kinds = 0;
+    for (size_t i = 0; i < PX_LANE_SHELVES; i++)
+        if (input.readers[i]) kinds |= px_lane_kinds(lane, input.readers[i]);
+    prepare_columns(lane, (columns){.x = input.x,
+                              .range = input.range,
+                              .count = input.cols,
+                              .all = input.cols,
+                              .kinds = without_floats(kinds)});
+}
+
+void px_lane_prepare_part(const px_lane *lane, px_own_columns own)
 {
     const px_forward *f = lane->f;
-    if (!f->places) {
-        px_lane_prepare(lane, input);
-        return;
+    const px_arch *arch = &f->model->arch;
+    columns c = {.x = own.x,
+        .range = own.range,
+        .count = own.cols,
+        .all = own.cols,
+        .kinds = without_floats(own.kinds)};
+    if (f->places) {
+        c.begin = px_axis_range(arch, px_model_place(f->model), own.axis).begin;
+        c.all = px_axis_size(arch, own.axis);
+        c.kinds = own.kinds;
     }
-    if (!input.range.count || !input.cols) return;
-    uint32_t all = px_axis_size(&f->model->arch, axis);
-    uint32_t begin = px_axis_range(&f->model->arch, px_model_place(f->model), axis).begin;
-    for (px_act_kind kind = 0; kind < PX_ACT_KIND_COUNT; kind++) {
-        if (!(input.kinds >> kind & 1)) continue;
-        size_t row_bytes = f->kernels->act_row_bytes(kind, all);
-        px_act to = {.kind = kind,
-            .rows = input.range.count,
-            .cols = input.cols,
-            .row_bytes = row_bytes,
-            .data = lane->desk->act[kind] + input.range.begin * row_bytes +
-                    f->kernels->act_row_bytes(kind, begin)};
-        px_prepare op = {.x = input.x + (size_t)input.range.begin * input.cols,
-            .x_stride = input.cols,
-            .to = &to};
-        f->kernels->prepare(&op, whole);
-    }
+    prepare_columns(lane, c);
 }
 
 /* The places' columns of the prepared rows come together, in each of `kinds`. */

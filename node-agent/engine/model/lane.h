@@ -19,7 +19,7 @@
 
 enum {
     PX_LANE_ALONE_ROWS_MAX = 2,
-    PX_LANE_SHELVES = 4, /* adapted products between two barriers */
+    PX_LANE_SHELVES = 4, /* products between two barriers that read the same rows */
 };
 
 /* Where chains leave what matmuls read. */
@@ -118,12 +118,13 @@ void px_lane_norm(const px_lane *lane, px_norm norm);
 
 /* Which prepared forms of an input these weights read, as a set of bits (0: weight not held). */
 unsigned px_lane_kinds(const px_lane *lane, const px_matrix *w);
-/* Prepares rows `range` of x [rows, cols], cols being its stride, in all `kinds`. */
+/* Prepares rows `range` of x [rows, cols], cols being its stride, in every form that one of the
+ * readers wants: what multiplies them before the next barrier. */
 typedef struct px_input {
     const float *x;
     uint32_t cols;
     px_range range;
-    unsigned kinds;
+    const px_matrix *readers[PX_LANE_SHELVES]; /* NULL, or not held: none */
 } px_input;
 void px_lane_prepare(const px_lane *lane, px_input input);
 
@@ -131,7 +132,14 @@ void px_lane_prepare(const px_lane *lane, px_input input);
  * the products themselves are cut by rows, like all others. So every output is one sum over all
  * columns, and has the same bits for any number of places: nothing is added up between ranks, which
  * only bring together what each has made. Here `x` has the columns of this place. */
-void px_lane_prepare_part(const px_lane *lane, px_input input, px_axis axis);
+typedef struct px_own_columns {
+    const float *x; /* [rows, cols] */
+    uint32_t cols;
+    px_range range; /* of rows */
+    unsigned kinds;
+    px_axis axis;
+} px_own_columns;
+void px_lane_prepare_part(const px_lane *lane, px_own_columns own);
 /* Ends the chain: of what places prepared in `kinds`, each has all columns at its desk. False: a
  * peer failed, see f->status. */
 bool px_lane_meet(const px_lane *lane, unsigned kinds, px_axis axis);

@@ -42,8 +42,6 @@ static void project_down(const px_lane *lane, uint32_t layer)
     static const px_role readers[] = {PX_ROLE_Q, PX_ROLE_Q_DOWN, PX_ROLE_KV_DOWN};
     static const px_role biases[] = {PX_ROLE_Q_BIAS, PX_ROLE_Q_DOWN_BIAS, PX_ROLE_KV_DOWN_BIAS};
     float *outputs[] = {f->q, f->latent.q, f->latent.kv};
-    unsigned kinds = 0;
-    for (int i = 0; i < 3; i++) kinds |= px_lane_kinds(lane, &w->matrix[readers[i]]);
     px_lane_norm(lane, (px_norm){.weight = w->vector[PX_ROLE_ATTN_NORM],
                            .x = f->x,
                            .y = lane->desk->normed,
@@ -51,7 +49,8 @@ static void project_down(const px_lane *lane, uint32_t layer)
     px_lane_prepare(lane, (px_input){.x = lane->desk->normed,
                               .cols = f->model->arch.hidden,
                               .range = lane->mine,
-                              .kinds = kinds});
+                              .readers = {&w->matrix[PX_ROLE_Q], &w->matrix[PX_ROLE_Q_DOWN],
+                                  &w->matrix[PX_ROLE_KV_DOWN]}});
     for (int i = 0; i < 3; i++)
         px_lane_lower(lane, (px_lowering){readers[i], layer, lane->desk->normed, lane->mine});
     px_lane_barrier(lane);
@@ -101,9 +100,8 @@ static void project_queries(const px_lane *lane, uint32_t layer)
     const px_matrix *up = &w->matrix[PX_ROLE_Q_UP];
     uint32_t rank = f->model->arch.latent.q_rank;
     norm_latent(lane, (latent_norm){w->vector[PX_ROLE_Q_DOWN_NORM], f->latent.q, rank, rank});
-    px_lane_prepare(lane,
-        (px_input){
-            .x = f->latent.q, .cols = rank, .range = lane->mine, .kinds = px_lane_kinds(lane, up)});
+    px_lane_prepare(
+        lane, (px_input){.x = f->latent.q, .cols = rank, .range = lane->mine, .readers = {up}});
     px_lane_lower(lane, (px_lowering){PX_ROLE_Q_UP, layer, f->latent.q, lane->mine});
     px_lane_barrier(lane);
     px_lane_project(lane, (px_product){.w = up, .x = f->latent.q, .y = f->q, .rows = lane->rows});
@@ -139,27 +137,33 @@ static void turn_to_rows(const px_lane *lane, turn t)
                 t.by_head + (h * lane->rows + row) * t.cols, t.cols * sizeof(float));
 }
 
-/* x [heads, rows, cols] of this worker's rows, prepared for the heads' matrices. */
-static void prepare_heads(const px_lane *lane, const float *x, const px_matrix *any)
-{
-    for (uint32_t h = 0; h < head_count(lane); h++)
-        px_lane_prepare(lane,
-            (px_input){.x = x,
-                .cols = any->cols,
-                .range = {.begin = h * lane->rows + lane->mine.begin, .count = lane->mine.count},
-                .kinds = px_lane_kinds(lane, any)});
-}
-
 typedef struct head_product { /* y = x W^T of each head, [heads, rows, ...] both */
     const float *x;
     float *y;
-    bool values; /* by v_up; else by k_up */
+    uint32_t cols; /* of x */
+    bool values;   /* by v_up; else by k_up */
 } head_product;
+
+static const px_matrix *matrix_of(const px_weights *w, uint32_t head, bool values)
+{
+    return values ? &w->heads[head].v_up : &w->heads[head].k_up;
+}
+
+/* This worker's rows of each head, prepared for its matrix. */
+static void prepare_heads(const px_lane *lane, const px_weights *w, head_product p)
+{
+    for (uint32_t h = 0; h < head_count(lane); h++)
+        px_lane_prepare(lane,
+            (px_input){.x = p.x,
+                .cols = p.cols,
+                .range = {.begin = h * lane->rows + lane->mine.begin, .count = lane->mine.count},
+                .readers = {matrix_of(w, h, p.values)}});
+}
 
 static void project_heads(const px_lane *lane, const px_weights *w, head_product p)
 {
     for (uint32_t h = 0; h < head_count(lane); h++) {
-        const px_matrix *up = p.values ? &w->heads[h].v_up : &w->heads[h].k_up;
+        const px_matrix *up = matrix_of(w, h, p.values);
         size_t first = (size_t)h * lane->rows;
         px_lane_project(lane, (px_product){.w = up,
                                   .x = p.x,
@@ -234,9 +238,12 @@ void px_layer_latent_qkv(const px_lane *lane, uint32_t layer)
     norm_latent(lane, (latent_norm){w->vector[PX_ROLE_KV_DOWN_NORM], f->latent.kv,
                           px_axis_size(arch, PX_AXIS_LATENT_DOWN), arch->latent.kv_rank});
     turn_to_heads(lane, (turn){f->q, f->latent.plain, arch->head_k, arch->rope_offset});
-    prepare_heads(&by_head, f->latent.plain, &w->heads[0].k_up);
+    head_product keys = {.x = f->latent.plain,
+        .y = f->latent.by_head,
+        .cols = px_axis_size(arch, PX_AXIS_HEAD_PLAIN)};
+    prepare_heads(&by_head, w, keys);
     px_lane_barrier(lane);
-    project_heads(&by_head, w, (head_product){f->latent.plain, f->latent.by_head, false});
+    project_heads(&by_head, w, keys);
     px_lane_barrier(lane);
     join_queries(lane);
     place_rows(lane, layer);
@@ -252,9 +259,11 @@ void px_layer_latent_values(const px_lane *lane, uint32_t layer)
     uint32_t rank = arch->latent.kv_rank;
 
     turn_to_heads(lane, (turn){f->seen, f->latent.by_head, rank, rank});
-    prepare_heads(&by_head, f->latent.by_head, &w->heads[0].v_up);
+    head_product values = {
+        .x = f->latent.by_head, .y = f->latent.plain, .cols = rank, .values = true};
+    prepare_heads(&by_head, w, values);
     px_lane_barrier(lane);
-    project_heads(&by_head, w, (head_product){f->latent.by_head, f->latent.plain, true});
+    project_heads(&by_head, w, values);
     px_lane_barrier(lane);
     turn_to_rows(lane, (turn){f->attended, f->latent.plain, arch->head_v, arch->head_v});
     px_lane_barrier(lane);

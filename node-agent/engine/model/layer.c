@@ -119,10 +119,8 @@ static void project_qkv(const px_lane *lane, uint32_t layer)
                            .y = lane->desk->normed,
                            .range = lane->chain});
     px_lane_prepare(lane,
-        (px_input){.x = h,
-            .cols = f->model->arch.hidden,
-            .range = lane->chain,
-            .kinds = px_lane_kinds(lane, q) | px_lane_kinds(lane, k) | px_lane_kinds(lane, v)});
+        (px_input){
+            .x = h, .cols = f->model->arch.hidden, .range = lane->chain, .readers = {q, k, v}});
     for (px_role role = PX_ROLE_Q; role <= PX_ROLE_V; role++)
         px_lane_lower(lane, (px_lowering){role, layer, h, lane->chain});
     px_lane_chain_done(lane);
@@ -157,12 +155,11 @@ bool px_layer_attention(const px_lane *lane, uint32_t layer)
         attend(lane, layer);
         px_lane_barrier(lane);
         if (is_latent) px_layer_latent_values(lane, layer);
-        px_lane_prepare_part(lane,
-            (px_input){.x = f->attended,
-                .cols = px_model_width(f->model, PX_AXIS_ATTENTION),
-                .range = lane->chain,
-                .kinds = kinds},
-            PX_AXIS_ATTENTION);
+        px_lane_prepare_part(lane, (px_own_columns){.x = f->attended,
+                                       .cols = px_model_width(f->model, PX_AXIS_ATTENTION),
+                                       .range = lane->chain,
+                                       .kinds = kinds,
+                                       .axis = PX_AXIS_ATTENTION});
     }
     if (!px_lane_meet(lane, kinds, PX_AXIS_ATTENTION)) return false;
     return px_lane_add_product(lane, (px_addition){.layer = layer,
@@ -192,7 +189,7 @@ bool px_layer_mlp(const px_lane *lane, uint32_t layer)
         px_lane_prepare(lane, (px_input){.x = h,
                                   .cols = f->model->arch.hidden,
                                   .range = lane->chain,
-                                  .kinds = px_lane_kinds(lane, gate) | px_lane_kinds(lane, up)});
+                                  .readers = {gate, up}});
         px_lane_lower(lane, (px_lowering){PX_ROLE_GATE, layer, h, lane->chain});
         px_lane_lower(lane, (px_lowering){PX_ROLE_UP, layer, h, lane->chain});
         px_lane_chain_done(lane);
@@ -215,10 +212,11 @@ bool px_layer_mlp(const px_lane *lane, uint32_t layer)
                                .y = lane->desk->mlp,
                                .width = gate->rows,
                                .range = lane->chain});
-        px_lane_prepare_part(lane,
-            (px_input){
-                .x = lane->desk->mlp, .cols = gate->rows, .range = lane->chain, .kinds = kinds},
-            PX_AXIS_FFN);
+        px_lane_prepare_part(lane, (px_own_columns){.x = lane->desk->mlp,
+                                       .cols = gate->rows,
+                                       .range = lane->chain,
+                                       .kinds = kinds,
+                                       .axis = PX_AXIS_FFN});
     }
     if (!px_lane_meet(lane, kinds, PX_AXIS_FFN)) return false;
     return px_lane_add_product(lane, (px_addition){.layer = layer,
