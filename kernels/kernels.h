@@ -24,13 +24,22 @@ typedef struct px_part {
 
 /* --- weights ---------------------------------------------------------------------------------- */
 
+/* The columns of a matrix where they are not those of x: column i multiplies x[from[i]]. So columns
+ * that share a scale lie together. Only for types whose products take float32. */
+typedef struct px_order {
+    const uint32_t *from; /* [cols of the matrix] */
+    uint32_t shelf;       /* the caller's: where it keeps x in this order */
+} px_order;
+
 /* A weight matrix W [rows, cols] in the layout its backend reads. */
 typedef struct px_matrix {
     px_dtype dtype;
     uint32_t rows, cols;
-    uint32_t layout;  /* private to the backend that packed it; 0: as in the file */
-    size_t row_bytes; /* layout 0: distance between rows */
-    const void *data; /* borrowed: the file map (layout 0) or the packed memory */
+    uint32_t layout;       /* private to the backend that packed it; 0: as in the file */
+    size_t row_bytes;      /* layout 0: distance between rows */
+    const void *data;      /* borrowed: the file map (layout 0) or the packed memory */
+    const px_order *order; /* borrowed; NULL: columns are those of x. Not read by matmul: x is
+                              prepared in this order */
 } px_matrix;
 
 /* A matrix may be packed in pieces that begin at multiples of so many rows: each as a matrix of its
@@ -57,7 +66,7 @@ typedef enum px_act_kind { PX_ACT_F32, PX_ACT_BF16, PX_ACT_Q8, PX_ACT_KIND_COUNT
 typedef struct px_act {
     px_act_kind kind;
     uint32_t rows, cols;
-    size_t row_bytes; /* act_row_bytes(kind, cols) */
+    size_t row_bytes; /* at least act_row_bytes(kind, cols) */
     void *data;       /* 64-byte aligned; for PX_ACT_F32 rows of cols floats */
 } px_act;
 
@@ -65,6 +74,7 @@ typedef struct px_prepare { /* x -> act */
     const float *x;         /* [rows, cols] */
     size_t x_stride;        /* in floats */
     const px_act *to;       /* PX_ACT_F32 may have data == x (then nothing is done) */
+    const uint32_t *from;   /* [to->cols]: column i is x[from[i]], of PX_ACT_F32; NULL: x[i] */
 } px_prepare;
 
 typedef struct px_matmul { /* y = x W^T (+ bias) (+ y) */

@@ -1,7 +1,8 @@
 /* prepare.c - activations to int8 with a scale and a zero for each 32, as packed.h has them. */
-#include "kernels/avx2/avx2.h"
-
 #include <assert.h>
+
+#include "kernels/avx2/avx2.h"
+#include "kernels/scalar/scalar.h"
 
 px_act_kind px_avx2_act_kind(px_dtype weights)
 {
@@ -58,14 +59,10 @@ void px_avx2_prepare(const px_prepare *op, px_part part)
     uint8_t *data = to->data;
     uint32_t begin, end;
     if (to->kind == PX_ACT_F32) {
-        if (to->data == op->x) return;
-        px_part_range(part, to->rows, 1, &begin, &end);
-        for (size_t i = begin; i < end; i++) {
-            memcpy(data + i * to->row_bytes, op->x + i * op->x_stride, to->cols * sizeof(float));
-        }
+        px_scalar_prepare(op, part);
         return;
     }
-    assert(to->kind == PX_ACT_Q8 && to->cols % 32 == 0);
+    assert(to->kind == PX_ACT_Q8 && to->cols % 32 == 0 && !op->from);
     uint32_t blocks = to->cols / 32;
     px_part_range(part, to->rows * blocks, 1, &begin, &end);
     for (uint32_t i = begin; i < end; i++) {

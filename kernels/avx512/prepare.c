@@ -1,5 +1,7 @@
 /* prepare.c - activations as AVX-512 reads them: AVX2's forms, and bfloat16 where the CPU
  * multiplies it. */
+#include <assert.h>
+
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx512/avx512.h"
 
@@ -22,6 +24,7 @@ void px_avx512_prepare(const px_prepare *op, px_part part)
         px_avx2_prepare(op, part);
         return;
     }
+    assert(!op->from);
     uint32_t begin, end;
     px_part_range(part, to->rows, 1, &begin, &end);
     for (size_t i = begin; i < end; i++) {

@@ -52,8 +52,10 @@ void px_scalar_prepare(const px_prepare *op, px_part part)
     uint32_t begin, end;
     px_part_range(part, to->rows, 1, &begin, &end);
     for (uint32_t i = begin; i < end; i++) {
-        memcpy((unsigned char *)to->data + i * to->row_bytes, op->x + i * op->x_stride,
-            to->cols * sizeof(float));
+        const float *x = op->x + i * op->x_stride;
+        float *row = (float *)(void *)((unsigned char *)to->data + i * to->row_bytes);
+        if (!op->from) memcpy(row, x, to->cols * sizeof(float));
+        for (uint32_t c = 0; op->from && c < to->cols; c++) row[c] = x[op->from[c]];
     }
 }
 

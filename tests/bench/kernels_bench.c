@@ -202,7 +202,7 @@ static void bench_matmul(px_dtype dtype, uint32_t rows, uint32_t cols)
     px_act act = {.kind = kernels->act_kind(dtype), .rows = BATCH, .cols = cols};
     act.row_bytes = kernels->act_row_bytes(act.kind, cols);
     act.data = allocate(act.row_bytes * BATCH);
-    kernels->prepare(&(px_prepare){x, cols, &act}, (px_part){0, 1, NULL});
+    kernels->prepare(&(px_prepare){.x = x, .x_stride = cols, .to = &act}, (px_part){0, 1, NULL});
 
     double ops = 2e-9 * rows * cols;
     double bytes = (double)(packed_bytes ? packed_bytes : row_bytes * rows) * 1e-9;
@@ -325,7 +325,7 @@ static void add(void *arg, px_part part)
 static void prepare(void *arg, px_part part)
 {
     rest *r = arg;
-    kernels->prepare(&(px_prepare){r->x, r->cols, &r->act}, part);
+    kernels->prepare(&(px_prepare){.x = r->x, .x_stride = r->cols, .to = &r->act}, part);
 }
 
 static void bench_rest(void)

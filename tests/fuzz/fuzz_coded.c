@@ -31,13 +31,25 @@ static px_status open_bytes(const uint8_t *data, size_t size, px_model_file **ou
     return status;
 }
 
-static void assemble(const px_coded *coded, px_dtype dtype, const px_coded_place *place)
+static void assemble(const px_coded *coded, px_dtype dtype, px_coded_part part)
 {
-    px_coded_part part = {.rows = place->rows, .cols = place->cols};
     size_t bytes = px_dtype_bytes(dtype, (size_t)part.rows * part.cols);
     unsigned char *to = malloc(bytes);
     if (to) px_coded_assemble(coded, dtype, part, to);
     free(to);
+}
+
+/* The same with its columns in the order that fills blocks. */
+static void assemble_ordered(const px_coded *coded, uint32_t rows)
+{
+    px_coded ordered = *coded;
+    uint32_t *order = malloc(coded->ordered_cols * sizeof *order);
+    if (!order) return;
+    px_coded_order(coded, order);
+    ordered.order = order;
+    assemble(
+        &ordered, coded->ordered_dtype, (px_coded_part){.rows = rows, .cols = coded->ordered_cols});
+    free(order);
 }
 
 static void try_weight(
@@ -51,7 +63,8 @@ static void try_weight(
             !px_is_ok(px_coded_find(file, settings, tensor, &places[i], &coded, &dtype)) ||
             coded.coding == PX_CODING_NONE)
             continue;
-        assemble(&coded, dtype, &places[i]);
+        assemble(&coded, dtype, (px_coded_part){.rows = places[i].rows, .cols = places[i].cols});
+        if (coded.ordered_cols) assemble_ordered(&coded, places[i].rows);
     }
 }
 

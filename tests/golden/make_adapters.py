@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make tests/golden/data/adapters: LoRA adapters of the tiny models and the logits they must give.
 
-usage: make_adapters.py OUT_FOLDER
+usage: make_adapters.py OUT_FOLDER [NAME...]
 
 Needs torch, transformers and peft, which writes the adapters itself; the logits are those of
 transformers with peft in float32. Each adapter is NAME/ with NAME.golden.json, which names the
@@ -19,6 +19,8 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+
+import make_coded
 
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data/models')
 EVERYWHERE = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']
@@ -42,6 +44,9 @@ CASES = {
     'qwen2_moe_all': ('qwen2_moe', dict(r=3, lora_alpha=6, target_modules='all-linear')),
     'glm4_moe_router': ('glm4_moe', dict(r=4, lora_alpha=4, target_modules=[
         'q_proj', 'v_proj', 'gate'])),
+    'shuffled_all': ('gptq_shuffled', dict(r=4, lora_alpha=8, target_modules='all-linear')),
+    'shuffled_mixture': ('gptq_mixture', dict(r=3, lora_alpha=6, target_modules=[
+        'q_proj', 'v_proj', 'o_proj', 'shared_expert.up_proj', 'shared_expert.down_proj'])),
     'mixtral_attention': ('mixtral', dict(r=4, lora_alpha=8, target_modules=[
         'q_proj', 'k_proj', 'v_proj', 'o_proj'])),
 }
@@ -67,8 +72,11 @@ def make(name, out):
     with open(f'{MODELS}/{base}/config.json', encoding='utf-8') as f:
         names = json.load(f).get('architectures', ['AutoModelForCausalLM'])
     kind = getattr(transformers, names[0])
-    model = kind.from_pretrained(f'{MODELS}/{base}', dtype=torch.float32,
-                                 attn_implementation='eager', experts_implementation='eager')
+    if base in make_coded.MODELS:
+        model = make_coded.build(base)[0]
+    else:
+        model = kind.from_pretrained(f'{MODELS}/{base}', dtype=torch.float32,
+                                     attn_implementation='eager', experts_implementation='eager')
     model = get_peft_model(model, LoraConfig(task_type='CAUSAL_LM', **settings)).eval()
     randomise(model)
     dtype = TYPES.get(name, torch.float32)
@@ -102,7 +110,7 @@ def make(name, out):
 
 def main():
     os.makedirs(sys.argv[1], exist_ok=True)
-    for name in CASES:
+    for name in sys.argv[2:] or CASES:
         make(name, sys.argv[1])
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Make the models of tests/golden/data/models whose weights are codes and scales in several tensors.
 
-usage: make_coded.py OUT_FOLDER      (needs torch, transformers, safetensors)
+usage: make_coded.py OUT_FOLDER [NAME...]      (needs torch, transformers, safetensors)
 
-Tiny random Llamas as safetensors folders: F8 with block, row and tensor scales, GPTQ, AWQ and
-compressed-tensors' packed integers; and one as PyTorch shards. The logits are transformers' own, in float32, from the weights
-that the codes mean. Deterministic: the same script makes the same bytes with the same libraries.
+Tiny random models as safetensors folders: F8 with block, row and tensor scales, GPTQ, AWQ and
+compressed-tensors' packed integers; and one as PyTorch shards. Most are Llamas; one is a mixture and
+some have latent attention. The logits are transformers' own, in float32, from the weights that the codes
+mean. Deterministic: the same script makes the same bytes with the same libraries.
 """
 import json
 import os
@@ -14,7 +15,7 @@ import sys
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, DeepseekV3Config, LlamaConfig, Qwen2MoeConfig
 
 VOCABULARY, PROMPT_LENGTH = 96, 21
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]  # the output that each nibble of a word holds
@@ -59,10 +60,12 @@ def quantise(weight, group_of, bits, symmetric):
 # --- ways of writing a linear layer: (name, weight [out, in]) -> tensors, what they mean ---
 
 def gptq(stem, weight, bits, group, symmetric, shuffled, version):
+    """`shuffled`: False, True (an order for each length of a stem), or the number of an order."""
     ins = weight.shape[1]
     group_of = np.arange(ins) // group
     if shuffled:
-        group_of = np.random.default_rng(len(stem)).permutation(group_of)
+        seed = len(stem) if shuffled is True else shuffled
+        group_of = np.random.default_rng(seed).permutation(group_of)
     codes, scales, zeros, meant = quantise(weight, group_of, bits, symmetric)
     stored = pack_rows(zeros.T, bits).T
     if version == 1:  # one less, word by word with borrows, as gptqmodel does; three bits each alone
@@ -82,13 +85,17 @@ def awq(stem, weight, group):
     return {f'{stem}.{n}': torch.tensor(np.ascontiguousarray(t)) for n, t in tensors.items()}, meant
 
 
-def packed(stem, weight, bits, group, symmetric):
-    codes, scales, zeros, meant = quantise(weight, np.arange(weight.shape[1]) // group, bits,
-                                           symmetric)
+def packed(stem, weight, bits, group, symmetric, shuffled=False):
+    group_of = np.arange(weight.shape[1]) // group
+    if shuffled:
+        group_of = np.random.default_rng(len(stem)).permutation(group_of)
+    codes, scales, zeros, meant = quantise(weight, group_of, bits, symmetric)
     tensors = {'weight_packed': pack_rows(codes.T, bits).T, 'weight_scale': scales.T,
                'weight_shape': np.array(weight.shape, np.int64)}
     if not symmetric:
         tensors['weight_zero_point'] = pack_rows(zeros.T, bits)
+    if shuffled:
+        tensors['weight_g_idx'] = group_of.astype(np.int32)
     return {f'{stem}.{n}': torch.tensor(np.ascontiguousarray(t)) for n, t in tensors.items()}, meant
 
 
@@ -128,6 +135,23 @@ def write_gptq(version):
     return write
 
 
+def write_gptq_shuffled(stem, weight):
+    """All in orders of their own or shared, groups not all of whole blocks or of one size."""
+    ways = {'q_proj': (4, 32, False, 7), 'k_proj': (8, 24, True, 8), 'v_proj': (4, 24, False, 7),
+            'o_proj': (3, 32, False, 9), 'gate_proj': (2, 32, False, 10),
+            'up_proj': (4, 32, True, 11), 'down_proj': (4, 40, False, 12)}
+    return gptq(stem, weight, *ways[stem.split('.')[-1]], 1)
+
+
+def write_gptq_plainly(stem, weight):
+    """Four bits, every module shuffled: an expert's as its number says, so that gate and up share
+    an order, as what has the same inputs does."""
+    parts = stem.split('.')
+    expert = int(parts[-2]) if parts[-2].isdigit() else 50
+    down = parts[-1] in ('down_proj', 'o_proj')
+    return gptq(stem, weight, 4, 32 if down else 16, False, 100 + 2 * expert + down, 1)
+
+
 def write_f8_rows(stem, weight):
     """A scale for each row, and other codes in places."""
     part = stem.split('.')[-1]
@@ -141,26 +165,64 @@ def write_f8_rows(stem, weight):
               scale_type=torch.bfloat16)
 
 
+def llama(ffn, bias=False):
+    return LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=ffn, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5,
+        max_position_embeddings=1024, rope_theta=10000.0, bos_token_id=1, eos_token_id=2,
+        tie_word_embeddings=False, attention_bias=bias, mlp_bias=bias,
+        attn_implementation='eager')
+
+
+def mixture():
+    return Qwen2MoeConfig(
+        vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=1024, bos_token_id=1, eos_token_id=2,
+        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=48,
+        shared_expert_intermediate_size=64, tie_word_embeddings=False, attn_implementation='eager')
+
+
+def latent():
+    return DeepseekV3Config(
+        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=1024, bos_token_id=1,
+        eos_token_id=2, q_lora_rank=32, kv_lora_rank=48, qk_nope_head_dim=32, qk_rope_head_dim=16,
+        v_head_dim=32, n_routed_experts=4, num_experts_per_tok=2, n_group=1, topk_group=1,
+        n_shared_experts=1, moe_intermediate_size=32, first_k_dense_replace=1,
+        tie_word_embeddings=False, attn_implementation='eager')
+
+
+GPTQ = {'quant_method': 'gptq', 'bits': 4, 'group_size': 32, 'checkpoint_format': 'gptq'}
+ACT_ORDER = {**GPTQ, 'desc_act': True}
 MODELS = {
-    'f8_blocks': (160, {'quant_method': 'fp8', 'weight_block_size': [128, 128],
-                        'activation_scheme': 'dynamic'},
+    'f8_blocks': (llama(160), {'quant_method': 'fp8', 'weight_block_size': [128, 128],
+                               'activation_scheme': 'dynamic'},
                   lambda stem, weight: f8(stem, weight, (128, 128))),
-    'f8_small_blocks': (96, {'quant_method': 'fp8', 'weight_block_size': [24, 40]},
+    'f8_small_blocks': (llama(96), {'quant_method': 'fp8', 'weight_block_size': [24, 40]},
                         lambda stem, weight: f8(stem, weight, (24, 40))),
-    'f8_rows': (96, {'quant_method': 'compressed-tensors', 'format': 'float-quantized'},
+    'f8_rows': (llama(96), {'quant_method': 'compressed-tensors', 'format': 'float-quantized'},
                 write_f8_rows),
-    'gptq': (96, {'quant_method': 'gptq', 'bits': 4, 'group_size': 32, 'checkpoint_format': 'gptq'},
-             write_gptq(1)),
-    'gptq_v2': (96, {'quant_method': 'gptq', 'bits': 4, 'checkpoint_format': 'gptq_v2'},
+    'gptq': (llama(96), GPTQ, write_gptq(1)),
+    'gptq_v2': (llama(96), {'quant_method': 'gptq', 'bits': 4, 'checkpoint_format': 'gptq_v2'},
                 write_gptq(2)),
-    'awq': (96, {'quant_method': 'awq', 'bits': 4, 'group_size': 32, 'version': 'gemm',
-                 'zero_point': True},
+    'awq': (llama(96), {'quant_method': 'awq', 'bits': 4, 'group_size': 32, 'version': 'gemm',
+                        'zero_point': True},
             lambda stem, weight: awq(stem, weight, 32)),
-    'packed': (96, {'quant_method': 'compressed-tensors', 'format': 'pack-quantized'},
+    'packed': (llama(96), {'quant_method': 'compressed-tensors', 'format': 'pack-quantized'},
                lambda stem, weight: packed(stem, weight, 8 if 'down' in stem else 4, 32,
                                            'up' in stem)),
-    'torch_shards': (32, {'quant_method': 'compressed-tensors', 'format': 'float-quantized'},
+    'torch_shards': (llama(32), {'quant_method': 'compressed-tensors', 'format': 'float-quantized'},
                      write_f8_rows),
+    'gptq_shuffled': (llama(96, bias=True), ACT_ORDER, write_gptq_shuffled),
+    'awq_small_groups': (llama(96), {'quant_method': 'awq', 'bits': 4, 'group_size': 16,
+                                     'version': 'gemm', 'zero_point': True},
+                         lambda stem, weight: awq(stem, weight, 16)),
+    'packed_shuffled': (llama(96), {'quant_method': 'compressed-tensors',
+                                    'format': 'pack-quantized'},
+                        lambda stem, weight: packed(stem, weight, 8 if 'down' in stem else 4, 32,
+                                                    'up' in stem, shuffled=True)),
+    'gptq_mixture': (mixture(), ACT_ORDER, write_gptq_plainly),
+    'gptq_latent': (latent(), ACT_ORDER, write_gptq_plainly),
 }
 
 
@@ -179,28 +241,56 @@ def save_shards(path, tensors):
         json.dump({'metadata': {}, 'weight_map': weight_map}, f, indent=1)
 
 
-def make(path, ffn, quantisation, write, seed):
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=ffn, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5,
-        max_position_embeddings=1024, rope_theta=10000.0, bos_token_id=1, eos_token_id=2,
-        tie_word_embeddings=False, attn_implementation='eager')
-    model = LlamaForCausalLM(config).float().eval()
+def linears(name, value):
+    """The matrices of a parameter and what files call them: a stack of experts is one each."""
+    stem, what = name.rsplit('.', 1)
+    if not stem.endswith('.experts'):
+        return [(stem, value)]
+    parts = ['gate_proj', 'up_proj'] if what == 'gate_up_proj' else [what]
+    return [(f'{stem}.{e}.{part}', rows) for e, expert in enumerate(value)
+            for part, rows in zip(parts, expert.chunk(len(parts)))]
+
+
+def is_coded(name, value):
+    return name.startswith('model.layers') and value.dim() > 1 and 'gate.weight' not in name
+
+
+def fill(model, write):
+    """Random weights; what the file has of them."""
     tensors = {}
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if value.dim() == 1:
-                value.copy_(1 + 0.2 * torch.randn_like(value))
-            else:
-                value.copy_(torch.randn_like(value) * 1.5 / value.shape[1] ** 0.5)
-            if name.startswith('model.layers') and value.dim() == 2:
-                coded, meant = write(name.removesuffix('.weight'), value.double().numpy())
-                value.copy_(torch.tensor(meant))
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if name.endswith('.bias') or 'correction' in name:
+            value.copy_(0.2 * torch.randn_like(value))
+        elif value.dim() == 1 and 'norm' in name:
+            value.copy_(1 + 0.2 * torch.randn_like(value))
+        elif value.dim() > 1:
+            value.copy_(torch.randn_like(value) * 1.5 / value.shape[-1] ** 0.5)
+        else:
+            continue  # rotation frequencies
+        if is_coded(name, value):
+            for stem, matrix in linears(name, value):
+                coded, meant = write(stem, matrix.double().numpy())
+                matrix.copy_(torch.tensor(meant))
                 tensors.update(coded)
-            else:
-                value.copy_(value.half().float())
-                tensors[name] = value.half().clone()
+        else:
+            value.copy_(value.half().float())
+            tensors[name] = value.half().clone()
+    return tensors
+
+
+def build(name):
+    """The model as transformers has it, with the weights that the codes mean, and its file's tensors."""
+    config, _, write = MODELS[name]
+    torch.manual_seed(list(MODELS).index(name))
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.no_grad():
+        return model, fill(model, write)
+
+
+def make(path, name):
+    config, quantisation, _ = MODELS[name]
+    model, tensors = build(name)
+    with torch.no_grad():
         ids = torch.randint(0, VOCABULARY, (1, PROMPT_LENGTH))
         logits = model(ids).logits[0].numpy().astype('<f4')
     os.makedirs(path, exist_ok=True)
@@ -208,14 +298,10 @@ def make(path, ffn, quantisation, write, seed):
         save_shards(path, tensors)
     else:
         save_file({n: t.contiguous() for n, t in tensors.items()}, f'{path}/model.safetensors')
+    settings = {**config.to_dict(), 'architectures': [type(model).__name__],
+                'torch_dtype': 'float16', 'quantization_config': quantisation}
     with open(f'{path}/config.json', 'w') as f:
-        json.dump({'architectures': ['LlamaForCausalLM'], 'model_type': 'llama',
-                   'hidden_act': 'silu', 'vocab_size': VOCABULARY, 'hidden_size': 64,
-                   'intermediate_size': ffn, 'num_hidden_layers': 2, 'num_attention_heads': 4,
-                   'num_key_value_heads': 2, 'head_dim': 16, 'rms_norm_eps': 1e-5,
-                   'max_position_embeddings': 1024, 'rope_theta': 10000.0, 'bos_token_id': 1,
-                   'eos_token_id': 2, 'tie_word_embeddings': False, 'torch_dtype': 'float16',
-                   'quantization_config': quantisation}, f, indent=1)
+        json.dump(settings, f, indent=1)
     with open(f'{path}.golden.json', 'w') as f:
         json.dump({'vocabulary': VOCABULARY, 'ids': ids[0].tolist()}, f)
     logits.tofile(f'{path}.golden.f32')
@@ -223,10 +309,11 @@ def make(path, ffn, quantisation, write, seed):
 
 
 def main():
-    out = sys.argv[1]
+    out, only = sys.argv[1], sys.argv[2:]
     os.makedirs(out, exist_ok=True)
-    for seed, (name, (ffn, quantisation, write)) in enumerate(MODELS.items()):
-        make(f'{out}/{name}', ffn, quantisation, write, seed)
+    for name in MODELS:
+        if not only or name in only:
+            make(f'{out}/{name}', name)
 
 
 if __name__ == '__main__':

@@ -129,7 +129,7 @@ static float *multiply(const px_kernels *kernels, const px_matrix *w, product p)
     px_act act = {.kind = kernels->act_kind(w->dtype), .rows = p.x_rows, .cols = w->cols};
     act.row_bytes = kernels->act_row_bytes(act.kind, w->cols);
     act.data = aligned_bytes(act.row_bytes * p.x_rows);
-    IN_PARTS(kernels->prepare, (&(px_prepare){p.x, w->cols, &act}), p.parts);
+    IN_PARTS(kernels->prepare, (&(px_prepare){.x = p.x, .x_stride = w->cols, .to = &act}), p.parts);
 
     size_t stride = w->rows + 1;
     float *y = malloc(p.x_rows * stride * sizeof *y);
@@ -304,6 +304,34 @@ PX_TEST(a_row_does_not_depend_on_its_batch_or_the_parts)
     free(x);
 }
 
+/* --- columns in another order --- */
+
+PX_TEST(x_is_prepared_in_the_order_of_the_columns_that_read_it)
+{
+    enum { ROWS = 5, X_COLS = 70, COLS = 96, STRIDE = 101 };
+    const px_kernels *all[BACKENDS];
+    int count = backends(all);
+    uint32_t from[COLS];
+    for (uint32_t c = 0; c < COLS; c++) from[c] = (c * 37 + 11) % X_COLS; /* some of them twice */
+    float *x = random_floats((size_t)ROWS * X_COLS, 41),
+          *to = random_floats((size_t)ROWS * STRIDE, 42);
+    check_varies(x, (size_t)ROWS * X_COLS);
+    for (int b = 0; b < count; b++) {
+        px_act act = {
+            .rows = ROWS, .cols = COLS, .row_bytes = STRIDE * sizeof *to, .data = to}; /* float32 */
+        for (size_t i = 0; i < (size_t)ROWS * STRIDE; i++) to[i] = -2;
+        px_prepare op = {.x = x, .x_stride = X_COLS, .to = &act, .from = from};
+        IN_PARTS(all[b]->prepare, &op, 3);
+        for (size_t r = 0; r < ROWS; r++) {
+            for (size_t c = 0; c < COLS; c++)
+                PX_CHECK(to[r * STRIDE + c] == x[r * X_COLS + from[c]]);
+            PX_CHECK(to[r * STRIDE + COLS] == -2);
+        }
+    }
+    free(to);
+    free(x);
+}
+
 /* --- shared out over ranks --- */
 
 enum { RANKS_ROWS = 53, RANKS_X_ROWS = 13, RANKS_COLS = 1024 };
@@ -319,8 +347,8 @@ static px_act prepare_in_parts(const px_kernels *kernels, px_act_kind kind, cons
         px_act part = act;
         part.cols = ends[i + 1] - ends[i];
         part.data = (unsigned char *)act.data + kernels->act_row_bytes(kind, ends[i]);
-        kernels->prepare(
-            &(px_prepare){x + ends[i], RANKS_COLS, &part}, (px_part){.index = 0, .count = 1});
+        kernels->prepare(&(px_prepare){.x = x + ends[i], .x_stride = RANKS_COLS, .to = &part},
+            (px_part){.index = 0, .count = 1});
     }
     return act;
 }

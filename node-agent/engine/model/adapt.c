@@ -19,20 +19,9 @@ unsigned px_lane_meeting_kinds(const px_lane *lane, const px_matrix *w)
     return px_lane_kinds(lane, w) | (of_floats ? 1u << PX_ACT_F32 : 0);
 }
 
-/* Roles whose products stand between the same barriers have shelves of their own. */
 static float *shelf_of(const px_lane *lane, px_role role)
 {
-    switch (role) {
-    case PX_ROLE_K:
-    case PX_ROLE_Q_DOWN:
-    case PX_ROLE_UP:
-    case PX_ROLE_SHARED_UP: return lane->desk->low[1];
-    case PX_ROLE_V:
-    case PX_ROLE_KV_DOWN:
-    case PX_ROLE_ROUTER: return lane->desk->low[2];
-    case PX_ROLE_SHARED_WEIGHT: return lane->desk->low[3];
-    default: return lane->desk->low[0];
-    }
+    return lane->desk->low[px_role_reader(role).shelf];
 }
 
 static px_range rows_of(const px_adapter_span *span, px_role role)

@@ -67,6 +67,23 @@ const px_role_traits *px_role_of(px_role role)
     return &traits[role];
 }
 
+px_reader px_role_reader(px_role role)
+{
+    switch (role) {
+    case PX_ROLE_Q: return (px_reader){PX_ROLE_Q, 0};
+    case PX_ROLE_K:
+    case PX_ROLE_Q_DOWN: return (px_reader){PX_ROLE_Q, 1};
+    case PX_ROLE_V:
+    case PX_ROLE_KV_DOWN: return (px_reader){PX_ROLE_Q, 2};
+    case PX_ROLE_UP: return (px_reader){PX_ROLE_GATE, 1};
+    case PX_ROLE_SHARED_GATE: return (px_reader){PX_ROLE_ROUTER, 1};
+    case PX_ROLE_SHARED_UP: return (px_reader){PX_ROLE_ROUTER, 2};
+    case PX_ROLE_SHARED_WEIGHT: return (px_reader){PX_ROLE_ROUTER, 3};
+    case PX_ROLE_EXPERT_UP: return (px_reader){PX_ROLE_EXPERT_GATE, 1};
+    default: return (px_reader){role, 0};
+    }
+}
+
 uint32_t px_axis_size(const px_arch *arch, px_axis axis)
 {
     switch (axis) {

@@ -118,6 +118,15 @@ typedef struct px_role_traits {
 
 const px_role_traits *px_role_of(px_role role);
 
+/* Products that read the same rows go side by side. Each role has a shelf that no other has of
+ * those with the same `first`. */
+enum { PX_ROLE_SHELVES = 4 };
+typedef struct px_reader {
+    px_role first; /* one of them, for all */
+    uint32_t shelf;
+} px_reader;
+px_reader px_role_reader(px_role role);
+
 typedef struct px_arch_layer {
     uint32_t window; /* 0: sees everything; else the last `window` positions */
     uint8_t rope;    /* which of arch.ropes */
@@ -226,8 +235,7 @@ typedef struct px_weight_view {
     const unsigned char *scales; /* MXFP4 in two tensors: the exponents, one for each block */
     size_t scale_row_bytes;
     bool is_turned_blocks; /* columns are the tensor's rows, which are blocks: `dtype` is F32,
-                              `data` the first of these rows, col_bytes from one to the next; see
-                              px_weight_turn */
+                              `data` the first of these rows, col_bytes from one to the next */
     px_coded coded; /* codes with scales in other tensors; `data` is then only what is read */
 } px_weight_view;
 

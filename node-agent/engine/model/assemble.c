@@ -29,9 +29,47 @@ static void assemble_row(const px_weight_view *from, uint32_t row, unsigned char
     }
 }
 
+/* Some elements of one row of the tensor, whole blocks of it. */
+static void read_line(const px_weight_view *view, uint32_t line, px_range of, float *out)
+{
+    px_coded part = view->coded;
+    part.first_col += of.begin;
+    if (part.coding) {
+        px_coded_assemble(&part, PX_F32, (px_coded_part){line, 1, of.count}, (unsigned char *)out);
+        return;
+    }
+    px_dtype dtype = view->tensor->dtype;
+    const unsigned char *data = view->data + line * view->col_bytes;
+    px_dtype_to_f32(dtype, data + px_dtype_bytes(dtype, of.begin), out, of.count);
+}
+
+/* Rows of turned blocks: an element of each of the tensor's rows, which are decoded piece by piece.
+ */
+static void turn(const px_weight_view *view, px_range rows, float *out)
+{
+    enum { PIECE = 256 }; /* elements: whole blocks of every type */
+    float piece[PIECE];
+    uint32_t block = view->coded.coding ? 1 : px_dtype_of(view->tensor->dtype)->block_elements;
+    uint32_t begin = rows.begin / block * block, end = rows.begin + rows.count;
+    uint32_t decoded_end = (end + block - 1) / block * block;
+    for (uint32_t c = 0; c < view->cols; c++) {
+        for (uint32_t first = begin; first < end; first += PIECE) {
+            px_range of = {.begin = first, .count = decoded_end - first};
+            if (of.count > PIECE) of.count = PIECE;
+            read_line(view, c, of, piece);
+            px_range wanted = px_range_intersect(of, rows);
+            for (size_t r = wanted.begin; r < wanted.begin + (size_t)wanted.count; r++)
+                out[(r - rows.begin) * view->cols + c] = piece[r - first];
+        }
+    }
+}
+
 void px_weight_assemble(const px_weight_view *from, px_range rows, void *out)
 {
-    PX_ASSERT(!from->is_turned_blocks);
+    if (from->is_turned_blocks) {
+        turn(from, rows, out);
+        return;
+    }
     if (from->coded.coding) {
         px_coded_part part = {.first_row = rows.begin, .rows = rows.count, .cols = from->cols};
         px_coded_assemble(&from->coded, from->dtype, part, out);
@@ -40,25 +78,4 @@ void px_weight_assemble(const px_weight_view *from, px_range rows, void *out)
     size_t row_bytes = px_dtype_bytes(from->dtype, from->cols);
     for (uint32_t i = 0; i < rows.count; i++)
         assemble_row(from, rows.begin + i, (unsigned char *)out + i * row_bytes);
-}
-
-void px_weight_turn(const px_weight_view *view, uint32_t begin, uint32_t end, float *out)
-{
-    enum { PIECE = 256 }; /* elements: whole blocks of every type */
-    float piece[PIECE];
-    px_dtype dtype = view->tensor->dtype;
-    for (size_t c = begin; c < end; c++) {
-        const unsigned char *line = view->data + c * view->col_bytes;
-        for (uint32_t r = 0; r < view->rows; r += PIECE) {
-            uint32_t count = view->rows - r < PIECE ? view->rows - r : PIECE;
-            px_coded part = view->coded;
-            part.first_col += r;
-            if (part.coding)
-                px_coded_assemble(
-                    &part, PX_F32, (px_coded_part){(uint32_t)c, 1, count}, (unsigned char *)piece);
-            else
-                px_dtype_to_f32(dtype, line + px_dtype_bytes(dtype, r), piece, count);
-            for (uint32_t i = 0; i < count; i++) out[(size_t)(r + i) * view->cols + c] = piece[i];
-        }
-    }
 }

@@ -5,10 +5,7 @@
 #include "engine/model/arch.h"
 
 /* Copies rows, put together, one after the other: px_dtype_bytes(view->dtype, view->cols) bytes
- * each. Not of turned blocks. */
+ * each. Of turned blocks some rows cost about as much as all. */
 void px_weight_assemble(const px_weight_view *view, px_range rows, void *out);
-/* Of turned blocks the columns [begin, end), each decoded from one row of the tensor, into
- * out [rows, cols]. */
-void px_weight_turn(const px_weight_view *view, uint32_t begin, uint32_t end, float *out);
 
 #endif

@@ -2,6 +2,7 @@
 #include "engine/model/coded.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -233,7 +234,9 @@ static px_status take_groups(const px_tensor *groups, uint32_t count, uint32_t c
                 group, count);
         runs = runs && group == c / (cols / count);
     }
-    if (!runs) out->group_of = data;
+    if (runs) return px_ok();
+    out->group_of = data;
+    out->groups = count;
     return px_ok();
 }
 
@@ -333,14 +336,66 @@ static px_status find_packed(
     return px_ok();
 }
 
-/* The format whose blocks hold this exactly. */
-static px_dtype dtype_for(const px_coded *coded, uint32_t cols)
+/* --- blocks, and an order of the columns that fills them --- */
+
+/* The format whose blocks hold this exactly, if groups are whole blocks. */
+static px_dtype block_type(const px_coded *coded)
 {
-    bool whole = coded->block_cols % BLOCK == 0 || coded->block_cols >= cols;
-    if (coded->group_of || !whole || cols % BLOCK) return PX_F32;
     if (coded->coding == PX_CODING_BYTES && coded->code == PX_F8_E4M3) return PX_SCALED_F8;
     return coded->coding != PX_CODING_BYTES && coded->bits <= 4 ? PX_SCALED_U4 : PX_SCALED_F16;
 }
+
+static px_dtype type_as_it_lies(const px_coded *coded)
+{
+    bool whole = coded->block_cols % BLOCK == 0 || coded->block_cols >= coded->cols;
+    return coded->group_of || !whole || coded->cols % BLOCK ? PX_F32 : block_type(coded);
+}
+
+/* How many columns each group has; to be freed. */
+static uint32_t *count_columns(const px_coded *coded)
+{
+    uint32_t *counts = px_alloc_array(coded->groups, sizeof *counts);
+    for (uint32_t c = 0; c < coded->cols; c++) counts[px_coded_group_of(coded, c)]++;
+    return counts;
+}
+
+/* Blocks that are not full may take more than plain floats. */
+static void consider_order(px_coded *coded)
+{
+    px_dtype dtype = block_type(coded);
+    uint32_t *counts = count_columns(coded);
+    uint64_t blocks = 0;
+    for (uint32_t g = 0; g < coded->groups; g++) blocks += div_up(counts[g], BLOCK);
+    free(counts);
+    if (blocks * px_dtype_of(dtype)->block_bytes >= coded->cols * sizeof(float)) return;
+    coded->ordered_cols = (uint32_t)blocks * BLOCK;
+    coded->ordered_dtype = dtype;
+}
+
+void px_coded_order(const px_coded *coded, uint32_t *out)
+{
+    uint32_t *next = count_columns(coded), begin = 0; /* where a group's next column goes */
+    for (uint32_t g = 0; g < coded->groups; g++) {
+        uint32_t count = next[g];
+        next[g] = begin;
+        begin += (uint32_t)div_up(count, BLOCK) * BLOCK;
+    }
+    for (uint32_t c = 0; c < coded->cols; c++) out[next[px_coded_group_of(coded, c)]++] = c;
+    for (uint32_t g = 0; g < coded->groups; g++)
+        for (; next[g] % BLOCK; next[g]++) out[next[g]] = out[next[g] - 1];
+    free(next);
+}
+
+bool px_coded_same_order(const px_coded *a, const px_coded *b)
+{
+    if (a->cols != b->cols || a->ordered_cols != b->ordered_cols) return false;
+    if (!a->group_of || !b->group_of)
+        return a->group_of == b->group_of && a->block_cols == b->block_cols;
+    return a->group_of == b->group_of ||
+           memcmp(a->group_of, b->group_of, (size_t)a->cols * sizeof(uint32_t)) == 0;
+}
+
+/* --- what a tensor is --- */
 
 px_status px_coded_find(const px_model_file *file, const px_coded_settings *settings,
     const px_tensor *tensor, const px_coded_place *place, px_coded *out, px_dtype *out_dtype)
@@ -353,6 +408,10 @@ px_status px_coded_find(const px_model_file *file, const px_coded_settings *sett
         PX_TRY(find_words(file, settings, tensor, place, out));
     else if (ends_with(tensor->name, ".weight_packed") && !place->experts)
         PX_TRY(find_packed(file, tensor, place, out));
-    if (out->coding) *out_dtype = dtype_for(out, place->cols);
+    if (!out->coding) return px_ok();
+    out->cols = place->cols;
+    out->groups = out->groups ? out->groups : (uint32_t)div_up(out->cols, out->block_cols);
+    *out_dtype = type_as_it_lies(out);
+    if (*out_dtype == PX_F32) consider_order(out);
     return px_ok();
 }

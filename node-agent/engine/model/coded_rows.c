@@ -41,11 +41,6 @@ static uint32_t code_at(const px_coded *c, size_t row, uint32_t col)
     }
 }
 
-static uint32_t group_at(const px_coded *c, uint32_t col)
-{
-    return c->group_of ? word_at(c->group_of, col) : col / c->block_cols;
-}
-
 static float scale_at(const px_coded *c, size_t row, uint32_t group)
 {
     size_t index = row / c->block_rows * c->scale_row_step + group * c->scale_col_step;
@@ -81,7 +76,7 @@ static float byte_at(const px_coded *c, size_t row, uint32_t col)
 static float number_at(const px_coded *c, uint32_t row, uint32_t col)
 {
     if (c->coding == PX_CODING_BYTES) return byte_at(c, row, col);
-    return (float)((int)code_at(c, row, col) - (int)zero_at(c, row, group_at(c, col)));
+    return (float)((int)code_at(c, row, col) - (int)zero_at(c, row, px_coded_group_of(c, col)));
 }
 
 /* 32 columns of a row as four bits each, in order; `col` begins a block. */
@@ -110,10 +105,26 @@ static void put_nibbles(const px_coded *c, uint32_t row, uint32_t col, unsigned 
         to[i / 2] = (unsigned char)(code_at(c, row, col + i) | code_at(c, row, col + i + 1) << 4);
 }
 
-static void put_halves(const px_coded *c, uint32_t row, uint32_t col, unsigned char *to)
+/* Does column `i` of the ordered block at `at` only fill it? Then it weighs nothing. */
+static bool is_filler(const px_coded *c, uint32_t at, uint32_t i)
+{
+    return i && c->order[at + i] == c->order[at + i - 1];
+}
+
+static void put_bytes(const px_coded *c, uint32_t row, uint32_t at, unsigned char *to)
+{
+    const unsigned char *codes = c->codes + (size_t)row * c->code_words;
+    if (!c->order) memcpy(to, codes + at, BLOCK);
+    for (uint32_t i = 0; c->order && i < BLOCK; i++)
+        to[i] = is_filler(c, at, i) ? 0 : codes[c->order[at + i]];
+}
+
+static void put_halves(const px_coded *c, uint32_t row, uint32_t at, unsigned char *to)
 {
     for (uint32_t i = 0; i < BLOCK; i++) {
-        uint16_t half = px_f32_to_f16(number_at(c, row, col + i));
+        uint32_t col = c->order ? c->order[at + i] : at + i;
+        bool empty = c->order && is_filler(c, at, i);
+        uint16_t half = empty ? 0 : px_f32_to_f16(number_at(c, row, col));
         memcpy(to + (size_t)i * 2, &half, sizeof half);
     }
 }
@@ -125,23 +136,80 @@ typedef struct group_head {
     unsigned char zero;
 } group_head;
 
-static void put_block(const px_coded *c, px_dtype dtype, uint32_t row, uint32_t col,
-    group_head *head, unsigned char *to)
+/* Some rows of one block of columns, as they lie or in c's order. */
+typedef struct tile {
+    uint32_t first_row, rows; /* of the tensor: row_step apart */
+    uint32_t at;              /* the block's first column */
+    group_head *heads;        /* [rows] */
+    unsigned char *to;        /* the first row's block */
+    size_t row_bytes;
+} tile;
+
+static uint32_t tile_row(const px_coded *c, const tile *t, uint32_t r)
 {
-    uint32_t group = group_at(c, col);
-    if (group != head->group) {
-        *head = (group_head){.group = group, .scale = scale_at(c, row, group)};
-        if (dtype == PX_SCALED_U4) head->zero = (unsigned char)zero_at(c, row, group);
+    return t->first_row + r * c->row_step;
+}
+
+static void put_heads(const px_coded *c, px_dtype dtype, const tile *t)
+{
+    uint32_t group = px_coded_group_of(c, c->order ? c->order[t->at] : t->at);
+    for (uint32_t r = 0; r < t->rows; r++) {
+        group_head *head = &t->heads[r];
+        unsigned char *to = t->to + r * t->row_bytes;
+        if (group != head->group) {
+            uint32_t row = tile_row(c, t, r);
+            *head = (group_head){.group = group, .scale = scale_at(c, row, group)};
+            if (dtype == PX_SCALED_U4) head->zero = (unsigned char)zero_at(c, row, group);
+        }
+        memcpy(to, &head->scale, sizeof head->scale);
+        if (dtype == PX_SCALED_U4) to[sizeof head->scale] = head->zero;
     }
-    memcpy(to, &head->scale, sizeof head->scale);
-    to += sizeof head->scale;
-    switch (dtype) {
-    case PX_SCALED_U4:
-        *to = head->zero;
-        put_nibbles(c, row, col, to + 1);
-        break;
-    case PX_SCALED_F8: memcpy(to, c->codes + (size_t)row * c->code_words + col, BLOCK); break;
-    default: put_halves(c, row, col, to);
+}
+
+/* The codes of a column. */
+static void read_column(const px_coded *c, const tile *t, uint32_t col, uint8_t *out)
+{
+    if (c->coding == PX_CODING_GPTQ && c->bits == 4) {
+        const unsigned char *words = c->codes + (size_t)(col / 8) * c->code_words * 4;
+        uint32_t shift = col % 8 * 4;
+        for (uint32_t r = 0; r < t->rows; r++)
+            out[r] = word_at(words, tile_row(c, t, r)) >> shift & 15;
+        return;
+    }
+    for (uint32_t r = 0; r < t->rows; r++) out[r] = (uint8_t)code_at(c, tile_row(c, t, r), col);
+}
+
+/* Columns of a word are of any group: each is read by itself, for all rows. */
+static void put_ordered_nibbles(const px_coded *c, const tile *t)
+{
+    uint8_t codes[BLOCK][ROWS_AT_ONCE];
+    for (uint32_t i = 0; i < BLOCK; i++) {
+        if (is_filler(c, t->at, i))
+            for (uint32_t r = 0; r < t->rows; r++) codes[i][r] = t->heads[r].zero;
+        else
+            read_column(c, t, c->order[t->at + i], codes[i]);
+    }
+    for (uint32_t r = 0; r < t->rows; r++) {
+        unsigned char *to = t->to + r * t->row_bytes + sizeof(float) + 1;
+        for (uint32_t i = 0; i < BLOCK; i += 2)
+            to[i / 2] = (unsigned char)(codes[i][r] | codes[i + 1][r] << 4);
+    }
+}
+
+static void put_codes(const px_coded *c, px_dtype dtype, const tile *t)
+{
+    if (dtype == PX_SCALED_U4 && c->order) {
+        put_ordered_nibbles(c, t);
+        return;
+    }
+    for (uint32_t r = 0; r < t->rows; r++) {
+        unsigned char *to = t->to + r * t->row_bytes + sizeof(float);
+        uint32_t row = tile_row(c, t, r);
+        switch (dtype) {
+        case PX_SCALED_U4: put_nibbles(c, row, t->at, to + 1); break;
+        case PX_SCALED_F8: put_bytes(c, row, t->at, to); break;
+        default: put_halves(c, row, t->at, to);
+        }
     }
 }
 
@@ -149,7 +217,7 @@ static void put_values(const px_coded *c, uint32_t row, uint32_t cols, unsigned 
 {
     for (uint32_t i = 0; i < cols; i++) {
         uint32_t col = c->first_col + i;
-        float value = scale_at(c, row, group_at(c, col)) * number_at(c, row, col);
+        float value = scale_at(c, row, px_coded_group_of(c, col)) * number_at(c, row, col);
         memcpy(to + (size_t)i * 4, &value, sizeof value);
     }
 }
@@ -159,14 +227,18 @@ static void put_values(const px_coded *c, uint32_t row, uint32_t cols, unsigned 
 static void put_rows(const px_coded *c, px_dtype dtype, uint32_t first, uint32_t rows,
     uint32_t cols, unsigned char *to)
 {
-    size_t row_bytes = px_dtype_bytes(dtype, cols), block_bytes = px_dtype_of(dtype)->block_bytes;
+    size_t block_bytes = px_dtype_of(dtype)->block_bytes;
     group_head heads[ROWS_AT_ONCE];
+    tile t = {.first_row = c->first_row + first * c->row_step,
+        .rows = rows,
+        .heads = heads,
+        .to = to,
+        .row_bytes = px_dtype_bytes(dtype, cols)};
     for (uint32_t r = 0; r < rows; r++) heads[r].group = UINT32_MAX;
-    for (uint32_t i = 0; i < cols; i += BLOCK) {
-        for (uint32_t r = 0; r < rows; r++) {
-            put_block(c, dtype, c->first_row + (first + r) * c->row_step, c->first_col + i,
-                &heads[r], to + r * row_bytes + i / BLOCK * block_bytes);
-        }
+    for (uint32_t i = 0; i < cols; i += BLOCK, t.to += block_bytes) {
+        t.at = c->first_col + i;
+        put_heads(c, dtype, &t);
+        put_codes(c, dtype, &t);
     }
 }
 

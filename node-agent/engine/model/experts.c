@@ -182,6 +182,23 @@ static void gate_slots(const px_lane *by_slot, const px_expert *experts)
                                       .axis = PX_AXIS_FFN_EXPERT});
 }
 
+/* The rows that have met, in the order of columns of each expert that has one. Ends the chain. */
+static void order_met(const px_lane *by_slot, const px_expert *experts)
+{
+    const px_arch *arch = &by_slot->f->model->arch;
+    bool any = false;
+    for (uint32_t e = 0; e < arch->experts.count; e++) {
+        if (!experts[e].down.order) continue;
+        any = true;
+        px_lane_order(by_slot,
+            (px_input){.x = px_lane_met(by_slot, by_slot->desk->mlp),
+                .cols = px_axis_size(arch, PX_AXIS_FFN_EXPERT),
+                .range = px_range_intersect(slots_of(&by_slot->f->routing, e), by_slot->mine),
+                .readers = {&experts[e].down}});
+    }
+    if (any) px_lane_chain_done(by_slot);
+}
+
 /* Results take the place of the inputs, which nobody reads any more. */
 static void project_out(const px_lane *by_slot, const px_expert *experts)
 {
@@ -299,10 +316,7 @@ static void project_shared_out(const px_lane *lane, uint32_t layer)
         .y = f->delta + px_model_place(f->model)->hidden.begin,
         .y_stride = f->model->arch.hidden,
         .rows = lane->rows};
-    if (px_lane_is_adapted(lane)) {
-        px_lane_lower(lane, (px_lowering){PX_ROLE_SHARED_DOWN, layer, product.x, lane->chain});
-        px_lane_chain_done(lane);
-    }
+    px_lane_prepare_met(lane, (px_lowering){PX_ROLE_SHARED_DOWN, layer, product.x, lane->chain});
     px_lane_project(lane, product);
     px_lane_barrier(lane);
     if (!px_lane_is_adapted(lane)) return;
@@ -368,6 +382,7 @@ bool px_layer_experts(const px_lane *lane, uint32_t layer)
     if (!px_lane_meet(&by_slot, kinds_of_down(&by_slot, w->experts), PX_AXIS_FFN_EXPERT) ||
         !px_lane_meet(lane, shared_kinds(lane, w), PX_AXIS_FFN_SHARED))
         return false;
+    order_met(&by_slot, w->experts);
     project_out(&by_slot, w->experts);
     project_shared_out(lane, layer);
     combine(lane, w->matrix[PX_ROLE_SHARED_DOWN].rows != 0);

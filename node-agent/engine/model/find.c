@@ -204,7 +204,7 @@ static px_status find_in_head(const px_arch *arch, const px_model_file *file, px
     if (view->coded.coding) {
         view->data = tensor->data;
         view->is_turned_blocks = turned;
-        if (turned) view->dtype = PX_F32;
+        if (turned) view->dtype = PX_F32, view->coded.ordered_cols = 0;
         return px_ok();
     }
     PX_TRY(check_shape(tensor, &wanted, what));

@@ -45,26 +45,15 @@ unsigned px_lane_kinds(const px_lane *lane, const px_matrix *w)
     return w->rows ? 1u << lane->f->kernels->act_kind(w->dtype) : 0;
 }
 
-/* x [rows, cols] as matrices of `kind` read it: x itself, or its prepared form at the desk. */
-static px_act act_of(
-    const px_lane *lane, const float *x, uint32_t rows, uint32_t cols, px_act_kind kind)
-{
-    return (px_act){.kind = kind,
-        .rows = rows,
-        .cols = cols,
-        .row_bytes = lane->f->kernels->act_row_bytes(kind, cols),
-        .data = kind == PX_ACT_F32 ? (void *)(uintptr_t)x : lane->desk->act[kind]};
-}
-
 /* Rows `range` of some columns, in `kinds`, into their places among all that the desk has. */
-typedef struct columns {
+typedef struct column_run {
     const float *x; /* [rows, count] */
     px_range range;
     uint32_t begin, count, all;
     unsigned kinds;
-} columns;
+} column_run;
 
-static void prepare_columns(const px_lane *lane, columns c)
+static void prepare_columns(const px_lane *lane, column_run c)
 {
     const px_kernels *kernels = lane->f->kernels;
     if (!c.range.count || !c.count) return;
@@ -92,20 +81,56 @@ static unsigned without_floats(unsigned kinds)
 void px_lane_prepare(const px_lane *lane, px_input input)
 {
     unsigned kinds = 0;
-    for (size_t i = 0; i < PX_LANE_SHELVES; i++)
+    for (size_t i = 0; i < PX_ROLE_SHELVES; i++)
         if (input.readers[i]) kinds |= px_lane_kinds(lane, input.readers[i]);
-    prepare_columns(lane, (columns){.x = input.x,
+    prepare_columns(lane, (column_run){.x = input.x,
                               .range = input.range,
                               .count = input.cols,
                               .all = input.cols,
                               .kinds = without_floats(kinds)});
+    px_lane_order(lane, input);
+}
+
+/* Where rows from `first` on lie in the order of w's columns. */
+static px_act ordered(const px_lane *lane, const px_matrix *w, px_range rows)
+{
+    size_t stride = lane->desk->ordered_cols;
+    return (px_act){.kind = PX_ACT_F32,
+        .rows = rows.count,
+        .cols = w->cols,
+        .row_bytes = stride * sizeof(float),
+        .data = lane->desk->ordered[w->order->shelf] + rows.begin * stride};
+}
+
+/* Does a reader before this one have the same? */
+static bool is_shared(const px_input *input, size_t reader)
+{
+    for (size_t i = 0; i < reader; i++)
+        if (input->readers[i] && input->readers[i]->order == input->readers[reader]->order)
+            return true;
+    return false;
+}
+
+void px_lane_order(const px_lane *lane, px_input input)
+{
+    if (!input.range.count) return;
+    for (size_t i = 0; i < PX_ROLE_SHELVES; i++) {
+        const px_matrix *w = input.readers[i];
+        if (!w || !w->order || is_shared(&input, i)) continue;
+        px_act to = ordered(lane, w, input.range);
+        px_prepare op = {.x = input.x + (size_t)input.range.begin * input.cols,
+            .x_stride = input.cols,
+            .to = &to,
+            .from = w->order->from};
+        lane->f->kernels->prepare(&op, whole);
+    }
 }
 
 void px_lane_prepare_part(const px_lane *lane, px_own_columns own)
 {
     const px_forward *f = lane->f;
     const px_arch *arch = &f->model->arch;
-    columns c = {.x = own.x,
+    column_run c = {.x = own.x,
         .range = own.range,
         .count = own.cols,
         .all = own.cols,
@@ -154,6 +179,19 @@ const float *px_lane_met(const px_lane *lane, const float *own)
     return lane->f->places ? (const float *)(const void *)lane->desk->act[PX_ACT_F32] : own;
 }
 
+void px_lane_prepare_met(const px_lane *lane, px_lowering lowering)
+{
+    const px_model *model = lane->f->model;
+    const px_matrix *w = &model->layers[lowering.layer].matrix[lowering.role];
+    if (!w->order && !px_lane_is_adapted(lane)) return;
+    px_lane_order(lane, (px_input){.x = lowering.x,
+                            .cols = px_axis_size(&model->arch, px_role_of(lowering.role)->cols),
+                            .range = lowering.range,
+                            .readers = {w}});
+    px_lane_lower(lane, lowering);
+    px_lane_chain_done(lane);
+}
+
 /* Into how many pieces workers share out a product. A piece is some microseconds of reading at
  * least: shorter streams of weights cost more bandwidth than workers in step gain. */
 static uint32_t pieces_of(const px_matrix *w, uint32_t workers)
@@ -164,13 +202,26 @@ static uint32_t pieces_of(const px_matrix *w, uint32_t workers)
     return workers * (uint32_t)(each < EACH_MAX ? each : EACH_MAX);
 }
 
+/* Some rows as w reads them: x itself, or its prepared form at the desk. */
+static px_act as_prepared(const px_lane *lane, const px_matrix *w, const float *x, px_range rows)
+{
+    px_act_kind kind = lane->f->kernels->act_kind(w->dtype);
+    size_t row_bytes = lane->f->kernels->act_row_bytes(kind, w->cols);
+    void *data = kind == PX_ACT_F32 ? (void *)(uintptr_t)x : lane->desk->act[kind];
+    return (px_act){.kind = kind,
+        .rows = rows.count,
+        .cols = w->cols,
+        .row_bytes = row_bytes,
+        .data = (unsigned char *)data + rows.begin * row_bytes};
+}
+
 void px_lane_project(const px_lane *lane, px_product product)
 {
     const px_matrix *w = product.w;
     const px_kernels *kernels = lane->f->kernels;
     if (!w->rows || !product.rows) return;
-    px_act x = act_of(lane, product.x, product.rows, w->cols, kernels->act_kind(w->dtype));
-    x.data = (unsigned char *)x.data + product.first * x.row_bytes;
+    px_range rows = {.begin = product.first, .count = product.rows};
+    px_act x = w->order ? ordered(lane, w, rows) : as_prepared(lane, w, product.x, rows);
     px_matmul op = {.w = w,
         .x = &x,
         .bias = product.bias,
@@ -263,10 +314,7 @@ bool px_lane_add_product(const px_lane *lane, px_addition addition)
         .y_stride = f->model->arch.hidden,
         .rows = lane->rows,
         .accumulate = direct};
-    if (adapted) {
-        px_lane_lower(lane, (px_lowering){addition.role, addition.layer, product.x, lane->chain});
-        px_lane_chain_done(lane);
-    }
+    px_lane_prepare_met(lane, (px_lowering){addition.role, addition.layer, product.x, lane->chain});
     px_lane_project(lane, product);
     px_lane_barrier(lane);
     if (adapted) {

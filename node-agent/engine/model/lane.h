@@ -17,17 +17,16 @@
 #include "engine/model/forward.h"
 #include "engine/model/weights.h"
 
-enum {
-    PX_LANE_ALONE_ROWS_MAX = 2,
-    PX_LANE_SHELVES = 4, /* products between two barriers that read the same rows */
-};
+enum { PX_LANE_ALONE_ROWS_MAX = 2 };
 
 /* Where chains leave what matmuls read. */
 typedef struct px_desk {
     float *normed;                         /* [rows, hidden] */
     float *mlp;                            /* [rows, MLP width of this place] */
     unsigned char *act[PX_ACT_KIND_COUNT]; /* prepared inputs */
-    float *low[PX_LANE_SHELVES]; /* of adapters: scale * A x [rows, PX_ADAPTER_RANK_MAX] */
+    float *ordered[PX_ROLE_SHELVES]; /* inputs in the orders of matrices [rows, ordered_cols] */
+    uint32_t ordered_cols;           /* of the widest order */
+    float *low[PX_ROLE_SHELVES];     /* of adapters: scale * A x [rows, PX_ADAPTER_RANK_MAX] */
 } px_desk;
 
 /* A mixture's step: each row takes `used` slots, one for each of its experts; slots are ordered
@@ -124,9 +123,11 @@ typedef struct px_input {
     const float *x;
     uint32_t cols;
     px_range range;
-    const px_matrix *readers[PX_LANE_SHELVES]; /* NULL, or not held: none */
+    const px_matrix *readers[PX_ROLE_SHELVES]; /* NULL, or not held: none */
 } px_input;
 void px_lane_prepare(const px_lane *lane, px_input input);
+/* That part of it which is of readers' own orders of columns; for rows that have met. */
+void px_lane_order(const px_lane *lane, px_input input);
 
 /* What products read that add to the residual stream is cut over the places by columns of `axis`;
  * the products themselves are cut by rows, like all others. So every output is one sum over all
@@ -195,6 +196,10 @@ typedef struct px_raising {
     size_t y_stride;
 } px_raising;
 void px_lane_raise(const px_lane *lane, px_raising raising);
+/* Of whole rows that have met, what else a role's product and its adapters read: their lowering,
+ * and the rows in the order of the matrix' columns. Ends the chain, if there was something to do.
+ */
+void px_lane_prepare_met(const px_lane *lane, px_lowering lowering);
 /* Kinds that must meet (px_lane_meet) for a product and its adapters. */
 unsigned px_lane_meeting_kinds(const px_lane *lane, const px_matrix *w);
 

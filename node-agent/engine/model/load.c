@@ -134,15 +134,24 @@ typedef struct loader {
     const px_model_file *file;
     px_model *model;
     px_repack_item *items;
-    size_t count;
+    size_t count, count_max;
     size_t packed_bytes;
 } loader;
+
+static size_t align(size_t bytes)
+{
+    return (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+}
 
 /* What an item takes of the packed memory, which has a weight after the other. */
 static size_t packed_bytes(const loader *l, const px_repack_item *item)
 {
-    size_t bytes = px_repack_bytes(item, l->options->kernels);
-    return (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+    return align(px_repack_bytes(item, l->options->kernels));
+}
+
+static size_t order_bytes(const px_repack_item *item)
+{
+    return align(item->from.cols * sizeof(uint32_t));
 }
 
 /* The rows of `view` that the rank's place holds. */
@@ -179,16 +188,47 @@ static void set_destination(px_weights *to, px_weight_id id, uint32_t member, px
     }
 }
 
+/* The order that another weight has which reads the same rows; NULL: none has the same. Of experts
+ * those of one read the same, of heads all of a role. */
+static px_order *shared_order(const loader *l, const px_repack_item *it)
+{
+    px_role first = px_role_reader(it->id.role).first;
+    bool of_expert = first >= PX_ROLE_FIRST_OF_EXPERT;
+    for (size_t i = l->count; i-- > 0 && l->items[i].id.layer == it->id.layer;) {
+        const px_repack_item *other = &l->items[i];
+        if (other->order && px_role_reader(other->id.role).first == first &&
+            (!of_expert || other->id.expert == it->id.expert) &&
+            px_coded_same_order(&other->from.coded, &it->from.coded))
+            return other->order;
+    }
+    return NULL;
+}
+
+/* The columns are to stand in the order that fills blocks of one scale. */
+static void order_columns(loader *l, px_repack_item *it)
+{
+    px_model *model = l->model;
+    it->from.dtype = it->from.coded.ordered_dtype;
+    it->from.cols = it->from.coded.ordered_cols;
+    it->order = shared_order(l, it);
+    if (it->order) return;
+    if (!model->orders) model->orders = px_alloc_array(l->count_max, sizeof *model->orders);
+    it->order = &model->orders[model->order_count++];
+    it->order->shelf = px_role_reader(it->id.role).shelf;
+    l->packed_bytes += order_bytes(it);
+}
+
 static px_status add_item(loader *l, px_weight_id id, uint32_t member, px_weights *to)
 {
     px_role role = id.role;
     px_repack_item *it = &l->items[l->count];
-    *it = (px_repack_item){.by_row = role == PX_ROLE_EMBED};
+    *it = (px_repack_item){.id = id, .by_row = role == PX_ROLE_EMBED};
     set_destination(to, id, member, it);
     if (role == PX_ROLE_OUTPUT && l->model->arch.tied) id.role = PX_ROLE_EMBED;
     PX_TRY(px_arch_find(&l->model->arch, l->file, id, &it->from));
     if (role != PX_ROLE_EMBED) cut(l->model, role, &it->from);
     if (!it->from.rows || !it->from.cols) return px_ok();
+    if (it->from.coded.ordered_cols) order_columns(l, it);
     l->packed_bytes += packed_bytes(l, it);
     l->count++;
     return px_ok();
@@ -229,7 +269,8 @@ static px_status list_items(loader *l)
                       (size_t)arch->experts.count * (PX_ROLE_COUNT - PX_ROLE_FIRST_OF_EXPERT) +
                       (size_t)arch->heads * (PX_ROLE_FIRST_OF_EXPERT - PX_ROLE_FIRST_OF_HEAD);
     model->layers = px_alloc_array(layers.count, sizeof *model->layers);
-    l->items = px_alloc_array(PX_ROLE_COUNT + of_layer * layers.count, sizeof *l->items);
+    l->count_max = PX_ROLE_COUNT + of_layer * layers.count;
+    l->items = px_alloc_array(l->count_max, sizeof *l->items);
     if (stage == 0) PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_EMBED}, 0, &model->shared));
     if (stage == model->plan.pp - 1) {
         PX_TRY(add_item(l, (px_weight_id){.role = PX_ROLE_FINAL_NORM}, 0, &model->shared));
@@ -273,9 +314,23 @@ static void outline_items(loader *l)
     for (size_t i = 0; i < l->count; i++) {
         const px_repack_item *item = &l->items[i];
         if (item->matrix)
-            *item->matrix = (px_matrix){
-                .dtype = item->from.dtype, .rows = item->from.rows, .cols = item->from.cols};
+            *item->matrix = (px_matrix){.dtype = item->from.dtype,
+                .rows = item->from.rows,
+                .cols = item->from.cols,
+                .order = item->order};
     }
+}
+
+/* The order of a weight's columns, made at `to` if it is not there yet; returns its end. */
+static unsigned char *place_order(px_repack_item *item, unsigned char *to)
+{
+    if (!item->order->from) {
+        px_coded_order(&item->from.coded, (uint32_t *)(void *)to);
+        item->order->from = (const uint32_t *)(const void *)to;
+        to += order_bytes(item);
+    }
+    item->from.coded.order = item->order->from;
+    return to;
 }
 
 static px_status fill(loader *l)
@@ -284,8 +339,10 @@ static px_status fill(loader *l)
     PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
     unsigned char *next = model->packed;
     for (size_t i = 0; i < l->count; i++) {
-        size_t bytes = packed_bytes(l, &l->items[i]);
-        l->items[i].to = bytes ? next : NULL;
+        px_repack_item *item = &l->items[i];
+        if (item->order) next = place_order(item, next);
+        size_t bytes = packed_bytes(l, item);
+        item->to = bytes ? next : NULL;
         next += bytes;
     }
     return px_repack_all(
@@ -326,6 +383,7 @@ void px_model_free(px_model *model)
 {
     if (!model) return;
     px_big_free(model->packed, model->packed_bytes);
+    free(model->orders);
     free_layers(model);
     free(model);
 }

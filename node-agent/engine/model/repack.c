@@ -73,15 +73,6 @@ static void use_in_place(const px_repack_item *item)
         .data = item->from.data};
 }
 
-/* The rows as their type has them, one after the other. */
-static void assemble(const px_weight_view *from, px_range rows, unsigned char *to)
-{
-    if (from->is_turned_blocks)
-        px_weight_turn(from, 0, from->cols, (float *)(void *)to);
-    else
-        px_weight_assemble(from, rows, to);
-}
-
 static void repack_rows(
     const px_repack_item *item, px_range rows, const px_kernels *kernels, unsigned char *staged)
 {
@@ -99,13 +90,14 @@ static void repack_rows(
         bool packed = kernels->pack_bytes(from->dtype, rows.count, from->cols) != 0;
         op.from_row_bytes = px_dtype_bytes(from->dtype, from->cols);
         op.from = packed ? staged : item->to + rows.begin * op.from_row_bytes;
-        assemble(from, rows, (unsigned char *)op.from);
+        px_weight_assemble(from, rows, (void *)(uintptr_t)op.from);
     }
     if (item->to) op.to = item->to + before;
     kernels->pack(&op, (px_part){.count = 1});
     if (rows.begin == 0) {
         *item->matrix = matrix;
         item->matrix->rows = from->rows;
+        item->matrix->order = item->order;
     }
 }
 

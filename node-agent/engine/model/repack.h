@@ -11,10 +11,12 @@
 #include "engine/model/model.h"
 
 typedef struct px_repack_item {
+    px_weight_id id;
     px_weight_view from;  /* this rank's slice: at least one row */
     px_matrix *matrix;    /* to be described; or, of one column, */
     const float **vector; /* to be pointed at the values as float32 */
     bool by_row;          /* used a row at a time, in whatever type: left where it lies */
+    px_order *order;      /* of the matrix' columns; NULL: as they lie */
     unsigned char *to;    /* 64-byte aligned; not read where px_repack_bytes() is 0 */
 } px_repack_item;
 

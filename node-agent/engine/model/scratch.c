@@ -31,6 +31,65 @@ static float *carve_floats(carver *c, size_t rows, size_t cols)
     return carve(c, rows * cols, sizeof(float));
 }
 
+/* What matrices want of rows at the desk where they read them. */
+typedef struct wants {
+    unsigned kinds;        /* prepared forms, as bits */
+    unsigned shelves;      /* orders of columns, as bits of where they lie */
+    uint32_t ordered_cols; /* the widest of these */
+} wants;
+
+static void add_wants(wants *to, const px_forward *f, const px_matrix *w)
+{
+    if (!w->rows) return;
+    to->kinds |= 1u << f->kernels->act_kind(w->dtype);
+    if (!w->order) return;
+    to->shelves |= 1u << w->order->shelf;
+    if (w->cols > to->ordered_cols) to->ordered_cols = w->cols;
+}
+
+static uint32_t layer_count(const px_forward *f)
+{
+    return f->model->plan.stages[px_model_stage(f->model)].count;
+}
+
+static wants wants_of_rows(const px_forward *f)
+{
+    wants all = {0};
+    for (px_role role = PX_ROLE_EMBED + 1; role < PX_ROLE_COUNT; role++) {
+        add_wants(&all, f, &f->model->shared.matrix[role]);
+        for (uint32_t i = 0; i < layer_count(f); i++)
+            add_wants(&all, f, &f->model->layers[i].matrix[role]);
+    }
+    return all;
+}
+
+static wants wants_of_heads(const px_forward *f)
+{
+    wants all = {0};
+    for (uint32_t i = 0; i < layer_count(f); i++) {
+        const px_head *heads = f->model->layers[i].heads;
+        for (uint32_t h = 0; heads && h < px_model_place(f->model)->heads.count; h++) {
+            add_wants(&all, f, &heads[h].k_up);
+            add_wants(&all, f, &heads[h].v_up);
+        }
+    }
+    return all;
+}
+
+static wants wants_of_experts(const px_forward *f)
+{
+    wants all = {0};
+    for (uint32_t i = 0; i < layer_count(f); i++) {
+        const px_expert *experts = f->model->layers[i].experts;
+        for (uint32_t e = 0; experts && e < f->model->arch.experts.count; e++) {
+            add_wants(&all, f, &experts[e].gate);
+            add_wants(&all, f, &experts[e].up);
+            add_wants(&all, f, &experts[e].down);
+        }
+    }
+    return all;
+}
+
 /* The widest input that a matrix reads. */
 static uint32_t widest_input(const px_model *model)
 {
@@ -64,9 +123,16 @@ static void carve_desk(px_forward *f, carver *c, size_t rows, float *mlp, px_des
             out->act[kind] = carve(c, rows, f->kernels->act_row_bytes(kind, widest_input(model)));
 }
 
+static void carve_orders(carver *c, size_t rows, wants wanted, px_desk *out)
+{
+    out->ordered_cols = wanted.ordered_cols;
+    for (int i = 0; i < PX_ROLE_SHELVES; i++)
+        if (wanted.shelves >> i & 1) out->ordered[i] = carve_floats(c, rows, wanted.ordered_cols);
+}
+
 static void carve_shelves(const px_forward *f, carver *c, size_t rows, px_desk *out)
 {
-    for (int i = 0; f->limits.adapters && i < PX_LANE_SHELVES; i++)
+    for (int i = 0; f->limits.adapters && i < PX_ROLE_SHELVES; i++)
         out->low[i] = carve_floats(c, rows, PX_ADAPTER_RANK_MAX);
 }
 
@@ -87,6 +153,7 @@ static void carve_latent(px_forward *f, carver *c)
         if (f->act_kinds >> kind & 1)
             latent->desk.act[kind] = carve(
                 c, rows * heads, f->kernels->act_row_bytes(kind, plain > rank ? plain : rank));
+    carve_orders(c, rows * heads, wants_of_heads(f), &latent->desk);
 }
 
 static void carve_routing(px_forward *f, carver *c)
@@ -107,6 +174,7 @@ static void carve_routing(px_forward *f, carver *c)
     r->shared_up = carve_floats(c, rows, px_model_width(f->model, PX_AXIS_FFN_SHARED));
     r->shared_weight = carve_floats(c, rows, 1);
     carve_desk(f, c, slots, r->gate, &r->desk);
+    carve_orders(c, slots, wants_of_experts(f), &r->desk);
 }
 
 static size_t scratch_floats(const px_forward *f)
@@ -129,6 +197,7 @@ static void carve_all(px_forward *f, carver *c)
     size_t rows = f->limits.rows_max, logit_rows = f->limits.logit_rows_max;
     bool is_last = px_model_stage(model) == model->plan.pp - 1;
     bool many = has_peers(f) || model->plan.pp > 1;
+    wants wanted = wants_of_rows(f);
 
     f->x = carve_floats(c, rows, arch->hidden);
     f->delta = carve_floats(c, rows, arch->hidden);
@@ -155,52 +224,20 @@ static void carve_all(px_forward *f, carver *c)
     /* Gating in place: row by row and element by element. */
     carve_desk(f, c, rows, f->gate, &f->shared);
     carve_shelves(f, c, rows, &f->shared);
+    carve_orders(c, rows, wanted, &f->shared);
     for (uint32_t i = 0; i < f->workers; i++) {
         carve_desk(f, c, PX_LANE_ALONE_ROWS_MAX, NULL, &f->own[i]);
         carve_shelves(f, c, PX_LANE_ALONE_ROWS_MAX, &f->own[i]);
+        carve_orders(c, PX_LANE_ALONE_ROWS_MAX, wanted, &f->own[i]);
     }
     carve_routing(f, c);
-}
-
-static unsigned kinds_of_expert(const px_forward *f, const px_expert *expert)
-{
-    const px_matrix *parts[] = {&expert->gate, &expert->up, &expert->down};
-    unsigned kinds = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (parts[i]->rows) kinds |= 1u << f->kernels->act_kind(parts[i]->dtype);
-    return kinds;
-}
-
-/* The prepared forms that any of this rank's matrices reads. */
-static unsigned find_act_kinds(const px_forward *f)
-{
-    const px_model *model = f->model;
-    unsigned kinds = 0;
-    uint32_t layers = model->plan.stages[px_model_stage(model)].count;
-    for (px_role role = 0; role < PX_ROLE_COUNT; role++) {
-        if (role == PX_ROLE_EMBED) continue;
-        const px_matrix *w = &model->shared.matrix[role];
-        if (w->rows) kinds |= 1u << f->kernels->act_kind(w->dtype);
-        for (uint32_t i = 0; i < layers; i++) {
-            w = &model->layers[i].matrix[role];
-            if (w->rows) kinds |= 1u << f->kernels->act_kind(w->dtype);
-        }
-    }
-    for (uint32_t i = 0; i < layers; i++)
-        for (uint32_t h = 0; model->layers[i].heads && h < px_model_place(model)->heads.count; h++)
-            kinds |= 1u << f->kernels->act_kind(model->layers[i].heads[h].k_up.dtype) |
-                     1u << f->kernels->act_kind(model->layers[i].heads[h].v_up.dtype);
-    for (uint32_t i = 0; i < layers; i++)
-        for (uint32_t e = 0; model->layers[i].experts && e < model->arch.experts.count; e++)
-            kinds |= kinds_of_expert(f, &model->layers[i].experts[e]);
-    if (f->limits.adapters) kinds |= 1u << PX_ACT_F32;
-    return kinds;
 }
 
 size_t px_forward_carve(px_forward *f, void *memory)
 {
     carver c = {.memory = memory};
-    f->act_kinds = find_act_kinds(f);
+    f->act_kinds = wants_of_rows(f).kinds | wants_of_heads(f).kinds | wants_of_experts(f).kinds;
+    if (f->limits.adapters) f->act_kinds |= 1u << PX_ACT_F32;
     carve_all(f, &c);
     return c.used;
 }

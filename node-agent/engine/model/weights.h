@@ -32,6 +32,8 @@ struct px_model {
     int rank;
     px_weights shared;  /* embedding (first stage), final norm and output (last stage) */
     px_weights *layers; /* [plan.stages[stage].count] */
+    px_order *orders;   /* of columns, of matrices that have one; NULL: none has */
+    uint32_t order_count;
     void *packed;
     size_t packed_bytes;
     uint64_t in_place_bytes; /* of the file, read where they lie */

@@ -71,7 +71,7 @@ PX_TEST(f8_has_scales_of_any_granularity)
             PX_SCALED_F16, 32, 32},
         {"{" TENSOR("l.weight", "F8_E4M3", "[32,32]", 0, 1024) "," TENSOR(
              "l.weight_scale_inv", "F8_E8M0", "[2,2]", 1024, 1028) "}",
-            PX_F32, 16, 16}, /* blocks of 16 columns: no block of 32 holds them */
+            PX_F32, 16, 16}, /* blocks of 16 columns: no block of 32 holds them as they lie */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         px_model_file *file = open_tensors(cases[i].header, 1088);
@@ -151,6 +151,108 @@ PX_TEST(gptqs_first_version_means_one_more_than_its_zeros_say)
     /* Byte i of the data is i: row 2's first code is in byte 8, its zero in byte 577. */
     PX_CHECK(b[0] == scale * (8 - (577 & 15)));
     for (int i = 0; i < 32; i++) PX_CHECK(fabsf((b[i] - a[i]) - scale) <= fabsf(scale) * 1e-5f);
+    px_model_file_close(file);
+}
+
+/* --- columns in another order --- */
+
+/* 4-bit codes of 32 x 32, each column of one of three groups. */
+static px_model_file *open_shuffled(const unsigned char groups[32])
+{
+    static const char header[] =
+        "{" CODES "," TENSOR("l.scales", "F32", "[3,32]", 512, 896) "," TENSOR("l.qzeros", "I32",
+            "[3,4]", 896, 944) "," TENSOR("l.g_idx", "I32", "[32]", 944, 1072) "}";
+    bytes b;
+    px_model_file *file = NULL;
+    safetensors(&b, header, 1072);
+    unsigned char *data = b.data + b.length - 1072;
+    for (uint32_t i = 0; i < 96; i++) {
+        float scale = 0.25f + (float)(i * 7 % 96) / 64;
+        memcpy(data + 512 + 4 * i, &scale, sizeof scale);
+    }
+    for (uint32_t i = 0; i < 32; i++) {
+        uint32_t group = groups[i];
+        memcpy(data + 944 + 4 * i, &group, sizeof group);
+    }
+    write_bytes("model.safetensors", &b);
+    write_test_file("config.json", "{}", 2);
+    PX_CHECK_OK(px_model_file_open(test_folder(), &file));
+    return file;
+}
+
+/* Three groups of 11, 20 and 1 columns. */
+static const unsigned char shuffled[32] = {
+    1, 0, 1, 1, 0, 2, 1, 1, 0, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 0};
+
+PX_TEST(columns_of_a_group_come_together_in_whole_blocks)
+{
+    px_model_file *file = open_shuffled(shuffled);
+    PX_REQUIRE(file);
+    found f = find_in(file, "l.weight", (px_coded_settings){.method = "gptq"});
+    PX_CHECK_OK(f.status);
+    PX_CHECK(f.dtype == PX_F32 && f.coded.ordered_dtype == PX_SCALED_U4);
+    PX_REQUIRE(f.coded.ordered_cols == 96);
+    uint32_t order[96], seen[32] = {0};
+    px_coded_order(&f.coded, order);
+    for (uint32_t i = 0; i < 96; i++) {
+        PX_CHECK(order[i] < 32 && shuffled[order[i]] == i / 32);
+        if (i % 32) PX_CHECK(order[i] >= order[i - 1]); /* ascending; the last one fills */
+        seen[order[i]]++;
+    }
+    for (uint32_t c = 0; c < 32; c++) PX_CHECK(seen[c] > 0);
+    px_model_file_close(file);
+}
+
+PX_TEST(ordered_blocks_mean_what_the_columns_do_and_fillers_nothing)
+{
+    px_model_file *file = open_shuffled(shuffled);
+    PX_REQUIRE(file);
+    found f = find_in(file, "l.weight", (px_coded_settings){.method = "gptq"});
+    PX_CHECK_OK(f.status);
+    PX_REQUIRE(f.coded.ordered_cols == 96);
+    uint32_t order[96];
+    float plain[32], meant[96];
+    unsigned char blocks[3 * 64];
+    px_coded_order(&f.coded, order);
+    px_coded ordered = f.coded;
+    ordered.order = order;
+    for (uint32_t row = 0; row < 32; row++) {
+        float sum[32] = {0};
+        px_coded_assemble(&f.coded, PX_F32, (px_coded_part){row, 1, 32}, (unsigned char *)plain);
+        px_coded_assemble(&ordered, PX_SCALED_U4, (px_coded_part){row, 1, 96}, blocks);
+        px_dtype_to_f32(PX_SCALED_U4, blocks, meant, 96);
+        for (uint32_t i = 0; i < 96; i++) sum[order[i]] += meant[i];
+        PX_CHECK(memcmp(sum, plain, sizeof sum) == 0);
+    }
+    px_model_file_close(file);
+}
+
+PX_TEST(weights_of_equal_groups_have_the_same_order)
+{
+    const px_coded_settings gptq = {.method = "gptq"};
+    px_model_file *file = open_shuffled(shuffled);
+    PX_REQUIRE(file);
+    found a = find_in(file, "l.weight", gptq), b = find_in(file, "l.weight", gptq);
+    PX_CHECK(px_coded_same_order(&a.coded, &b.coded));
+    unsigned char copy[128];
+    memcpy(copy, a.coded.group_of, sizeof copy);
+    b.coded.group_of = copy;
+    PX_CHECK(px_coded_same_order(&a.coded, &b.coded));
+    copy[0] = 0; /* the first column in group 0 */
+    PX_CHECK(!px_coded_same_order(&a.coded, &b.coded));
+    px_model_file_close(file);
+}
+
+PX_TEST(what_would_take_more_than_floats_stays_floats)
+{
+    px_model_file *file = /* 8 bits in groups of 16: two blocks of 68 bytes instead of 32 floats */
+        open_tensors("{" TENSOR("l.weight", "I8", "[32,32]", 0, 1024) "," TENSOR(
+                         "l.weight_scale", "F32", "[32,2]", 1024, 1280) "}",
+            1280);
+    PX_REQUIRE(file);
+    found f = find_in(file, "l.weight", (px_coded_settings){.method = ""});
+    PX_CHECK_OK(f.status);
+    PX_CHECK(f.dtype == PX_F32 && !f.coded.ordered_cols);
     px_model_file_close(file);
 }
 

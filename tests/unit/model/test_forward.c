@@ -191,6 +191,7 @@ PX_TEST(a_prompt_gives_the_same_bits_however_it_is_chunked)
     with_one_rank("odd_heads", 3, check_chunks);
     with_one_rank("mixed_blocks.gguf", 2, check_chunks);
     with_one_rank("mixture", 2, check_chunks);
+    with_one_rank("gptq_shuffled", 2, check_chunks);
 }
 
 /* What hidden states are: the output matrix makes the logits of them. */
@@ -247,6 +248,8 @@ PX_TEST(a_row_gives_the_same_bits_in_any_company)
     with_one_rank("biased_shards", 2, check_company);
     with_one_rank("mixed_blocks.gguf", 2, check_company);
     with_one_rank("mixture", 3, check_company);
+    with_one_rank("gptq_mixture", 3, check_company);
+    with_one_rank("gptq_latent", 2, check_company);
 }
 
 static void check_no_allocation(rig *r)
@@ -270,6 +273,7 @@ PX_TEST(steps_leave_the_heap_alone)
 {
     with_one_rank("odd_heads", 2, check_no_allocation);
     with_one_rank("mixture", 2, check_no_allocation);
+    with_one_rank("gptq_mixture", 2, check_no_allocation);
 }
 
 /* --- several ranks ------------------------------------------------------------------------ */
@@ -338,6 +342,9 @@ PX_TEST(any_number_of_ranks_gives_the_same_bits)
     compare_ranks("biased_shards", 3, 2);
     compare_ranks("mixture", 3, 2);
     compare_ranks("deepseek_v3", 2, 1);
+    compare_ranks("gptq_shuffled", 3, 1);
+    compare_ranks("gptq_mixture", 2, 2);
+    compare_ranks("gptq_latent", 3, 2);
 }
 
 /* --- what is wrong is said ---------------------------------------------------------------- */
