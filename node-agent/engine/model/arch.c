@@ -343,12 +343,13 @@ static px_status read_title(const px_config *config, px_arch *arch)
 
 /* Small models often keep the ids of the large ones they were made after; none of those can come.
  */
-static void drop_impossible_ends(px_arch *arch)
+static void drop_impossible_ids(px_arch *arch)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < arch->eos_count; i++)
         if (arch->eos_ids[i] < arch->vocabulary) arch->eos_ids[kept++] = arch->eos_ids[i];
     arch->eos_count = kept;
+    if (arch->bos_id >= (int64_t)arch->vocabulary) arch->bos_id = -1;
 }
 
 /* Any model may be said to see both ways. In a config.json a window then counts distances and
@@ -376,8 +377,8 @@ static px_status read_all(px_config *config, px_arch *arch)
     PX_TRY(read_rope(config, arch));
     arch->attn_scale = (float)(1 / sqrt(arch->head_k));
     PX_TRY(px_config_ends(config, PX_ARCH_EOS_MAX, arch->eos_ids, &arch->eos_count));
-    drop_impossible_ends(arch);
     PX_TRY(px_config_begin(config, &arch->bos_id));
+    drop_impossible_ids(arch);
     arch->experts = (px_experts){.groups = 1, .groups_used = 1, .scale = 1};
     PX_TRY(arch->family->describe(config, arch));
     PX_TRY(read_direction(config, arch));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/model/config_impl.h"
+#include "engine/model/end_marks.h"
 
 /* The key with its prefix. Keys are ours and short, prefixes were bounded in open. */
 static void full_key(const px_config *config, const char *key, char out[160])
@@ -182,46 +183,20 @@ px_status px_config_gguf_rope(const px_config *config, px_rope_settings *out)
 
 /* --- ends --- */
 
-/* Texts of tokens that end an answer or a turn. Files of chat models often name one of them as EOS
- * and leave the others to be found. */
-static const char *const marks[] = {"<|end|>", "<|return|>", "<|call|>", "<|im_end|>", "<|eot_id|>",
-    "<|eom_id|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<|observation|>",
-    "<｜end▁of▁sentence｜>", "<eos>"};
-enum { MARK_END, MARK_RETURN, MARK_CALL, MARK_COUNT = sizeof marks / sizeof *marks };
-
-/* The ids of the marks, -1: there is none. Tokens of plain text are none, whatever they look like.
- */
-static void find_marks(
-    const px_slice *tokens, const px_gguf_array *types, uint64_t count, int64_t out_ids[MARK_COUNT])
-{
-    enum { TOKEN_TYPE_NORMAL = 1 };
-    for (int m = 0; m < MARK_COUNT; m++) out_ids[m] = -1;
-    for (uint64_t i = 0; i < count; i++) {
-        if (tokens[i].length < 5 || tokens[i].data[0] != '<') continue;
-        if (types && px_gguf_array_int(types, i) == TOKEN_TYPE_NORMAL) continue;
-        for (int m = 0; m < MARK_COUNT; m++)
-            if (tokens[i].length == strlen(marks[m]) &&
-                !memcmp(tokens[i].data, marks[m], tokens[i].length))
-                out_ids[m] = (int64_t)i;
-    }
-}
-
 static px_status add_marks(const px_config *config, uint32_t max, uint32_t *ids, uint32_t *count)
 {
-    px_gguf_array tokens, types;
-    int64_t found[MARK_COUNT];
+    px_gguf_array tokens;
+    int64_t found[PX_MARK_COUNT + 1];
     if (!px_gguf_array_get(config->gguf, "tokenizer.ggml.tokens", &tokens) ||
         tokens.type != PX_GGUF_STRING || tokens.count > UINT32_MAX)
         return px_ok();
-    bool typed = px_gguf_array_get(config->gguf, "tokenizer.ggml.token_type", &types) &&
-                 types.count == tokens.count;
     px_slice *list = px_alloc_array(tokens.count + 1, sizeof *list);
     px_gguf_array_strings(&tokens, list);
-    find_marks(list, typed ? &types : NULL, tokens.count, found);
+    for (int m = 0; m < PX_MARK_COUNT; m++) found[m] = -1;
+    for (uint64_t i = 0; i < tokens.count; i++) found[px_end_mark_of(list[i])] = (int64_t)i;
     free(list);
-    /* gpt-oss ends each part of an answer with this one, and the answer with the other two. */
-    if (found[MARK_RETURN] >= 0 && found[MARK_CALL] >= 0) found[MARK_END] = -1;
-    for (int m = 0; m < MARK_COUNT; m++) PX_TRY(px_config_add_end(found[m], max, ids, count));
+    if (found[PX_MARK_RETURN] >= 0 && found[PX_MARK_CALL] >= 0) found[PX_MARK_END] = -1;
+    for (int m = 0; m < PX_MARK_COUNT; m++) PX_TRY(px_config_add_end(found[m], max, ids, count));
     return px_ok();
 }
 

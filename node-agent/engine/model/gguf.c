@@ -337,6 +337,28 @@ static int dtype_of_number(uint32_t number)
     return -1;
 }
 
+/* What the format calls the types that we lack, for sentences. */
+static const char *name_of_lacking(uint32_t number)
+{
+    static const char *const names[] = {[9] = "Q8_1",
+        [15] = "Q8_K",
+        "IQ2_XXS",
+        "IQ2_XS",
+        "IQ3_XXS",
+        "IQ1_S",
+        [21] = "IQ3_S",
+        "IQ2_S",
+        [24] = "I8",
+        "I16",
+        [28] = "F64",
+        "IQ1_M",
+        [34] = "TQ1_0",
+        "TQ2_0",
+        [40] = "NVFP4"};
+    bool known = number < sizeof names / sizeof *names && names[number];
+    return known ? names[number] : "unknown here";
+}
+
 bool px_gguf_type_number(px_dtype dtype, uint32_t *out)
 {
     for (size_t i = 0; i < sizeof type_numbers / sizeof *type_numbers; i++) {
@@ -377,9 +399,9 @@ static px_status read_tensor(px_gguf *file, cursor *c, px_tensor *tensor, uint64
     int dtype = dtype_of_number(type);
     if (dtype < 0)
         return px_fail(PX_UNIMPLEMENTED,
-            "tensor '%s' has GGUF type %u, which is not supported; convert the model to another "
-            "quantisation",
-            copy, type);
+            "tensor '%s' has GGUF type %u (%s), which is not supported; convert the model to "
+            "another quantisation",
+            copy, type, name_of_lacking(type));
     tensor->dtype = (px_dtype)dtype;
     const px_dtype_traits *traits = px_dtype_of(tensor->dtype);
     if (tensor->shape[dims - 1] % traits->block_elements)

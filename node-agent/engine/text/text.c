@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "engine/model/end_marks.h"
+#include "engine/text/gguf_names.h"
 #include "engine/text/text_files.h"
 
 enum { PATH_BYTES_MAX = 4096, CHARSMAP_BYTES_MAX = 64 << 20 };
@@ -45,7 +47,41 @@ static px_status bad_array(const char *key)
     return px_fail(PX_INVALID_ARGUMENT, "the GGUF's %s is missing or of the wrong type", key);
 }
 
-/* Fills what is there of the arrays; all that are must have one entry a token. */
+/* Some files call the tokens that end a turn plain text, by mistake. */
+static void mark_ends(gguf_tokens *own, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (own->types[i] == PX_TOKEN_NORMAL && px_end_mark_of(own->tokens[i]) != PX_MARK_NONE)
+            own->types[i] = PX_TOKEN_CONTROL;
+}
+
+/* A list with a number for each token, or more; *out_found is false when there is none. */
+static px_status find_numbers(
+    const px_gguf *file, const char *key, uint64_t count, px_gguf_array *out, bool *out_found)
+{
+    *out_found = px_gguf_array_get(file, key, out);
+    bool wrong = *out_found &&
+                 (out->type == PX_GGUF_STRING || out->type == PX_GGUF_ARRAY || out->count < count);
+    return wrong ? bad_array(key) : px_ok();
+}
+
+static px_status read_of_tokens(const px_gguf *file, gguf_tokens *own, uint64_t count)
+{
+    px_gguf_array list;
+    bool found;
+    PX_TRY(find_numbers(file, "tokenizer.ggml.scores", count, &list, &found));
+    if (found) own->scores = px_alloc_array(count + 1, sizeof *own->scores);
+    for (uint64_t i = 0; found && i < count; i++)
+        own->scores[i] = (float)px_gguf_array_real(&list, i);
+    PX_TRY(find_numbers(file, "tokenizer.ggml.token_type", count, &list, &found));
+    own->types = px_alloc_array(count + 1, sizeof *own->types);
+    for (uint64_t i = 0; i < count; i++)
+        own->types[i] = found ? (int32_t)px_gguf_array_int(&list, i) : PX_TOKEN_NORMAL;
+    mark_ends(own, count);
+    return px_ok();
+}
+
+/* Fills what is there of the arrays. */
 static px_status read_gguf_arrays(const px_gguf *file, gguf_tokens *own, px_tokenizer_gguf *fields)
 {
     px_gguf_array tokens, other;
@@ -55,22 +91,7 @@ static px_status read_gguf_arrays(const px_gguf *file, gguf_tokens *own, px_toke
     fields->token_count = (uint32_t)tokens.count;
     own->tokens = px_alloc_array(tokens.count + 1, sizeof *own->tokens);
     px_gguf_array_strings(&tokens, own->tokens);
-    if (px_gguf_array_get(file, "tokenizer.ggml.scores", &other)) {
-        if (other.type == PX_GGUF_STRING || other.type == PX_GGUF_ARRAY ||
-            other.count != tokens.count)
-            return bad_array("tokenizer.ggml.scores");
-        own->scores = px_alloc_array(tokens.count + 1, sizeof *own->scores);
-        for (uint64_t i = 0; i < tokens.count; i++)
-            own->scores[i] = (float)px_gguf_array_real(&other, i);
-    }
-    if (px_gguf_array_get(file, "tokenizer.ggml.token_type", &other)) {
-        if (other.type == PX_GGUF_STRING || other.type == PX_GGUF_ARRAY ||
-            other.count != tokens.count)
-            return bad_array("tokenizer.ggml.token_type");
-        own->types = px_alloc_array(tokens.count + 1, sizeof *own->types);
-        for (uint64_t i = 0; i < tokens.count; i++)
-            own->types[i] = (int32_t)px_gguf_array_int(&other, i);
-    }
+    PX_TRY(read_of_tokens(file, own, tokens.count));
     if (px_gguf_array_get(file, "tokenizer.ggml.merges", &other)) {
         if (other.type != PX_GGUF_STRING || other.count > UINT32_MAX)
             return bad_array("tokenizer.ggml.merges");
@@ -94,6 +115,17 @@ static px_status read_gguf_arrays(const px_gguf *file, gguf_tokens *own, px_toke
     return px_ok();
 }
 
+/* Pieces cannot be joined without the list of what joins; only Kimi's vocabulary is its own list.
+ */
+static px_status check_merges(const px_tokenizer_gguf *fields)
+{
+    static const char kimi[] = "kimi-k2";
+    bool is_bpe = fields->model.length == 4 && memcmp(fields->model.data, "gpt2", 4) == 0;
+    bool is_kimi =
+        fields->pre.length == strlen(kimi) && !memcmp(fields->pre.data, kimi, strlen(kimi));
+    return fields->merges || !is_bpe || is_kimi ? px_ok() : bad_array("tokenizer.ggml.merges");
+}
+
 static px_status open_gguf_tokenizer(const px_gguf *file, px_text *out)
 {
     px_tokenizer_gguf fields = {0};
@@ -113,11 +145,15 @@ static px_status open_gguf_tokenizer(const px_gguf *file, px_text *out)
                                   px_gguf_str(file, "general.architecture", &arch) &&
                                   arch.length == 4 && memcmp(arch.data, "phi3", 4) == 0;
     fields.remove_extra_spaces = gguf_flag(file, "tokenizer.ggml.remove_extra_whitespaces") == 1;
+    fields.keeps_case = gguf_flag(file, "tokenizer.ggml.normalizer.lowercase") == 0;
+    int strips = gguf_flag(file, "tokenizer.ggml.normalizer.strip_accents");
+    fields.keeps_accents = strips < 0 ? fields.keeps_case : !strips;
     fields.add_bos = gguf_flag(file, "tokenizer.ggml.add_bos_token");
     fields.add_eos = gguf_flag(file, "tokenizer.ggml.add_eos_token");
     fields.add_space_prefix = gguf_flag(file, "tokenizer.ggml.add_space_prefix");
     gguf_tokens own = {0};
     px_status status = read_gguf_arrays(file, &own, &fields);
+    if (px_is_ok(status)) status = check_merges(&fields);
     if (px_is_ok(status)) status = px_tokenizer_from_gguf(&fields, &out->tokenizer);
     gguf_tokens_done(&own);
     return status;

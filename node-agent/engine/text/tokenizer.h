@@ -22,11 +22,12 @@ typedef struct px_tokenizer_gguf { /* the tokenizer.ggml.* fields, borrowed for 
     uint32_t token_count;
     const px_slice *merges;
     uint32_t merge_count;
-    int64_t bos_id, eos_id, unknown_id;     /* -1: none */
+    int64_t bos_id, eos_id, unknown_id;     /* not in the vocabulary: none */
     int add_bos, add_eos, add_space_prefix; /* -1: not said */
-    px_slice charsmap;         /* t5: SentencePiece's normalisation map; may be empty */
-    bool remove_extra_spaces;  /* t5: none at the ends, never two in a row */
-    bool strips_after_special; /* special tokens take the white space after them (Phi-3) */
+    px_slice charsmap;              /* t5: SentencePiece's normalisation map; may be empty */
+    bool remove_extra_spaces;       /* t5: none at the ends, never two in a row */
+    bool keeps_case, keeps_accents; /* bert */
+    bool strips_after_special;      /* special tokens take the white space after them (Phi-3) */
 } px_tokenizer_gguf;
 px_status px_tokenizer_from_gguf(const px_tokenizer_gguf *fields, px_tokenizer **out) PX_MUST_USE;
 void px_tokenizer_free(px_tokenizer *tokenizer);

@@ -64,10 +64,10 @@ typedef struct pre_kind {
 static const pre_kind pre_kinds[] = {
     {.names = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "gigachat",
          "modern-bert", "mellum", "roberta-bpe", "a.x-4.0", "jina-es", "jina-de", "jina-v1-en",
-         "jina-v2-es", "jina-v2-de", "jina-v2-code"},
+         "jina-v2-es", "jina-v2-de", "jina-v2-code", "exaone4"},
         .patterns = {GPT2}},
     {.names = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b",
-         "mellum2", "exaone4"},
+         "mellum2"},
         .patterns = {"\\p{N}", GPT2}},
     {.names = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0",
          "lfm2", "jina-v5-nano"},
@@ -273,14 +273,6 @@ static px_status read_added(px_tokenizer *t, const px_tokenizer_gguf *f)
     return px_ok();
 }
 
-static px_status check_id(const px_tokenizer_gguf *f, int64_t id, const char *what)
-{
-    if (id < -1 || id >= (int64_t)f->token_count)
-        return px_fail(PX_INVALID_ARGUMENT, "the GGUF's %s id %lld is not in its vocabulary of %u",
-            what, (long long)id, (unsigned)f->token_count);
-    return px_ok();
-}
-
 static px_status put_ids(px_ids *ids, int64_t id)
 {
     if (id < 0) return px_ok();
@@ -464,7 +456,11 @@ static px_status build_t5(px_tokenizer *t, const px_tokenizer_gguf *f)
 
 static px_status build_bert(px_tokenizer *t, const px_tokenizer_gguf *f)
 {
-    PX_TRY(use_normalizer(t, "{\"type\": \"BertNormalizer\"}"));
+    json_t *normalizer = json_pack("{s:s, s:b, s:b}", "type", "BertNormalizer", "lowercase",
+        !f->keeps_case, "strip_accents", !f->keeps_accents);
+    px_status status = px_normalizer_create(normalizer, &t->normalizer);
+    json_decref(normalizer);
+    PX_TRY(status);
     PX_TRY(use_pretokenizer(t, describe("{\"type\": \"BertPreTokenizer\"}")));
     t->model = PX_MODEL_WORDPIECE;
     t->wordpiece = (px_wordpiece){.vocab = &t->vocab,
@@ -487,9 +483,11 @@ static const model_kind model_kinds[] = {{"gpt2", build_gpt2, -1, -1, -1},
     {"gemma4", build_gpt2, -1, -1, -1}, {"llama", build_llama, 1, 2, 0}, {"t5", build_t5, -1, 1, 2},
     {"bert", build_bert, 101, 102, 100}};
 
-static int64_t default_id(const px_tokenizer_gguf *f, int64_t given, int fallback)
+/* An id outside the vocabulary is how some files say that there is none. */
+static int64_t id_of(const px_tokenizer_gguf *f, int64_t given, int fallback)
 {
-    return given == -1 && fallback < (int64_t)f->token_count ? fallback : given;
+    if (given >= 0 && given < (int64_t)f->token_count) return given;
+    return fallback < (int64_t)f->token_count ? fallback : -1;
 }
 
 static px_status build(px_tokenizer *t, const px_tokenizer_gguf *given)
@@ -502,12 +500,9 @@ static px_status build(px_tokenizer *t, const px_tokenizer_gguf *given)
             "the GGUF's tokenizer model '%.*s' is not known; known: gpt2, gemma4, llama, t5, bert",
             given->model.length > 60 ? 60 : (int)given->model.length, given->model.data);
     px_tokenizer_gguf fields = *given, *f = &fields;
-    f->bos_id = default_id(f, f->bos_id, kind->bos_id);
-    f->eos_id = default_id(f, f->eos_id, kind->eos_id);
-    f->unknown_id = default_id(f, f->unknown_id, kind->unknown_id);
-    PX_TRY(check_id(f, f->bos_id, "BOS"));
-    PX_TRY(check_id(f, f->eos_id, "EOS"));
-    PX_TRY(check_id(f, f->unknown_id, "unknown-token"));
+    f->bos_id = id_of(f, f->bos_id, kind->bos_id);
+    f->eos_id = id_of(f, f->eos_id, kind->eos_id);
+    f->unknown_id = id_of(f, f->unknown_id, kind->unknown_id);
     PX_TRY(read_vocab(t, f));
     PX_TRY(kind->build(t, f));
     PX_TRY(read_added(t, f));

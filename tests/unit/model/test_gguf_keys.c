@@ -3,74 +3,20 @@
 #include <math.h>
 
 #include "engine/model/arch.h"
-#include "model_bytes.h"
+#include "gguf_meta.h"
 #include "test.h"
-
-enum { U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 };
-
-/* Metadata in the making: keys are counted, `arch` stands before those that begin with a dot. */
-typedef struct meta {
-    bytes keys;
-    uint64_t count;
-    const char *arch;
-} meta;
-
-static void put_key(meta *m, const char *key, uint32_t type)
-{
-    char full[128];
-    snprintf(full, sizeof full, "%s%s", *key == '.' ? m->arch : "", key);
-    put_text(&m->keys, full);
-    put_u32(&m->keys, type);
-    m->count++;
-}
-static void put_number(meta *m, const char *key, uint32_t type, const void *value, size_t size)
-{
-    put_key(m, key, type);
-    put(&m->keys, value, size);
-}
-static void u32(meta *m, const char *key, uint32_t value)
-{
-    put_number(m, key, U32, &value, sizeof value);
-}
-static void f32(meta *m, const char *key, float value)
-{
-    put_number(m, key, F32, &value, sizeof value);
-}
-static void boolean(meta *m, const char *key, bool value)
-{
-    put_number(m, key, BOOL, &value, 1);
-}
-static void text(meta *m, const char *key, const char *value)
-{
-    put_key(m, key, STRING);
-    put_text(&m->keys, value);
-}
-static void i32s(meta *m, const char *key, const int32_t *values, uint64_t count)
-{
-    put_key(m, key, ARRAY);
-    put_u32(&m->keys, I32);
-    put_u64(&m->keys, count);
-    put(&m->keys, values, count * sizeof *values);
-}
-static void texts(meta *m, const char *key, const char *const *values, uint64_t count)
-{
-    put_key(m, key, ARRAY);
-    put_u32(&m->keys, STRING);
-    put_u64(&m->keys, count);
-    for (uint64_t i = 0; i < count; i++) put_text(&m->keys, values[i]);
-}
 
 /* Two layers, 4 heads of 4, 2 KV heads unless `arch` says otherwise afterwards. */
 static meta begin(const char *arch)
 {
     meta m = {.arch = arch};
-    text(&m, "general.architecture", arch);
-    u32(&m, ".block_count", 2);
-    u32(&m, ".context_length", 1024);
-    u32(&m, ".embedding_length", 16);
-    u32(&m, ".feed_forward_length", 24);
-    u32(&m, ".attention.head_count", 4);
-    f32(&m, ".attention.layer_norm_rms_epsilon", 1e-5f);
+    meta_text(&m, "general.architecture", arch);
+    meta_u32(&m, ".block_count", 2);
+    meta_u32(&m, ".context_length", 1024);
+    meta_u32(&m, ".embedding_length", 16);
+    meta_u32(&m, ".feed_forward_length", 24);
+    meta_u32(&m, ".attention.head_count", 4);
+    meta_f32(&m, ".attention.layer_norm_rms_epsilon", 1e-5f);
     return m;
 }
 
@@ -109,10 +55,10 @@ static void check_refused(const meta *m, const char *tensor, const char *word)
 PX_TEST(numbers_of_any_width_are_read)
 {
     meta m = begin("llama");
-    put_number(&m, ".attention.head_count_kv", U64, &(uint64_t){2}, 8);
-    put_number(&m, ".rope.freq_base", F64, &(double){100}, 8);
-    put_number(&m, ".attention.key_length", I32, &(int32_t){4}, 4);
-    put_number(&m, ".rope.dimension_count", U8, &(uint8_t){4}, 1);
+    meta_number(&m, ".attention.head_count_kv", PX_GGUF_U64, &(uint64_t){2}, 8);
+    meta_number(&m, ".rope.freq_base", PX_GGUF_F64, &(double){100}, 8);
+    meta_number(&m, ".attention.key_length", PX_GGUF_I32, &(int32_t){4}, 4);
+    meta_number(&m, ".rope.dimension_count", PX_GGUF_U8, &(uint8_t){4}, 1);
     px_arch arch = read_right(&m);
     PX_CHECK(arch.kv_heads == 2 && arch.head_k == 4 && arch.ropes[0].dims == 4);
     PX_CHECK(fabsf(arch.ropes[0].freq[1] - 0.1f) < 1e-8f);
@@ -121,44 +67,44 @@ PX_TEST(numbers_of_any_width_are_read)
 PX_TEST(a_list_must_have_the_same_number_for_every_layer)
 {
     meta m = begin("llama");
-    i32s(&m, ".attention.head_count_kv", (int32_t[]){2, 2}, 2);
+    meta_i32s(&m, ".attention.head_count_kv", (int32_t[]){2, 2}, 2);
     PX_CHECK(read_right(&m).kv_heads == 2);
     m = begin("llama");
-    i32s(&m, ".attention.head_count_kv", (int32_t[]){2, 1}, 2);
+    meta_i32s(&m, ".attention.head_count_kv", (int32_t[]){2, 1}, 2);
     check_refused(&m, NULL, "head_count_kv differs between layers");
     m = begin("llama");
-    i32s(&m, ".attention.head_count_kv", (int32_t[]){2, 2, 2}, 3);
+    meta_i32s(&m, ".attention.head_count_kv", (int32_t[]){2, 2, 2}, 3);
     check_refused(&m, NULL, "3 entries for 2 layers");
     m = begin("llama");
-    i32s(&m, ".attention.head_count_kv", NULL, 0);
+    meta_i32s(&m, ".attention.head_count_kv", NULL, 0);
     check_refused(&m, NULL, "0 entries for 2 layers");
 }
 
 PX_TEST(a_value_of_another_kind_is_not_taken_for_a_missing_one)
 {
     meta m = begin("llama");
-    text(&m, ".rope.freq_base", "10000");
+    meta_text(&m, ".rope.freq_base", "10000");
     check_refused(&m, NULL, "llama.rope.freq_base");
     m = begin("qwen3moe");
-    u32(&m, ".expert_count", 4);
-    u32(&m, ".expert_used_count", 2);
-    u32(&m, ".expert_feed_forward_length", 8);
-    u32(&m, ".expert_weights_norm", 1);
+    meta_u32(&m, ".expert_count", 4);
+    meta_u32(&m, ".expert_used_count", 2);
+    meta_u32(&m, ".expert_feed_forward_length", 8);
+    meta_u32(&m, ".expert_weights_norm", 1);
     check_refused(&m, NULL, "expert_weights_norm");
 }
 
 PX_TEST(a_factor_without_a_rule_is_a_linear_one)
 {
     meta m = begin("llama");
-    f32(&m, ".rope.scaling.factor", 4);
+    meta_f32(&m, ".rope.scaling.factor", 4);
     PX_CHECK(read_right(&m).ropes[0].freq[0] == 0.25f);
-    text(&m, ".rope.scaling.type", "none");
+    meta_text(&m, ".rope.scaling.type", "none");
     PX_CHECK(read_right(&m).ropes[0].freq[0] == 1);
     m = begin("llama");
-    text(&m, ".rope.scaling.type", "linear"); /* and no factor */
+    meta_text(&m, ".rope.scaling.type", "linear"); /* and no factor */
     PX_CHECK(read_right(&m).ropes[0].freq[0] == 1);
     m = begin("llama");
-    f32(&m, ".rope.scale_linear", 2);
+    meta_f32(&m, ".rope.scale_linear", 2);
     PX_CHECK(read_right(&m).ropes[0].freq[0] == 0.5f);
 }
 
@@ -169,15 +115,15 @@ PX_TEST(settings_that_we_lack_are_refused_by_name)
         ".attention.key_length_swa", ".final_logit_softcapping", ".attention.sliding_window"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         meta m = begin("chatglm");
-        f32(&m, keys[i], 7);
+        meta_f32(&m, keys[i], 7);
         check_refused(&m, NULL, keys[i]);
     }
     meta m = begin("llama");
-    f32(&m, ".logit_scale", 1);
-    f32(&m, ".residual_scale", 0);
-    text(&m, ".tensor_data_layout", "Meta AI original pth");
-    boolean(&m, ".rope.scaling.finetuned", true);
-    f32(&m, ".rope.freq_base_swa", 10000);
+    meta_f32(&m, ".logit_scale", 1);
+    meta_f32(&m, ".residual_scale", 0);
+    meta_text(&m, ".tensor_data_layout", "Meta AI original pth");
+    meta_boolean(&m, ".rope.scaling.finetuned", true);
+    meta_f32(&m, ".rope.freq_base_swa", 10000);
     (void)read_right(&m);
 }
 
@@ -197,7 +143,7 @@ PX_TEST(tensors_that_nobody_reads_are_refused_by_name)
         PX_CHECK(px_is_ok(status) || strstr(status.text, "settings need"));
     }
     m = begin("glm4");
-    u32(&m, ".nextn_predict_layers", 1);
+    meta_u32(&m, ".nextn_predict_layers", 1);
     PX_CHECK_OK(read_with(&m, "blk.1.nextn.eh_proj.weight", &arch));
     PX_CHECK(arch.layer_count == 1);
     check_refused(&m, "blk.2.nextn.eh_proj.weight", "blk.2.nextn");
@@ -207,33 +153,33 @@ PX_TEST(tensors_that_nobody_reads_are_refused_by_name)
 static meta deepseek(void)
 {
     meta m = begin("deepseek2");
-    u32(&m, ".attention.kv_lora_rank", 8);
-    u32(&m, ".attention.key_length_mla", 8);
-    u32(&m, ".attention.value_length_mla", 4);
-    u32(&m, ".rope.dimension_count", 4);
-    u32(&m, ".expert_count", 4);
-    u32(&m, ".expert_used_count", 2);
-    u32(&m, ".expert_feed_forward_length", 8);
+    meta_u32(&m, ".attention.kv_lora_rank", 8);
+    meta_u32(&m, ".attention.key_length_mla", 8);
+    meta_u32(&m, ".attention.value_length_mla", 4);
+    meta_u32(&m, ".rope.dimension_count", 4);
+    meta_u32(&m, ".expert_count", 4);
+    meta_u32(&m, ".expert_used_count", 2);
+    meta_u32(&m, ".expert_feed_forward_length", 8);
     return m;
 }
 
 PX_TEST(no_groups_and_no_scale_of_experts_are_written_as_zero)
 {
     meta m = deepseek();
-    u32(&m, ".expert_group_count", 0);
-    u32(&m, ".expert_group_used_count", 0);
-    u32(&m, ".expert_gating_func", 0);
-    f32(&m, ".expert_weights_scale", 0);
+    meta_u32(&m, ".expert_group_count", 0);
+    meta_u32(&m, ".expert_group_used_count", 0);
+    meta_u32(&m, ".expert_gating_func", 0);
+    meta_f32(&m, ".expert_weights_scale", 0);
     px_arch arch = read_right(&m);
     PX_CHECK(arch.experts.groups == 1 && arch.experts.groups_used == 1);
     PX_CHECK(arch.experts.scale == 1 && !arch.experts.sigmoid && !arch.experts.renormalise);
     m = deepseek();
-    u32(&m, ".expert_gating_func", 2);
-    boolean(&m, ".expert_weights_norm", true);
+    meta_u32(&m, ".expert_gating_func", 2);
+    meta_boolean(&m, ".expert_weights_norm", true);
     arch = read_right(&m);
     PX_CHECK(arch.experts.sigmoid && arch.experts.renormalise);
     m = deepseek();
-    u32(&m, ".expert_gating_func", 4);
+    meta_u32(&m, ".expert_gating_func", 4);
     check_refused(&m, NULL, "expert_gating_func");
 }
 
@@ -242,10 +188,10 @@ PX_TEST(yarns_multiplier_is_a_tenth_in_one_family_only)
     static const char *const families[] = {"deepseek2", "mistral3"};
     for (int i = 0; i < 2; i++) {
         meta m = i ? begin(families[i]) : deepseek();
-        text(&m, ".rope.scaling.type", "yarn");
-        f32(&m, ".rope.scaling.factor", 4);
-        u32(&m, ".rope.scaling.original_context_length", 64);
-        f32(&m, ".rope.scaling.yarn_log_multiplier", i ? 1.0f : 0.1f);
+        meta_text(&m, ".rope.scaling.type", "yarn");
+        meta_f32(&m, ".rope.scaling.factor", 4);
+        meta_u32(&m, ".rope.scaling.original_context_length", 64);
+        meta_f32(&m, ".rope.scaling.yarn_log_multiplier", i ? 1.0f : 0.1f);
         px_arch arch = read_right(&m);
         PX_CHECK(fabsf(arch.ropes[0].scale - 1) < 1e-6f);
         double stretched = pow(0.1 * log(4) + 1, 2) / sqrt(8);
@@ -257,30 +203,27 @@ PX_TEST(positions_in_parts_turn_neighbours_into_halves)
 {
     meta m = begin("glm4");
     PX_CHECK(read_right(&m).rope_interleaved);
-    i32s(&m, ".rope.dimension_sections", (int32_t[]){1, 1, 0, 0}, 4);
+    meta_i32s(&m, ".rope.dimension_sections", (int32_t[]){1, 1, 0, 0}, 4);
     PX_CHECK(!read_right(&m).rope_interleaved);
 }
 
-static px_arch with_tokens(const char *const *tokens, const int32_t *types, uint64_t count)
+static px_arch with_tokens(const char *const *tokens, uint64_t count)
 {
     meta m = begin("llama");
-    texts(&m, "tokenizer.ggml.tokens", tokens, count);
-    i32s(&m, "tokenizer.ggml.token_type", types, count);
-    u32(&m, "tokenizer.ggml.eos_token_id", 1);
+    meta_texts(&m, "tokenizer.ggml.tokens", tokens, count);
+    meta_u32(&m, "tokenizer.ggml.eos_token_id", 1);
+    meta_u32(&m, "tokenizer.ggml.bos_token_id", UINT32_MAX); /* none */
     return read_right(&m);
 }
 
 PX_TEST(turns_end_with_the_tokens_that_say_so)
 {
-    enum { NORMAL = 1, CONTROL = 3 };
     static const char *const chat[] = {"a", "</s>", "<|im_end|>", "<|endoftext|>", "<|end|>"};
-    px_arch arch = with_tokens(chat, (int32_t[]){NORMAL, CONTROL, CONTROL, CONTROL, NORMAL}, 5);
-    PX_CHECK(arch.eos_count == 3 && arch.eos_ids[0] == 1);
-    arch = with_tokens(chat, (int32_t[]){NORMAL, CONTROL, NORMAL, NORMAL, CONTROL}, 5);
-    PX_CHECK(arch.eos_count == 2 && arch.eos_ids[1] == 4);
+    px_arch arch = with_tokens(chat, 5);
+    PX_CHECK(arch.eos_count == 4 && arch.eos_ids[0] == 1 && arch.bos_id == -1);
     /* gpt-oss: "<|end|>" ends its thoughts, not its answer. */
     static const char *const parts[] = {"a", "<|return|>", "<|end|>", "<|call|>"};
-    arch = with_tokens(parts, (int32_t[]){NORMAL, CONTROL, CONTROL, CONTROL}, 4);
+    arch = with_tokens(parts, 4);
     PX_CHECK(arch.eos_count == 2 && arch.eos_ids[0] == 1 && arch.eos_ids[1] == 3);
 }
 

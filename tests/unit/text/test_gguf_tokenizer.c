@@ -141,7 +141,7 @@ PX_TEST(byte_level_bpe_by_merges)
     px_tokenizer_free(tokenizer);
 }
 
-PX_TEST(unknown_names_and_ids_are_refused)
+PX_TEST(unknown_names_are_refused)
 {
     static const px_slice tokens[] = {TEXT("a")};
     px_tokenizer_gguf fields = {.model = TEXT("rwkv"),
@@ -165,10 +165,31 @@ PX_TEST(unknown_names_and_ids_are_refused)
     PX_CHECK(status.code == PX_UNIMPLEMENTED && strstr(status.text, "''"));
     fields.model = TEXT("gpt2");
     fields.pre = TEXT("qwen2");
-    fields.eos_id = 1;
-    status = px_tokenizer_from_gguf(&fields, &tokenizer);
-    PX_CHECK(status.code == PX_INVALID_ARGUMENT && strstr(status.text, "EOS"));
     PX_CHECK(!tokenizer);
+}
+
+PX_TEST(ids_outside_the_vocabulary_are_none)
+{
+    tiny_vocab *v = calloc(1, sizeof *v);
+    make_llama(v);
+    px_tokenizer_gguf fields = {.model = TEXT("llama"),
+        .tokens = v->tokens,
+        .scores = v->scores,
+        .types = v->types,
+        .token_count = v->count,
+        .bos_id = 9999, /* so the usual one of its kind */
+        .eos_id = UINT32_MAX,
+        .unknown_id = -7,
+        .add_bos = 1,
+        .add_eos = 1,
+        .add_space_prefix = -1};
+    px_tokenizer *tokenizer = NULL;
+    PX_CHECK_OK(px_tokenizer_from_gguf(&fields, &tokenizer));
+    PX_REQUIRE(tokenizer);
+    px_encode_options options = {.add_special = true};
+    check_ids(tokenizer, TEXT("a"), options, (uint32_t[]){1, 263, 2}, 3);
+    px_tokenizer_free(tokenizer);
+    free(v);
 }
 
 /* All names that are in use; each must at least compile, and give back what it cut. */
