@@ -9,6 +9,11 @@
 
 static const px_part whole = {.index = 0, .count = 1};
 
+typedef struct row_list { /* of a step */
+    uint32_t count;
+    const uint32_t *at; /* ascending */
+} row_list;
+
 static bool is_first_stage(const px_forward *f)
 {
     return px_model_stage(f->model) == 0;
@@ -70,6 +75,47 @@ static void hand_on(const px_lane *lane)
         px_comm_send(f->world, to, f->x, (size_t)lane->rows * f->model->arch.hidden * sizeof *f->x);
 }
 
+/* --- the last rows --- */
+
+/* Row wanted[i] of x [.., width] becomes row i: this worker's columns, in order, as a row may lie
+ * where one before it goes. */
+static void keep_rows(const px_lane *lane, float *x, uint32_t width, const row_list *wanted)
+{
+    px_range cols = px_lane_share(lane, width);
+    for (size_t i = 0; i < wanted->count; i++)
+        memmove(x + i * width + cols.begin, x + (size_t)wanted->at[i] * width + cols.begin,
+            cols.count * sizeof *x);
+}
+
+/* Once the last layer's keys and values are in the cache, only the rows that results are made of
+ * have to go on: the last one of a prompt, none of a part before it. The others leave the lane. */
+static void narrow(px_lane *lane)
+{
+    px_forward *f = lane->f;
+    const px_batch *batch = f->batch;
+    row_list wanted = {batch->logit_rows, batch->logit_at};
+    if (!wanted.count) wanted = (row_list){batch->hidden_rows, batch->hidden_at};
+    bool both = batch->logit_rows && batch->hidden_rows;
+    if (both || lane->alone || px_lane_is_adapted(lane) || wanted.count == lane->rows) return;
+    uint32_t heads = px_model_place(f->model)->heads.count;
+    keep_rows(lane, f->x, f->model->arch.hidden, &wanted);
+    if (heads) keep_rows(lane, f->query, heads * f->kv->k_dim, &wanted);
+    for (uint32_t i = 0; lane->worker == 0 && i < wanted.count; i++)
+        f->narrow_at[i] = batch->at[wanted.at[i]];
+    px_lane_barrier(lane);
+    lane->rows = wanted.count;
+    lane->at = f->narrow_at;
+    lane->is_narrow = true;
+    lane->mine = lane->chain = px_lane_share(lane, lane->rows);
+}
+
+/* Where row wanted_at[i] of the step is now. */
+static const float *result_row(const px_lane *lane, const uint32_t *wanted_at, size_t i)
+{
+    size_t row = lane->is_narrow ? i : wanted_at[i];
+    return lane->f->x + row * lane->f->model->arch.hidden;
+}
+
 /* Softcaps this worker's share of the place's logits. */
 static void cap_logits(const px_lane *lane, float *logits, uint32_t width)
 {
@@ -93,7 +139,7 @@ static void make_logits(const px_lane *lane)
     if (!wanted) return;
     for (size_t i = chain.begin; i < chain.begin + (size_t)chain.count; i++)
         px_lane_norm(lane, (px_norm){.weight = f->model->shared.vector[PX_ROLE_FINAL_NORM],
-                               .x = f->x + batch->logit_at[i] * (size_t)hidden,
+                               .x = result_row(lane, batch->logit_at, i),
                                .y = normed + i * hidden,
                                .range = {.begin = 0, .count = 1}});
     px_lane_prepare(
@@ -124,10 +170,12 @@ static void make_hidden(const px_lane *lane)
     if (px_plan_place_of(&f->model->plan, f->model->rank) != 0) return;
     for (size_t i = mine.begin; i < mine.begin + (size_t)mine.count; i++)
         px_lane_norm(lane, (px_norm){.weight = f->model->shared.vector[PX_ROLE_FINAL_NORM],
-                               .x = f->x + batch->hidden_at[i] * hidden,
+                               .x = result_row(lane, batch->hidden_at, i),
                                .y = out + i * hidden,
                                .range = {.begin = 0, .count = 1}});
 }
+
+/* --- all of it --- */
 
 static bool feed_forward(const px_lane *lane, uint32_t layer)
 {
@@ -144,6 +192,7 @@ static void step_worker(void *arg, uint32_t worker, uint32_t workers)
         .worker = worker,
         .workers = workers,
         .rows = rows,
+        .at = f->batch->at,
         .alone = alone,
         .desk = alone ? &f->own[worker] : &f->shared};
     lane.mine = px_lane_share(&lane, rows);
@@ -151,8 +200,12 @@ static void step_worker(void *arg, uint32_t worker, uint32_t workers)
 
     if (!begin_rows(&lane)) return;
     uint32_t layers = f->model->plan.stages[px_model_stage(f->model)].count;
-    for (uint32_t i = 0; i < layers; i++)
+    for (uint32_t i = 0; i < layers; i++) {
+        px_layer_queries(&lane, i);
+        if (is_last_stage(f) && i == layers - 1) narrow(&lane);
+        if (!lane.rows) break;
         if (!px_layer_attention(&lane, i) || !feed_forward(&lane, i)) return;
+    }
     px_lane_barrier(&lane); /* the last rows added to x are for everyone */
     if (is_last_stage(f)) {
         make_hidden(&lane);

@@ -68,6 +68,7 @@ struct px_forward {
     void *memory;
     size_t memory_bytes;
     float *x;                    /* residual stream [rows, hidden] */
+    px_kv_row *narrow_at;        /* of the rows of a narrow lane */
     float *delta;                /* what attention or the MLP adds to it [rows, hidden] */
     float *q, *k, *v, *attended; /* [rows, heads or KV heads, dim] */
     float *query, *seen;         /* what attention reads and writes: q and attended, or those of */
@@ -95,6 +96,8 @@ typedef struct px_lane { /* one worker's view of the step */
     px_forward *f;
     uint32_t worker, workers;
     uint32_t rows;
+    const px_kv_row *at; /* [rows] */
+    bool is_narrow; /* rows are those that results are made of, in their order; see forward.c */
     px_range mine;  /* rows that this worker alone writes in what is shared */
     px_range chain; /* rows that it does at its desk: all when alone */
     bool alone;
@@ -207,7 +210,9 @@ unsigned px_lane_meeting_kinds(const px_lane *lane, const px_matrix *w);
 void px_layer_latent_qkv(const px_lane *lane, uint32_t layer);
 /* Fills f->attended from f->seen; ends with a barrier. */
 void px_layer_latent_values(const px_lane *lane, uint32_t layer);
-/* The two halves of a layer; false as above. `layer` counts in this stage. */
+/* A layer: queries, with keys and values of all rows in the cache, ending with a barrier; then its
+ * two halves, which may be for fewer rows; false as above. `layer` counts in this stage. */
+void px_layer_queries(const px_lane *lane, uint32_t layer);
 bool px_layer_attention(const px_lane *lane, uint32_t layer);
 bool px_layer_mlp(const px_lane *lane, uint32_t layer);
 bool px_layer_experts(const px_lane *lane, uint32_t layer); /* instead, where a layer is routed */

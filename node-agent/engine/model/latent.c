@@ -217,7 +217,7 @@ static void place_rows(const px_lane *lane, uint32_t layer)
     rotate(lane, f->latent.query, head_count(lane));
     rotate(lane, f->latent.kv, 1);
     px_kv_store op = {.kv = kv,
-        .at = f->batch->at + lane->mine.begin,
+        .at = lane->at + lane->mine.begin,
         .k = f->latent.kv + (size_t)lane->mine.begin * kv->k_dim,
         .k_stride = kv->k_dim,
         .rows = lane->mine.count};

@@ -64,7 +64,7 @@ static void place_rows(const px_lane *lane, uint32_t layer)
     norm_and_rotate(lane, rope, (heads){f->k, kv->kv_heads, w->vector[PX_ROLE_K_NORM]});
     size_t k_stride = (size_t)kv->kv_heads * kv->k_dim, v_stride = (size_t)kv->kv_heads * kv->v_dim;
     px_kv_store op = {.kv = kv,
-        .at = f->batch->at + lane->mine.begin,
+        .at = lane->at + lane->mine.begin,
         .k = f->k + lane->mine.begin * k_stride,
         .v = f->v + lane->mine.begin * v_stride,
         .k_stride = k_stride,
@@ -83,7 +83,7 @@ static void attend(const px_lane *lane, uint32_t layer)
     uint32_t count = place->heads.count,
              group = is_latent ? arch->heads : arch->heads / arch->kv_heads;
     px_attention op = {.kv = kv,
-        .at = f->batch->at,
+        .at = lane->at,
         .q = f->query,
         .out = f->seen,
         .q_stride = (size_t)count * kv->k_dim,
@@ -138,23 +138,29 @@ static void project_qkv(const px_lane *lane, uint32_t layer)
     px_lane_barrier(lane);
 }
 
+void px_layer_queries(const px_lane *lane, uint32_t layer)
+{
+    const px_model *model = lane->f->model;
+    if (!px_model_place(model)->heads.count) { /* a place may hold none */
+        px_lane_barrier(lane);
+    } else if (model->arch.latent.kv_rank) {
+        px_layer_latent_qkv(lane, layer);
+    } else {
+        project_qkv(lane, layer);
+        place_rows(lane, layer);
+        px_lane_barrier(lane);
+    }
+}
+
 bool px_layer_attention(const px_lane *lane, uint32_t layer)
 {
     px_forward *f = lane->f;
     const px_matrix *o = &f->model->layers[layer].matrix[PX_ROLE_O];
     unsigned kinds = px_lane_meeting_kinds(lane, o);
-    if (px_model_place(f->model)->heads.count) { /* a place may hold none */
-        bool is_latent = f->model->arch.latent.kv_rank != 0;
-        if (is_latent) {
-            px_layer_latent_qkv(lane, layer);
-        } else {
-            project_qkv(lane, layer);
-            place_rows(lane, layer);
-            px_lane_barrier(lane);
-        }
+    if (px_model_place(f->model)->heads.count) {
         attend(lane, layer);
         px_lane_barrier(lane);
-        if (is_latent) px_layer_latent_values(lane, layer);
+        if (f->model->arch.latent.kv_rank) px_layer_latent_values(lane, layer);
         px_lane_prepare_part(lane, (px_own_columns){.x = f->attended,
                                        .cols = px_model_width(f->model, PX_AXIS_ATTENTION),
                                        .range = lane->chain,

@@ -200,6 +200,7 @@ static void carve_all(px_forward *f, carver *c)
     wants wanted = wants_of_rows(f);
 
     f->x = carve_floats(c, rows, arch->hidden);
+    f->narrow_at = carve(c, is_last ? rows : 0, sizeof *f->narrow_at);
     f->delta = carve_floats(c, rows, arch->hidden);
     f->q = f->query = carve_floats(c, rows, px_model_width(model, PX_AXIS_Q));
     f->attended = f->seen = carve_floats(c, rows, px_model_width(model, PX_AXIS_ATTENTION));

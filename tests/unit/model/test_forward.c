@@ -157,6 +157,31 @@ static float *prompt_hidden(rig *r, uint32_t chunk)
     return hidden;
 }
 
+/* The prompt again, its chunks behind rows of another sequence, where no row, one or two want their
+ * results: they are what they are where every row wants its own. On every rank; rank 0 compares. */
+static void check_few_wanted(rig *r, const float *all, bool wants_hidden, bool compares)
+{
+    enum { CHUNK = 7, OTHERS = 3 };
+    size_t width = wants_hidden ? r->info.hidden : r->info.vocabulary;
+    float *out = px_alloc_array(CHUNK * width, sizeof *out);
+    for (uint32_t first = 0; first < PROMPT; first += CHUNK) {
+        rows b = {0};
+        uint32_t wanted[] = {OTHERS + 2, OTHERS + 5}, count = first / CHUNK % 3;
+        for (uint32_t i = 0; i < OTHERS; i++) add_row(&b, 1, first + i);
+        for (uint32_t i = first; i < first + CHUNK; i++) add_row(&b, 0, i);
+        px_batch batch = {.rows = b.count, .ids = b.ids, .at = b.at};
+        if (wants_hidden)
+            batch.hidden_rows = count, batch.hidden_at = wanted, batch.out_hidden = out;
+        else
+            batch.logit_rows = count, batch.logit_at = wanted;
+        PX_CHECK_OK(px_forward_step(r->forward, &batch, wants_hidden ? NULL : out));
+        for (uint32_t i = 0; compares && i < count; i++)
+            PX_CHECK(memcmp(out + i * width, all + (first + wanted[i] - OTHERS) * width,
+                         width * sizeof *out) == 0);
+    }
+    free(out);
+}
+
 /* --- one rank ----------------------------------------------------------------------------- */
 
 static void with_one_rank(const char *name, uint32_t threads, void (*check)(rig *r))
@@ -252,6 +277,24 @@ PX_TEST(a_row_gives_the_same_bits_in_any_company)
     with_one_rank("gptq_latent", 2, check_company);
 }
 
+static void check_few(rig *r)
+{
+    float *logits = prompt_logits(r, PROMPT), *hidden = prompt_hidden(r, PROMPT);
+    check_few_wanted(r, logits, false, true);
+    check_few_wanted(r, hidden, true, true);
+    free(logits);
+    free(hidden);
+}
+
+PX_TEST(a_result_has_the_same_bits_whoever_else_wants_one)
+{
+    with_one_rank("odd_heads", 3, check_few);
+    with_one_rank("biased_shards", 1, check_few);
+    with_one_rank("mixed_blocks.gguf", 2, check_few);
+    with_one_rank("mixture", 2, check_few);
+    with_one_rank("deepseek_v3", 2, check_few);
+}
+
 static void check_no_allocation(rig *r)
 {
     float *logits = px_alloc_array((size_t)ROWS_MAX * r->info.vocabulary, sizeof *logits);
@@ -296,6 +339,9 @@ static void *run_rank(void *arg)
         self->width = r.info.hidden;
         self->logits = prompt_logits(&r, 8);
         self->hidden = prompt_hidden(&r, 8);
+        bool compares = px_comm_rank(self->options.comm) == 0;
+        check_few_wanted(&r, self->logits, false, compares);
+        check_few_wanted(&r, self->hidden, true, compares);
     }
     close_rig(&r);
     return NULL;
