@@ -56,14 +56,20 @@ def stubs():
             for n in names}
 
 
+_given_ports = set()
+
+
 def free_port(low=20000, high=32000):
-    """A port below the ephemeral range that nobody listens on now."""
+    """A port below the ephemeral range that nobody listens on now, and that was not given before."""
     start = low + (os.getpid() * 37 + time.monotonic_ns() // 1000) % (high - low)
     for k in range(high - low):
         port = low + (start - low + k) % (high - low)
+        if port in _given_ports:
+            continue
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
+                _given_ports.add(port)
                 return port
             except OSError:
                 continue
