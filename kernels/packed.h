@@ -159,12 +159,23 @@ typedef struct px_tile {
 
 typedef void (*px_tile_fn)(const px_tile *op);
 
+typedef px_tile_fn (*px_tile_find)(px_packing packing, uint32_t groups, uint32_t rows);
+
+/* Weights taken apart once for several tiles of rows. */
+typedef struct px_expansion {
+    size_t (*bytes)(px_packing packing, uint32_t cols); /* of one group; 0: not worth it */
+    /* The columns of one group; `to` is 64-byte aligned. */
+    void (*fill)(px_packing packing, const uint8_t *w, uint32_t cols, uint8_t *to);
+    px_tile_find find; /* tiles of such weights */
+} px_expansion;
+
 typedef struct px_tile_set {
     uint32_t rows;   /* most rows of x in a tile */
     uint32_t groups; /* groups of a tile, a power of two; where fewer are left, a smaller one */
     uint32_t few;    /* up to so many rows of x tiles have `groups_of_few` instead: there weights */
     uint32_t groups_of_few; /* must come fast, in one stream, or chains of sums hide each other */
-    px_tile_fn (*find)(px_packing packing, uint32_t groups, uint32_t rows);
+    px_tile_find find;
+    const px_expansion *expansion; /* NULL: none */
 } px_tile_set;
 
 typedef struct px_tiles {

@@ -5,8 +5,9 @@
  *       for some columns           their weights are in the second-level cache when read again
  *         for the rows of a tile   x of these columns and rows in the first
  *
- * The arithmetic is in the backends' tiles. Sums wait between runs of columns as they are, so an
- * output is the same chain of additions, and the same bits, wherever columns are cut.
+ * A backend may take the weights of a run apart once for all its tiles. The arithmetic is in the
+ * backends' tiles. Sums wait between runs of columns as they are, so an output is the same chain of
+ * additions, and the same bits, wherever columns are cut.
  */
 #include "kernels/packed.h"
 
@@ -16,7 +17,9 @@ enum {
     X_BYTES = 2048 * 1024,      /* of the rows that pass a tile's groups */
     WEIGHTS_BYTES = 256 * 1024, /* of a tile's groups in a run of columns */
     COLS_GRAIN = 256,           /* a whole number of units of every packing */
-    PARTIAL_FLOATS = 16 * 1024, /* sums between runs, on the stack */
+    PARTIAL_FLOATS = 16 * 1024,
+    EXPANDED_BYTES = 112 * 1024,
+    EXPANSION_PIECES = 8, /* tiles that pay for it */
 };
 
 static const px_tile_set *choose(const px_tiles *tiles, px_packing packing, px_act_kind kind)
@@ -44,19 +47,27 @@ static uint32_t piece_begin(uint32_t rows, uint32_t i, uint32_t count)
     return (uint32_t)((uint64_t)rows * i / count);
 }
 
+/* On the stack. */
+typedef struct workspace {
+    _Alignas(64) float partial[PARTIAL_FLOATS];    /* sums between runs of columns */
+    _Alignas(64) uint8_t expanded[EXPANDED_BYTES]; /* a run's weights taken apart */
+} workspace;
+
 /* One part's product. */
 typedef struct product {
     const px_matmul *op;
     const px_tiles *tiles;
     const px_tile_set *set;
     px_packing packing;
-    size_t grain_bytes; /* of COLS_GRAIN columns of a group */
+    size_t group_bytes, grain_bytes; /* of all columns of a group; of COLS_GRAIN */
+    size_t expanded_bytes;           /* of COLS_GRAIN taken apart; 0: they never are */
     uint32_t groups_most;
 } product;
 
 /* Some rows of x by the groups of a tile. */
 typedef struct stripe {
     uint32_t row, rows, pieces;
+    bool expanded; /* the weights of a run are taken apart first */
     uint32_t group, groups;
     uint32_t run; /* columns before the sums wait for the next; all, where weights are read once */
 } stripe;
@@ -71,20 +82,32 @@ static uint32_t rows_at_once(const product *p)
     return rows ? rows : p->set->rows;
 }
 
-static uint32_t run_of_cols(const product *p, uint32_t pieces)
+static uint32_t run_of_cols(const product *p, const stripe *s)
 {
-    size_t grains = WEIGHTS_BYTES / (p->groups_most * p->grain_bytes);
+    size_t room = s->expanded ? EXPANDED_BYTES : WEIGHTS_BYTES;
+    size_t grains = room / (p->groups_most * (s->expanded ? p->expanded_bytes : p->grain_bytes));
     size_t run = (grains ? grains : 1) * COLS_GRAIN;
     uint32_t cols = p->op->w->cols;
-    return pieces > 1 && run < cols ? (uint32_t)run : cols;
+    return s->pieces > 1 && run < cols ? (uint32_t)run : cols;
 }
 
-static void multiply_stripe(const product *p, const stripe *s, px_tile *tile, float *partial)
+static void expand(const product *p, const stripe *s, px_tile *tile, uint8_t *to)
+{
+    size_t bytes = p->set->expansion->bytes(p->packing, tile->cols);
+    for (uint32_t g = 0; g < s->groups; g++)
+        p->set->expansion->fill(
+            p->packing, tile->w + g * p->group_bytes, tile->cols, to + g * bytes);
+    tile->w = to;
+    tile->w_stride = bytes;
+}
+
+static void multiply_stripe(const product *p, const stripe *s, px_tile *tile, workspace *space)
 {
     const px_matrix *w = p->op->w;
     const px_act *x = p->op->x;
+    px_tile_find find = s->expanded ? p->set->expansion->find : p->set->find;
     uint32_t first = s->group * p->tiles->lanes;
-    const uint8_t *weights = (const uint8_t *)w->data + s->group * tile->w_stride;
+    const uint8_t *weights = (const uint8_t *)w->data + s->group * p->group_bytes;
     const uint8_t *rows = (const uint8_t *)x->data + s->row * x->row_bytes;
     tile->w_rows = w->rows - first;
     tile->bias = p->op->bias ? p->op->bias + first : NULL;
@@ -93,12 +116,14 @@ static void multiply_stripe(const product *p, const stripe *s, px_tile *tile, fl
         tile->begins = col == 0;
         tile->ends = col + tile->cols == w->cols;
         tile->w = weights + col / COLS_GRAIN * p->grain_bytes;
+        tile->w_stride = p->group_bytes;
+        if (s->expanded) expand(p, s, tile, space->expanded);
         tile->x = rows + act_bytes(x->kind, col);
         tile->y = p->op->y + s->row * p->op->y_stride + first;
-        tile->partial = partial;
+        tile->partial = space->partial;
         for (uint32_t i = 0, begin = 0; i < s->pieces; i++) {
             uint32_t end = piece_begin(s->rows, i + 1, s->pieces), count = end - begin;
-            p->set->find(p->packing, s->groups, count)(tile);
+            find(p->packing, s->groups, count)(tile);
             tile->x += count * x->row_bytes;
             tile->y += count * p->op->y_stride;
             tile->partial += (size_t)count * s->groups * p->tiles->lanes;
@@ -114,28 +139,29 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     px_packing packing = (px_packing)w->layout;
     const px_tile_set *set = choose(tiles, packing, x->kind);
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
-    _Alignas(64) float partial[PARTIAL_FLOATS];
+    workspace space;
     product p = {.op = op,
         .tiles = tiles,
         .set = set,
         .packing = packing,
+        .group_bytes = px_packed_group_bytes(packing, tiles->lanes, w->cols),
         .grain_bytes = px_packed_group_bytes(packing, tiles->lanes, COLS_GRAIN),
+        .expanded_bytes = set->expansion ? set->expansion->bytes(packing, COLS_GRAIN) : 0,
         .groups_most = x->rows <= set->few ? set->groups_of_few : set->groups};
-    px_tile tile = {.w_stride = px_packed_group_bytes(packing, tiles->lanes, w->cols),
-        .x_stride = x->row_bytes,
-        .y_stride = op->y_stride,
-        .accumulate = op->accumulate};
+    px_tile tile = {
+        .x_stride = x->row_bytes, .y_stride = op->y_stride, .accumulate = op->accumulate};
     uint32_t begin, end, slices = pieces_of(x->rows, rows_at_once(&p));
     px_part_range(part, (w->rows + tiles->lanes - 1) / tiles->lanes, 1, &begin, &end);
     for (uint32_t i = 0; i < slices; i++) {
         stripe s = {.row = piece_begin(x->rows, i, slices)};
         s.rows = piece_begin(x->rows, i + 1, slices) - s.row;
         s.pieces = pieces_of(s.rows, set->rows);
-        s.run = run_of_cols(&p, s.pieces);
+        s.expanded = p.expanded_bytes && s.pieces >= EXPANSION_PIECES;
+        s.run = run_of_cols(&p, &s);
         for (s.group = begin; s.group < end; s.group += s.groups) {
             s.groups = p.groups_most;
             while (s.groups > end - s.group) s.groups /= 2;
-            multiply_stripe(&p, &s, &tile, partial);
+            multiply_stripe(&p, &s, &tile, &space);
         }
     }
 }

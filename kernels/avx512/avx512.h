@@ -30,6 +30,11 @@ bool px_avx512_attention(const px_attention *op, px_part part);
 void px_avx512_attention_merge(const px_attention *op, px_part part);
 
 px_tile_fn px_avx512_q8_tile(px_packing packing, uint32_t groups, uint32_t rows);
+/* Bytes of one group of weights taken apart (0: they are not); taking them apart, `to` 64-byte
+ * aligned; the tiles of such weights. */
+size_t px_avx512_expanded_bytes(px_packing packing, uint32_t cols);
+void px_avx512_expand(px_packing packing, const uint8_t *w, uint32_t cols, uint8_t *to);
+px_tile_fn px_avx512_expanded_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx512_float_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx512_bf16_tile(px_packing packing, uint32_t groups, uint32_t rows);
 px_tile_fn px_avx512_scaled_tile(px_packing packing, uint32_t groups, uint32_t rows);

@@ -16,8 +16,10 @@ static void pack(const px_pack *op, px_part part)
 
 static void matmul(const px_matmul *op, px_part part)
 {
+    static const px_expansion expansion = {
+        px_avx512_expanded_bytes, px_avx512_expand, px_avx512_expanded_tile};
     static const px_tiles tiles = {.lanes = PX_AVX512_LANES,
-        .q8 = {PX_AVX512_Q8_ROWS, 2, 2, 1, px_avx512_q8_tile},
+        .q8 = {PX_AVX512_Q8_ROWS, 2, 2, 1, px_avx512_q8_tile, &expansion},
         .bf16 = {PX_AVX512_BF16_ROWS, 4, 0, 4, px_avx512_bf16_tile},
         .floats = {PX_AVX512_FLOAT_ROWS, 4, 0, 4, px_avx512_float_tile},
         .scaled = {PX_AVX512_SCALED_ROWS, 1, 1, 4, px_avx512_scaled_tile}};
