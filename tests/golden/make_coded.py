@@ -223,6 +223,8 @@ MODELS = {
                                                     'up' in stem, shuffled=True)),
     'gptq_mixture': (mixture(), ACT_ORDER, write_gptq_plainly),
     'gptq_latent': (latent(), ACT_ORDER, write_gptq_plainly),
+    'f8_latent': (latent(), {'quant_method': 'fp8', 'weight_block_size': [32, 32]},
+                  lambda stem, weight: f8(stem, weight, (32, 32))),
 }
 
 

@@ -234,8 +234,9 @@ typedef struct px_weight_view {
     size_t col_bytes;            /* 0: a row lies whole; else distance between its elements */
     const unsigned char *scales; /* MXFP4 in two tensors: the exponents, one for each block */
     size_t scale_row_bytes;
-    bool is_turned_blocks; /* columns are the tensor's rows, which are blocks: `dtype` is F32,
-                              `data` the first of these rows, col_bytes from one to the next */
+    bool is_turned_blocks; /* columns are the tensor's rows, which are blocks: `dtype` is F32, or of
+                              codes what px_coded_turned_type() says; `data` the first of these
+                              rows, col_bytes from one to the next */
     px_coded coded; /* codes with scales in other tensors; `data` is then only what is read */
 } px_weight_view;
 

@@ -66,12 +66,16 @@ static void turn(const px_weight_view *view, px_range rows, float *out)
 
 void px_weight_assemble(const px_weight_view *from, px_range rows, void *out)
 {
-    if (from->is_turned_blocks) {
+    px_coded_part part = {.first_row = rows.begin, .rows = rows.count, .cols = from->cols};
+    if (from->is_turned_blocks && from->dtype == PX_F32) {
         turn(from, rows, out);
         return;
     }
+    if (from->is_turned_blocks) {
+        px_coded_assemble_turned(&from->coded, from->dtype, part, out);
+        return;
+    }
     if (from->coded.coding) {
-        px_coded_part part = {.first_row = rows.begin, .rows = rows.count, .cols = from->cols};
         px_coded_assemble(&from->coded, from->dtype, part, out);
         return;
     }

@@ -351,6 +351,13 @@ static px_dtype type_as_it_lies(const px_coded *coded)
     return coded->group_of || !whole || coded->cols % BLOCK ? PX_F32 : block_type(coded);
 }
 
+px_dtype px_coded_turned_type(const px_coded *coded, uint32_t rows)
+{
+    bool of_bytes = coded->coding == PX_CODING_BYTES && coded->row_step == 1;
+    bool whole = coded->block_rows % BLOCK == 0 && coded->first_row % BLOCK == 0;
+    return of_bytes && whole && rows % BLOCK == 0 ? block_type(coded) : PX_F32;
+}
+
 /* How many columns each group has; to be freed. */
 static uint32_t *count_columns(const px_coded *coded)
 {

@@ -108,4 +108,11 @@ typedef struct px_coded_part { /* of the view: rows, and columns from its first 
 void px_coded_assemble(
     const px_coded *coded, px_dtype dtype, px_coded_part part, unsigned char *to);
 
+/* Of a view that is turned, the tensor's columns being its rows: the type that holds blocks of 32
+ * of the tensor's rows exactly, of which the view has `rows`; F32 if none does. */
+px_dtype px_coded_turned_type(const px_coded *coded, uint32_t rows);
+/* Rows and columns of the turned view, as that type (not F32). */
+void px_coded_assemble_turned(
+    const px_coded *coded, px_dtype dtype, px_coded_part part, unsigned char *to);
+
 #endif

@@ -129,6 +129,20 @@ static void put_halves(const px_coded *c, uint32_t row, uint32_t at, unsigned ch
     }
 }
 
+/* Column `col` of 32 rows. */
+static void put_turned_codes(
+    const px_coded *c, px_dtype dtype, uint32_t row, uint32_t col, unsigned char *to)
+{
+    for (uint32_t i = 0; i < BLOCK; i++) {
+        if (dtype == PX_SCALED_F8) {
+            to[i] = c->codes[(size_t)(row + i) * c->code_words + col];
+            continue;
+        }
+        uint16_t half = px_f32_to_f16(byte_at(c, row + i, col));
+        memcpy(to + (size_t)i * 2, &half, sizeof half);
+    }
+}
+
 /* What a row's blocks of one group have in common. */
 typedef struct group_head {
     uint32_t group;
@@ -251,5 +265,19 @@ void px_coded_assemble(const px_coded *c, px_dtype dtype, px_coded_part part, un
         for (uint32_t i = 0; i < rows && dtype == PX_F32; i++)
             put_values(c, c->first_row + (part.first_row + r + i) * c->row_step, part.cols,
                 to + i * row_bytes);
+    }
+}
+
+void px_coded_assemble_turned(
+    const px_coded *c, px_dtype dtype, px_coded_part part, unsigned char *to)
+{
+    const size_t block_bytes = px_dtype_of(dtype)->block_bytes;
+    for (uint32_t r = 0; r < part.rows; r++) {
+        uint32_t col = part.first_row + r, group = px_coded_group_of(c, col);
+        for (uint32_t i = 0; i < part.cols; i += BLOCK, to += block_bytes) {
+            float scale = scale_at(c, c->first_row + i, group);
+            memcpy(to, &scale, sizeof scale);
+            put_turned_codes(c, dtype, c->first_row + i, col, to + sizeof scale);
+        }
     }
 }

@@ -204,7 +204,9 @@ static px_status find_in_head(const px_arch *arch, const px_model_file *file, px
     if (view->coded.coding) {
         view->data = tensor->data;
         view->is_turned_blocks = turned;
-        if (turned) view->dtype = PX_F32, view->coded.ordered_cols = 0;
+        if (!turned) return px_ok();
+        view->coded.ordered_cols = 0;
+        view->dtype = px_coded_turned_type(&view->coded, plain);
         return px_ok();
     }
     PX_TRY(check_shape(tensor, &wanted, what));

@@ -391,6 +391,7 @@ PX_TEST(any_number_of_ranks_gives_the_same_bits)
     compare_ranks("gptq_shuffled", 3, 1);
     compare_ranks("gptq_mixture", 2, 2);
     compare_ranks("gptq_latent", 3, 2);
+    compare_ranks("f8_latent", 2, 1);
 }
 
 /* --- what is wrong is said ---------------------------------------------------------------- */
