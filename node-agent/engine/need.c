@@ -1,9 +1,21 @@
 /* need.c - see need.h. */
 #include "engine/need.h"
 
+#include "engine/model/pooling.h"
+
 /* Measured: 14 MiB for a model of a few bytes; tokenizers of 50,000 to 262,000 entries took 150 to
  * 290 bytes for each while they were read. */
 enum { TEXT_BYTES = 16 << 20, TEXT_BYTES_EACH = 320 };
+
+/* Of the layers that make vectors of hidden states; a model whose kind we lack gets none. */
+static uint64_t pooling_bytes(const px_model_file *file)
+{
+    px_pooling *pooling;
+    if (!px_is_ok(px_pooling_open(file, &pooling))) return 0;
+    uint64_t bytes = px_pooling_bytes(pooling);
+    px_pooling_free(pooling);
+    return bytes;
+}
 
 px_status px_need_reckon(const px_model_file *file, const px_need_options *options, px_need *out)
 {
@@ -18,6 +30,7 @@ px_status px_need_reckon(const px_model_file *file, const px_need_options *optio
             .threads = options->threads,
             .limits = options->limits}),
         .logit_bytes = leads ? options->limits.logit_rows_max * vocabulary * sizeof(float) : 0,
+        .pooling_bytes = leads ? pooling_bytes(file) : 0,
         .text_bytes = TEXT_BYTES + (leads ? vocabulary * TEXT_BYTES_EACH : 0)};
     px_model_free(outline);
     return px_ok();

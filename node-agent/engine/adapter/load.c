@@ -231,16 +231,18 @@ static px_status load(loader *l)
     const px_adapter_options *options = l->options;
     const px_model *model = options->model;
     uint32_t layers = model->plan.stages[px_model_stage(model)].count;
+    size_t table_bytes = (1 + (size_t)layers) * sizeof *l->adapter->at;
     l->adapter->at = px_alloc_array(1 + (size_t)layers, sizeof *l->adapter->at);
     PX_TRY(px_peft_config_read(options->folder, &l->config));
     PX_TRY(px_peft_file_open(options->folder, &l->file));
     PX_TRY(list_items(l));
-    if (l->bytes > options->bytes_max)
+    l->adapter->bytes = table_bytes + l->bytes;
+    if (l->adapter->bytes > options->bytes_max)
         return px_fail(PX_RESOURCE_EXHAUSTED,
             "it takes %.1f MiB on this rank and %.1f are left for adapters",
-            (double)l->bytes / (1 << 20), (double)options->bytes_max / (1 << 20));
+            (double)l->adapter->bytes / (1 << 20), (double)options->bytes_max / (1 << 20));
     PX_TRY(px_big_alloc(l->bytes, "the adapter", &l->adapter->memory));
-    l->adapter->bytes = l->bytes;
+    l->adapter->memory_bytes = l->bytes;
     PX_TRY(px_big_alloc(l->staged_bytes, "an adapter's matrix", &l->staged));
     for (size_t i = 0; i < l->count; i++) pack_item(l, &l->items[i]);
     return px_ok();
@@ -265,7 +267,7 @@ px_status px_adapter_load(const px_adapter_options *options, px_adapter **out)
 void px_adapter_free(px_adapter *adapter)
 {
     if (!adapter) return;
-    px_big_free(adapter->memory, adapter->bytes);
+    px_big_free(adapter->memory, adapter->memory_bytes);
     free(adapter->at);
     free(adapter);
 }

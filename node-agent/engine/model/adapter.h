@@ -26,7 +26,8 @@ typedef struct px_low_rank {
 typedef struct px_adapter {
     px_low_rank (*at)[PX_ROLE_COUNT]; /* [1 + layers of this stage]; 0: of no layer */
     void *memory;
-    size_t bytes;
+    size_t memory_bytes;
+    size_t bytes; /* with the table */
 } px_adapter;
 
 /* What it adds to a matrix of a layer, counted in this stage (PX_ROLE_OUTPUT: any layer); NULL:

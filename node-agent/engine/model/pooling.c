@@ -292,6 +292,14 @@ static px_status read_all(px_pooling *p, const px_model_file *file)
     return p->info.is_stated ? px_ok() : add_normalising(p);
 }
 
+static uint32_t widest(const px_pooling *p)
+{
+    uint32_t cols = p->info.hidden;
+    for (uint32_t i = 0; i < p->step_count; i++)
+        if (p->steps[i].out > cols) cols = p->steps[i].out;
+    return cols;
+}
+
 px_status px_pooling_open(const px_model_file *file, px_pooling **out)
 {
     px_pooling *p = px_alloc(sizeof *p);
@@ -300,10 +308,7 @@ px_status px_pooling_open(const px_model_file *file, px_pooling **out)
         px_pooling_free(p);
         return px_prefix(status, "%s", px_model_file_path(file));
     }
-    uint32_t widest = p->info.hidden;
-    for (uint32_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].out > widest) widest = p->steps[i].out;
-    for (int i = 0; i < 2; i++) p->room[i] = px_alloc_array(widest, sizeof *p->room[i]);
+    for (int i = 0; i < 2; i++) p->room[i] = px_alloc_array(widest(p), sizeof *p->room[i]);
     *out = p;
     return px_ok();
 }
@@ -333,6 +338,17 @@ bool px_pooling_dense_at(const px_pooling *p, uint32_t index, px_pooling_dense *
 px_pooling_info px_pooling_describe(const px_pooling *p)
 {
     return p->info;
+}
+
+uint64_t px_pooling_bytes(const px_pooling *p)
+{
+    uint64_t floats = 2 * (uint64_t)widest(p);
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        const step *s = &p->steps[i];
+        if (s->weight) floats += (uint64_t)s->in * s->out;
+        if (s->bias) floats += s->out;
+    }
+    return floats * sizeof(float);
 }
 
 /* --- finishing -------------------------------------------------------------------------------- */

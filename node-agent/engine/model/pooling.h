@@ -36,6 +36,7 @@ typedef struct px_pooling_info {
 px_status px_pooling_open(const px_model_file *file, px_pooling **out) PX_MUST_USE;
 void px_pooling_free(px_pooling *pooling); /* NULL is fine */
 px_pooling_info px_pooling_describe(const px_pooling *pooling);
+uint64_t px_pooling_bytes(const px_pooling *pooling); /* of weights and room between steps */
 
 /* A dense layer, for whoever writes it elsewhere. Borrowed. */
 typedef struct px_pooling_dense {

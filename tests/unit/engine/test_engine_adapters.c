@@ -368,9 +368,9 @@ PX_TEST(files_that_do_not_fit_are_refused_and_the_engine_goes_on)
 
 PX_TEST(adapters_keep_to_their_memory)
 {
-    px_engine *engine = open_alone(100 * 1000);
+    px_engine *engine = open_alone(120 * 1000);
     PX_REQUIRE(engine != NULL);
-    PX_CHECK_OK(load(engine, "one", adapters[0])); /* 31 KB of rank 4 */
+    PX_CHECK_OK(load(engine, "one", adapters[0])); /* 31 KB of rank 4, 23 of table */
     px_status status = load(engine, "three", adapters[2]);
     PX_CHECK(status.code == PX_RESOURCE_EXHAUSTED && strstr(status.text, "left for adapters"));
     PX_CHECK_OK(unload(engine, "one"));

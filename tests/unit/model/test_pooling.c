@@ -139,6 +139,8 @@ PX_TEST(modules_of_sentence_transformers_are_followed)
     PX_REQUIRE(p);
     px_pooling_info info = px_pooling_describe(p);
     PX_CHECK(info.kind == PX_POOLING_MEAN && info.is_stated && info.normalised && info.width == 2);
+    /* The matrix, its bias, and two rows between steps. */
+    PX_CHECK(px_pooling_bytes(p) == (2 * HIDDEN + 2 + 2 * HIDDEN) * sizeof(float));
     const float turned[HIDDEN] = {-3, 0, 4, 0};
     float out[2]; /* 4.5 and 6.5, with the bias 4.75 and 6.75 */
     px_pooling_finish(p, turned, true, out);
