@@ -17,6 +17,8 @@ enum { INPUTS_MAX = 128, LABELS_MAX = 256, SHOWN_VALUES = 6 };
 #define MODEL_SPECS                                                                                \
     {.name = "model", .kind = PX_ARG_STR, .value = "NAME", .no_env = true,                         \
         .help = "which model; not needed while only one is served"},                               \
+    {.name = "adapter", .kind = PX_ARG_STR, .value = "NAME", .no_env = true,                       \
+        .help = "the LoRA adapter that answers, of those the model has loaded"},                   \
     {.name = "tenant", .kind = PX_ARG_STR, .value = "NAME", .no_env = true,                        \
         .help = "whom the request is counted for"},                                                \
     {.name = "timeout-s", .kind = PX_ARG_INT, .value = "N", .default_value = "0", .min = 0,        \
@@ -28,10 +30,11 @@ static ProtobufCBinaryData bytes_of(const char *text)
     return (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)(uintptr_t)text};
 }
 
-static char *model_of(const px_args *args)
+/* An option that names something, as messages have it: empty without it. */
+static char *name_in(const px_args *args, const char *option)
 {
-    const char *model = px_args_str(args, "model");
-    return (char *)(uintptr_t)(model ? model : "");
+    const char *name = px_args_str(args, option);
+    return (char *)(uintptr_t)(name ? name : "");
 }
 
 static px_status ask(px_client *client, const px_args *args, px_client_request request)
@@ -116,7 +119,8 @@ static px_status embed(px_client *client, const px_args *args)
         inputs[i].text = bytes_of(px_args_positional(args, i));
         pointers[i] = &inputs[i];
     }
-    request.model = model_of(args);
+    request.model = name_in(args, "model");
+    request.adapter = name_in(args, "adapter");
     request.inputs = pointers;
     request.n_inputs = (size_t)count;
     request.dimensions = (uint32_t)px_args_int(args, "dimensions");
@@ -194,7 +198,7 @@ static px_status find_label(
 {
     label found = {0};
     Phalanx__V1__TokenizeRequest request = PHALANX__V1__TOKENIZE_REQUEST__INIT;
-    request.model = model_of(args);
+    request.model = name_in(args, "model");
     request.text = bytes_of(text);
     PX_TRY(px_client_call(client, &(px_client_request){.path = "/phalanx.v1.Inference/Tokenize",
                                       .message = &request.base,
@@ -220,7 +224,8 @@ static px_status score(px_client *client, const px_args *args)
     for (int i = 0; i < count; i++) documents[i] = bytes_of(px_args_positional(args, i));
     for (int i = 0; i < labels; i++)
         PX_TRY(find_label(client, args, px_args_str_at(args, "label", i), &label_ids[i]));
-    request.model = model_of(args);
+    request.model = name_in(args, "model");
+    request.adapter = name_in(args, "adapter");
     request.query = bytes_of(query ? query : "");
     request.template_ = bytes_of(template ? template : "");
     request.documents = documents;

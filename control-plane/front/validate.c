@@ -227,6 +227,7 @@ px_status px_validate_embed(const Phalanx__V1__EmbedRequest *request)
     for (size_t i = 0; i < request->n_inputs; i++) PX_TRY(check_input(request->inputs[i], i));
     if ((unsigned)request->pooling > PHALANX__V1__POOLING__POOLING_MEAN)
         return px_fail(PX_INVALID_ARGUMENT, "'pooling' %d is none", (int)request->pooling);
+    PX_TRY(check_adapter(request->adapter));
     PX_TRY(check_order(request->priority, request->cache_salt));
     return check_request_id(request->request_id);
 }
@@ -261,6 +262,7 @@ px_status px_validate_score(const Phalanx__V1__ScoreRequest *request)
     if (request->n_label_token_ids > LABELS_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "'label_token_ids' are %zu, more than %d",
             request->n_label_token_ids, LABELS_MAX);
+    PX_TRY(check_adapter(request->adapter));
     PX_TRY(check_order(request->priority, request->cache_salt));
     return check_request_id(request->request_id);
 }

@@ -235,7 +235,9 @@ PX_TEST(documents_become_texts_by_the_template)
     px_submission_done(&s);
 
     score.template_.len = 0, score.n_label_token_ids = 0; /* embedded, the query first */
+    score.adapter = (char *)"fr";
     PX_CHECK_OK(px_submission_make(&submit, &(px_submission_context){0}, &s));
+    PX_CHECK(s.request.adapter.length == 2 && memcmp(s.request.adapter.data, "fr", 2) == 0);
     PX_CHECK(s.request.vectors.input_count == 3 && s.request.vectors.inputs[0].text.length == 3);
     PX_CHECK(s.request.vectors.inputs[2].text.length == 8);
     px_submission_done(&s);

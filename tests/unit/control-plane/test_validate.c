@@ -98,6 +98,10 @@ PX_TEST(inputs_and_documents)
     PX_CHECK_OK(px_validate_embed(&e));
     e.pooling = (Phalanx__V1__Pooling)77;
     PX_CHECK(refuses(px_validate_embed(&e), "'pooling' 77"));
+    e.pooling = PHALANX__V1__POOLING__POOLING_MEAN, e.adapter = (char *)"no/name";
+    PX_CHECK(refuses(px_validate_embed(&e), "an adapter's name"));
+    e.adapter = (char *)"fr";
+    PX_CHECK_OK(px_validate_embed(&e));
 
     Phalanx__V1__ScoreRequest s = PHALANX__V1__SCORE_REQUEST__INIT;
     ProtobufCBinaryData documents[128];
@@ -117,6 +121,8 @@ PX_TEST(inputs_and_documents)
     PX_CHECK_OK(px_validate_score(&s));
     s.n_label_token_ids = 257;
     PX_CHECK(refuses(px_validate_score(&s), "'label_token_ids' are 257"));
+    s.n_label_token_ids = 1, s.adapter = (char *)"no/name";
+    PX_CHECK(refuses(px_validate_score(&s), "an adapter's name"));
 }
 
 PX_TEST(sampling)

@@ -268,6 +268,83 @@ PX_TEST(what_one_adapter_computed_is_not_found_by_another)
     group_close(&g);
 }
 
+/* --- vectors of texts --------------------------------------------------------------------- */
+
+enum { INPUTS = 3, INPUT_TOKENS = 40, LABELS = 4 };
+
+typedef struct vectors {
+    uint64_t id;
+    float values[INPUTS][TINY_HIDDEN];
+    uint32_t answered;
+} vectors;
+
+/* Of the same texts for every adapter; pooled, or how likely LABELS tokens are behind each. */
+static void ask(px_engine *engine, const char *adapter, bool labelled, vectors *out)
+{
+    static const uint32_t labels[LABELS] = {3, 50, 150, 299};
+    uint32_t tokens[INPUTS][INPUT_TOKENS];
+    px_input inputs[INPUTS];
+    for (uint32_t i = 0; i < INPUTS; i++) {
+        for (uint32_t k = 0; k < INPUT_TOKENS; k++) tokens[i][k] = (k * (i + 3) + i) % 300;
+        inputs[i] = (px_input){.tokens = tokens[i], .token_count = INPUT_TOKENS - 9 * i};
+    }
+    px_request request = {.adapter = slice(adapter),
+        .vectors = {.inputs = inputs,
+            .input_count = INPUTS,
+            .labels = {labels, labelled ? LABELS : 0},
+            .pool = PX_POOL_MEAN}};
+    memset(out, 0, sizeof *out);
+    PX_CHECK_OK(px_engine_submit(engine, &request, &out->id));
+}
+
+/* Takes the vectors of `count` requests that run. */
+static void take_vectors(px_engine *engine, vectors *all, uint32_t count)
+{
+    for (uint32_t done = 0; done < count;) {
+        px_event event = next_event(engine);
+        uint32_t r = 0;
+        while (r < count - 1 && all[r].id != event.id) r++;
+        PX_CHECK_OK(event.status);
+        done += event.kind == PX_EVENT_DONE;
+        if (event.kind != PX_EVENT_ANSWERED) continue;
+        memcpy(all[r].values[event.index], event.values, event.value_count * sizeof(float));
+        all[r].answered++;
+    }
+}
+
+static void check_vectors(px_engine *engine, bool labelled)
+{
+    static vectors single[ADAPTERS + 1], together[ADAPTERS + 1];
+    for (int i = 0; i <= ADAPTERS; i++) {
+        ask(engine, names[i], labelled, &single[i]);
+        take_vectors(engine, &single[i], 1);
+        PX_CHECK(single[i].answered == INPUTS);
+        for (int k = 0; k < i; k++)
+            PX_CHECK(memcmp(single[i].values, single[k].values, sizeof single[i].values) != 0);
+    }
+    for (int i = 0; i <= ADAPTERS; i++) ask(engine, names[i], labelled, &together[i]);
+    take_vectors(engine, together, ADAPTERS + 1);
+    for (int i = 0; i <= ADAPTERS; i++)
+        PX_CHECK(memcmp(single[i].values, together[i].values, sizeof single[i].values) == 0);
+}
+
+PX_TEST(vectors_are_of_the_adapter_that_their_request_names)
+{
+    group g;
+    vectors unused;
+    PX_REQUIRE(group_open(
+        &g, (px_engine_options){
+                .model_path = model, .tp = 2, .pp = 1, .threads = 1, .on_wake = on_wake}));
+    load_all(g.engine);
+    check_vectors(g.engine, false);
+    check_vectors(g.engine, true);
+    px_request request = {.adapter = slice("nine"),
+        .vectors = {
+            .inputs = &(px_input){.tokens = (uint32_t[]){1}, .token_count = 1}, .input_count = 1}};
+    PX_CHECK(px_engine_submit(g.engine, &request, &unused.id).code == PX_NOT_FOUND);
+    group_close(&g);
+}
+
 /* --- what is refused ---------------------------------------------------------------------- */
 
 static px_engine *open_alone(uint64_t adapter_bytes)
