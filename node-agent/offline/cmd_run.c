@@ -10,12 +10,12 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "offline/commands.h"
+#include "offline/run_answer.h"
 #include "offline/session.h"
 #include "offline/token_file.h"
 
 enum {
     INPUT_BYTES_MAX = 64 << 20,
-    OUTPUT_BYTES_MAX = 256 << 20,
     TEMPLATE_TOKENS = 8192, /* what a chat template may add to the messages */
     SPECIAL_TOKENS = 256    /* what a tokenizer may add to a text */
 };
@@ -54,6 +54,14 @@ const px_arg_spec px_cmd_run_specs[] = {PX_SESSION_MODEL_SPEC,
     {"logprobs", PX_ARG_INT, "N", NULL,
         "with --json: each token's log probability, and the N likeliest", .max = 20,
         .group = "Answer"},
+    {"prompt-logprobs", PX_ARG_INT, "N", NULL,
+        "with --json: each prompt token's log probability, and the N likeliest", .max = 20,
+        .no_env = true, .group = "Answer"},
+    {"n", PX_ARG_INT, "N", "1", "answers to the one prompt; several are printed as each ends",
+        .min = 1, .max = PX_CHOICES_MAX, .no_env = true, .group = "Answer"},
+    {"best-of", PX_ARG_INT, "N", "0",
+        "make so many and print the likeliest of them; 0: as many as are printed",
+        .max = PX_CHOICES_MAX, .no_env = true, .group = "Answer"},
     {"json-schema", PX_ARG_STR, "FILE", NULL, "the answer is JSON of this schema", .no_env = true,
         .group = "Form of the answer"},
     {"json-object", PX_ARG_FLAG, NULL, NULL, "the answer is a JSON object",
@@ -90,7 +98,6 @@ typedef struct run_job {
     uint32_t *tokens; /* behind request.tokens */
     json_t *document; /* behind request.messages */
     px_buf form;      /* behind request.bounds.form */
-    px_buf ids, text; /* of the answer, as JSON items and as text */
 } run_job;
 
 /* --- the request -------------------------------------------------------------------------- */
@@ -186,6 +193,8 @@ static px_status read_bounds(run_job *job)
             .min_tokens = (uint32_t)px_args_int(args, "min-tokens")};
     request->wants_logprobs = px_args_given(args, "logprobs");
     request->top_logprobs = (uint32_t)px_args_int(args, "logprobs");
+    request->wants_prompt_logprobs = px_args_given(args, "prompt-logprobs");
+    request->top_prompt_logprobs = (uint32_t)px_args_int(args, "prompt-logprobs");
     return read_form(job);
 }
 
@@ -195,6 +204,8 @@ static px_status read_request(run_job *job, uint64_t *out_tokens_max)
     px_request *request = &job->request;
     request->max_tokens = (uint32_t)px_args_int(args, "max-tokens");
     request->ignore_eos = px_args_flag(args, "ignore-eos");
+    request->n = (uint32_t)px_args_int(args, "n");
+    request->best_of = (uint32_t)px_args_int(args, "best-of");
     request->sampling = (px_sampling){.temperature = (float)px_args_real(args, "temperature"),
         .top_k = (uint32_t)px_args_int(args, "top-k"),
         .top_p = (float)px_args_real(args, "top-p"),
@@ -213,80 +224,6 @@ static px_status read_request(run_job *job, uint64_t *out_tokens_max)
 
 /* --- the answer --------------------------------------------------------------------------- */
 
-static double rate(const px_event *done)
-{
-    int64_t ns = done->total_ns - done->ttft_ns;
-    if (done->output_tokens < 2 || ns <= 0) return 0;
-    return (done->output_tokens - 1) * 1e9 / (double)ns;
-}
-
-static void print_line(const px_buf *line)
-{
-    fwrite(line->data, 1, line->length, stdout);
-    fflush(stdout);
-}
-
-static void put_logprobs(px_buf *line, const px_logprobs *logprobs)
-{
-    px_buf_printf(line, "\"logprob\":%.6f,\"rank\":%u,\"top_logprobs\":[",
-        (double)logprobs->picked.logprob, logprobs->rank);
-    for (uint32_t i = 0; i < logprobs->top_count; i++)
-        px_buf_printf(line, "%s{\"id\":%u,\"logprob\":%.6f}", i ? "," : "", logprobs->top[i].token,
-            (double)logprobs->top[i].logprob);
-    px_buf_puts(line, "],");
-}
-
-static void print_token_json(const px_event *event)
-{
-    px_buf line;
-    px_buf_init(&line, 4096);
-    px_buf_puts(&line, "{");
-    if (event->has_token) px_buf_printf(&line, "\"id\":%u,", event->token);
-    if (event->has_logprobs) put_logprobs(&line, &event->logprobs);
-    px_buf_puts(&line, "\"text\":");
-    px_json_quote(&line, event->text, event->text_length);
-    px_buf_puts(&line, "}\n");
-    print_line(&line);
-    px_buf_done(&line);
-}
-
-static void take_token(run_job *job, const px_event *event, bool json)
-{
-    if (event->has_token)
-        px_buf_printf(&job->ids, "%s%u", job->ids.length ? "," : "", event->token);
-    px_buf_append(&job->text, event->text, event->text_length);
-    if (json) {
-        print_token_json(event);
-    } else if (event->text_length) {
-        fwrite(event->text, 1, event->text_length, stdout);
-        fflush(stdout);
-    }
-}
-
-static void print_summary_json(
-    const run_job *job, const px_event *done, const px_engine_stats *stats)
-{
-    px_buf line;
-    px_buf_init(&line, OUTPUT_BYTES_MAX);
-    px_buf_printf(&line, "{\"ids\":[%s],\"text\":", px_buf_text(&job->ids));
-    px_json_quote(&line, px_buf_text(&job->text), job->text.length);
-    px_buf_printf(&line,
-        ",\"finish_reason\":\"%s\",\"prompt_tokens\":%u,\"output_tokens\":%u,\"ttft_ms\":%.3f,"
-        "\"tokens_per_s\":%.2f,\"proposed\":%llu,\"accepted\":%llu}\n",
-        px_finish_name(done->finish), done->prompt_tokens, done->output_tokens,
-        (double)done->ttft_ns / 1e6, rate(done), (unsigned long long)stats->proposed,
-        (unsigned long long)stats->accepted);
-    print_line(&line);
-    px_buf_done(&line);
-}
-
-static void print_summary(const px_event *done)
-{
-    fprintf(stderr, "%u prompt tokens, %u answered (%s); first after %.0f ms, then %.1f tokens/s\n",
-        done->prompt_tokens, done->output_tokens, px_finish_name(done->finish),
-        (double)done->ttft_ns / 1e6, rate(done));
-}
-
 /* Has the engine load the adapter that the request will name. */
 static px_status load_adapter(run_job *job, px_session *session)
 {
@@ -304,33 +241,55 @@ static px_status load_adapter(run_job *job, px_session *session)
     return event.status;
 }
 
+/* Submits the request and prints what comes; *out_done is its last event. */
+static px_status follow(
+    run_job *job, px_session *session, px_run_answer *answer, px_event *out_done)
+{
+    px_engine *engine = px_session_engine(session);
+    uint64_t id;
+    PX_TRY(px_engine_submit(engine, &job->request, &id));
+    for (;;) {
+        if (!px_session_next(session, out_done))
+            px_engine_cancel(engine, id);
+        else if (out_done->kind == PX_EVENT_DONE)
+            break;
+        else
+            px_run_answer_take(answer, out_done);
+    }
+    px_run_answer_break(answer);
+    return out_done->status;
+}
+
 static px_status answer(void *arg, px_session *session)
 {
     run_job *job = arg;
-    bool json = px_args_flag(job->args, "json");
-    px_engine *engine = px_session_engine(session);
-    uint64_t id;
-    px_event event;
+    px_event done;
+    px_run_answer answer;
     PX_TRY(load_adapter(job, session));
-    PX_TRY(px_engine_submit(engine, &job->request, &id));
-    for (;;) {
-        if (!px_session_next(session, &event))
-            px_engine_cancel(engine, id);
-        else if (event.kind == PX_EVENT_DONE)
-            break;
-        else
-            take_token(job, &event, json);
+    px_run_answer_begin(&answer, px_args_flag(job->args, "json"), job->request.n);
+    px_status status = follow(job, session, &answer, &done);
+    if (px_is_ok(status)) {
+        px_engine_stats stats;
+        px_engine_get_stats(px_session_engine(session), &stats);
+        px_run_answer_end(&answer, &done, &stats);
     }
-    if (!json && job->text.length) putchar('\n');
-    fflush(stdout);
-    if (!px_is_ok(event.status)) return event.status;
-    px_engine_stats stats;
-    px_engine_get_stats(engine, &stats);
-    if (json)
-        print_summary_json(job, &event, &stats);
-    else
-        print_summary(&event);
-    return px_ok();
+    px_run_answer_done(&answer);
+    return status;
+}
+
+/* How many are made. */
+static uint32_t answers_of(const px_request *request)
+{
+    return request->best_of > request->n ? request->best_of : request->n;
+}
+
+/* Answers share the blocks of their prompt; each has a copy of the last, which it goes on to fill,
+ * and ends somewhere in a block. */
+static uint64_t kv_tokens(const px_request *request, uint64_t prompt_tokens)
+{
+    uint64_t each = request->max_tokens, count = answers_of(request);
+    if (!each) return 0; /* as the engine chooses */
+    return prompt_tokens + count * each + (count - 1) * 2 * PX_KV_BLOCK_TOKENS;
 }
 
 static px_status run(const px_args *args)
@@ -338,13 +297,10 @@ static px_status run(const px_args *args)
     run_job job = {.args = args};
     px_buf_init(&job.input, INPUT_BYTES_MAX);
     px_buf_init(&job.form, INPUT_BYTES_MAX);
-    px_buf_init(&job.ids, OUTPUT_BYTES_MAX);
-    px_buf_init(&job.text, OUTPUT_BYTES_MAX);
     uint64_t prompt_tokens = 0;
     px_status status = read_request(&job, &prompt_tokens);
-    uint64_t max_tokens = job.request.max_tokens;
-    px_session_options options = {.seqs_max = 1,
-        .kv_tokens = max_tokens ? prompt_tokens + max_tokens : 0,
+    px_session_options options = {.seqs_max = answers_of(&job.request),
+        .kv_tokens = kv_tokens(&job.request, prompt_tokens),
         .adapters = px_args_str(args, "adapter") != NULL,
         .speculate = px_args_str(args, "speculate"),
         .draft_path = px_args_str(args, "draft-model"),
@@ -354,8 +310,6 @@ static px_status run(const px_args *args)
     json_decref(job.document);
     px_buf_done(&job.input);
     px_buf_done(&job.form);
-    px_buf_done(&job.ids);
-    px_buf_done(&job.text);
     return status;
 }
 

@@ -132,6 +132,73 @@ PX_TEST(text_goes_to_stdout_and_figures_to_stderr)
     forget(&result);
 }
 
+PX_TEST(several_answers_end_with_one_summary)
+{
+    outcome result = call(px_cmd_run,
+        (const char *[]){"--tokens", tokens_path, "--max-tokens", "6", "--ignore-eos",
+            "--temperature", "1", "--seed", "5", "--n", "3", "--best-of", "4", "--json", NULL});
+    PX_CHECK(result.code == 0);
+    json_t *line = last_line(&result.out), *choices = json_object_get(line, "choices");
+    PX_CHECK(json_array_size(choices) == 3);
+    PX_CHECK(json_integer_value(json_object_get(line, "output_tokens")) == 4 * 6);
+    double before = 0;
+    for (size_t i = 0; i < json_array_size(choices); i++) {
+        json_t *choice = json_array_get(choices, i);
+        double sum = json_real_value(json_object_get(choice, "cumulative_logprob"));
+        PX_CHECK(json_integer_value(json_object_get(choice, "index")) == (json_int_t)i);
+        PX_CHECK(json_array_size(json_object_get(choice, "ids")) == 6);
+        PX_CHECK_STR(json_string_value(json_object_get(choice, "finish_reason")), "length");
+        PX_CHECK(sum <= before); /* the likeliest first */
+        before = sum;
+    }
+    PX_CHECK(before < 0);
+    json_decref(line);
+    forget(&result);
+
+    result = call(px_cmd_run, (const char *[]){"--tokens", tokens_path, "--max-tokens", "3",
+                                  "--ignore-eos", "--n", "2", NULL});
+    PX_CHECK(strstr(px_buf_text(&result.out), "--- answer 1: 3 tokens (length)\n") != NULL);
+    forget(&result);
+}
+
+PX_TEST(the_first_of_several_answers_is_the_one_alone)
+{
+    const char *args[ARGS_MAX] = {"--tokens", tokens_path, "--max-tokens", "8", "--ignore-eos",
+        "--temperature", "1", "--seed", "3", "--json"};
+    char *alone = ids_of(args);
+    args[10] = "--n", args[11] = "2";
+    outcome result = call(px_cmd_run, args);
+    json_t *line = last_line(&result.out), *choices = json_object_get(line, "choices");
+    char *ids[2];
+    for (size_t i = 0; i < 2; i++)
+        ids[i] = json_dumps(
+            json_object_get(json_array_get(choices, i), "ids"), JSON_COMPACT | JSON_ENCODE_ANY);
+    PX_CHECK_STR(ids[0] ? ids[0] : "none", alone);
+    PX_CHECK(ids[1] && strcmp(ids[1], alone) != 0);
+    free(ids[0]);
+    free(ids[1]);
+    free(alone);
+    json_decref(line);
+    forget(&result);
+}
+
+PX_TEST(the_summary_tells_what_the_prompt_was_worth)
+{
+    outcome result = call(px_cmd_run, (const char *[]){"--tokens", tokens_path, "--max-tokens", "1",
+                                          "--prompt-logprobs", "2", "--json", NULL});
+    json_t *line = last_line(&result.out), *prompt = json_object_get(line, "prompt_logprobs");
+    static const json_int_t ids[] = {10, 20, 30, 40};
+    PX_CHECK(json_array_size(prompt) == 4);
+    for (size_t i = 0; i < json_array_size(prompt); i++) {
+        json_t *token = json_array_get(prompt, i);
+        PX_CHECK(json_integer_value(json_object_get(token, "id")) == ids[i]);
+        PX_CHECK((json_real_value(json_object_get(token, "logprob")) < 0) == (i > 0));
+        PX_CHECK(json_array_size(json_object_get(token, "top_logprobs")) == (i ? 2 : 0));
+    }
+    json_decref(line);
+    forget(&result);
+}
+
 PX_TEST(ranks_threads_and_kernels_give_the_same_tokens)
 {
     static const char *const ways[][5] = {
