@@ -140,6 +140,7 @@ static void gather(const px_lane *by_slot, const px_lane *lane, const px_expert 
 static void project_in(const px_lane *by_slot, const px_expert *experts)
 {
     const px_routing *r = &by_slot->f->routing;
+    if (!px_model_width(by_slot->f->model, PX_AXIS_FFN_EXPERT)) return; /* a place may hold none */
     for (uint32_t e = 0; e < by_slot->f->model->arch.experts.count; e++) {
         px_range slots = slots_of(r, e);
         px_product gate = {.w = &experts[e].gate,
