@@ -6,9 +6,10 @@
  * The weighted sum of V runs over tokens for each dim, so V stays in rows:
  *   F32, F16, BF16  { value[16][v_dim] }
  *   Q8_0            { { f16 scale; s8 quant[32] }[v_dim / 32] }[16]
- * Both take the bytes that px_dtype_bytes() says. Where V is a part of K there are rows alone, and
- * a score is a dot product along one: F32, F16, BF16  { value[16][k_dim] } Q8_0            { { f16
- * scale; s8 quant[32] }[k_dim / 32] }[16]
+ * Both take the bytes that px_dtype_bytes() says. Where V is a part of K there are rows alone; a
+ * score is a dot product along one:
+ *   F32, F16, BF16  { value[16][k_dim] }
+ *   Q8_0            { { f16 scale; s8 quant[32] }[k_dim / 32] }[16]
  */
 #ifndef PX_KERNELS_AVX2_KV_H
 #define PX_KERNELS_AVX2_KV_H

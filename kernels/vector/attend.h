@@ -3,7 +3,7 @@
  * Internal.
  *
  * Positions are visited in chunks of CHUNK (aligned in absolute position); for each chunk come the
- * scores, their move to the running maximum, and the weighted V added to the output row.
+ * scores, their weights (softmax.h), and the weighted V added to the output row.
  *
  * A query's result is the same bits beside any others: every score is one chain over dims, every
  * output one chain over positions, chunks begin at fixed positions, and a position that a query
@@ -17,29 +17,21 @@
 #include <string.h>
 
 #include "kernels/avx2/kv.h"
-#include "kernels/vector/exp.h"
+#include "kernels/vector/softmax.h"
 
 enum {
     T = PX_KV_BLOCK_TOKENS,
-    L = PX_VEC_LANES,
-    CHUNK = 64,
     CHUNK_BLOCKS = CHUNK / T,
-    CHUNK_VECTORS = CHUNK / L,
+    LINE_BYTES = 64,          /* of the cache */
     NARROW = PX_VEC_SUMS / 4, /* queries in a wide register tile: few queries by much KV … */
     MANY = PX_VEC_SUMS / 2,   /* … or many queries by less KV; as many sums either way */
 };
 
-typedef struct query {
-    const float *q;
-    float *out;
-    uint32_t first, last; /* the positions it sees */
-    float most, sum;      /* running maximum of the scores; sum of e^(score - most) */
-} query;
-
 /* CHUNK positions of a sequence, as far as any query of the tile sees them. The pool's blocks lie
  * anywhere, so the hardware cannot foresee the next chunk: whoever loads from a block asks for the
- * same place `ahead` of it, in the block that comes CHUNK positions later. Asking for a whole chunk
- * at once would fill the core's buffers for misses and wait for them, with nothing computed. */
+ * same place `ahead` of it, in the block that is read CHUNK_BLOCKS later, of this patch or the
+ * next. Asking for a whole chunk at once would fill the core's buffers for misses and wait for
+ * them, with nothing computed. */
 typedef struct chunk {
     const uint8_t *k[CHUNK_BLOCKS], *v[CHUNK_BLOCKS];
     ptrdiff_t k_ahead[CHUNK_BLOCKS], v_ahead[CHUNK_BLOCKS]; /* 0: none follows, or not worth it */
@@ -49,29 +41,29 @@ typedef struct chunk {
 
 /* --- scores: query vectors by vectors of tokens ----------------------------------------------- */
 
-/* Dim d of the chunk's i-th vector of tokens. `scale` is that of Q8_0's 32 dims. */
-PX_INLINE px_vec load_k(const px_dtype dtype, const chunk *c, uint32_t i, uint32_t d, px_vec *scale)
+/* Dim d of L tokens from `lane` on, of one share of K; quants without their scale. */
+PX_INLINE px_vec load_k(const px_dtype dtype, const uint8_t *share, uint32_t lane, uint32_t d)
 {
-    const uint8_t *head = c->k[i * L / T];
-    const uint32_t lane = i * L % T;
     const size_t at = (size_t)d * T + lane;
     switch (dtype) {
-    case PX_F32: return px_vec_load((const float *)head + at);
-    case PX_F16: return px_vec_load_f16(head + 2 * at);
-    case PX_BF16: return px_vec_load_bf16(head + 2 * at);
-    default: {
-        const uint8_t *block = head + d / 32 * (size_t)(PX_KV_Q8_BLOCK_BYTES * T);
-        if (d % 32 == 0) *scale = px_vec_load_f16(block + (size_t)2 * lane);
-        return px_vec_mul(px_vec_load_s8(block + 2 * T + d % 32 * T + lane), *scale);
+    case PX_F32: return px_vec_load((const float *)share + at);
+    case PX_F16: return px_vec_load_f16(share + 2 * at);
+    case PX_BF16: return px_vec_load_bf16(share + 2 * at);
+    default: /* the scales of this block and of those before it lie between */
+        return px_vec_load_s8(share + at + (size_t)(d / 32 + 1) * 2 * T);
     }
-    }
+}
+
+/* The scales of Q8_0's 32 dims around d. */
+PX_INLINE px_vec load_k_scale(const uint8_t *share, uint32_t lane, uint32_t d)
+{
+    return px_vec_load_f16(share + d / 32 * (size_t)(PX_KV_Q8_BLOCK_BYTES * T) + (size_t)2 * lane);
 }
 
 /* Asks for `place` if [at, at + bytes) of a run of memory begins a line. Into the second-level
  * cache: its misses do not take the first's few buffers. */
 PX_INLINE void ask_for(const uint8_t *place, size_t at, size_t bytes)
 {
-    enum { LINE_BYTES = 64 };
     if (at % LINE_BYTES < bytes) _mm_prefetch((const char *)place, _MM_HINT_T1);
 }
 
@@ -81,39 +73,60 @@ PX_INLINE size_t k_dim_bytes(const px_dtype dtype)
     return dtype == PX_F32 ? 4 * T : dtype == PX_Q8_0 ? PX_KV_Q8_BLOCK_BYTES * T / 32 : 2 * T;
 }
 
-/* scores[i][L (begin + v)] for `count` queries and `vectors` of tokens; rows are CHUNK apart. */
+/* scores[i][L (begin + v)] for `count` queries and `vectors` of tokens, which begin with a block;
+ * rows are CHUNK apart. Quants are summed over their block of dims before the scale.
+ * All blocks are read at once, but asked for one after the other, as they lie in memory: so many
+ * streams at once reach three quarters of the bandwidth of one. */
 PX_INLINE void score_tile(const px_dtype dtype, const int count, const int vectors,
     const query *queries, const chunk *c, uint32_t begin, uint32_t dims, float *scores)
 {
-    px_vec sums[MANY][4], scales[4];
+    const uint32_t blocks = (uint32_t)(vectors * L + T - 1) / T;
+    const size_t ask_bytes = blocks * k_dim_bytes(dtype);
+    const uint8_t *share[4], *ask = NULL;
+    const float *q[MANY];
+    px_vec sums[MANY][4], totals[MANY][4];
 #pragma GCC unroll 12
     for (int i = 0; i < count; i++) {
+        q[i] = queries[i].q;
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) sums[i][v] = px_vec_all(0);
+        for (int v = 0; v < vectors; v++) sums[i][v] = totals[i][v] = px_vec_all(0);
     }
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) scales[v] = px_vec_all(0);
-    for (uint32_t d = 0; d < dims; d++) {
+    for (int v = 0; v < vectors; v++) share[v] = c->k[(begin + (uint32_t)v) * L / T];
+    for (uint32_t d = 0, ask_end = 0, block = begin * L / T; d < dims; d++, ask += ask_bytes) {
+        if (d == ask_end) {
+            ask = c->k[block] + c->k_ahead[block];
+            ask_end += (dims + blocks - 1) / blocks;
+            block++;
+        }
+        for (size_t at = 0; at == 0 || at + LINE_BYTES <= ask_bytes; at += LINE_BYTES)
+            _mm_prefetch((const char *)ask + at, _MM_HINT_T1);
         px_vec k[4];
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            uint32_t block = (begin + (uint32_t)v) * L / T;
-            size_t at = d * k_dim_bytes(dtype);
-            ask_for(c->k[block] + c->k_ahead[block] + at, at, k_dim_bytes(dtype));
-            k[v] = load_k(dtype, c, begin + (uint32_t)v, d, &scales[v]);
-        }
+        for (int v = 0; v < vectors; v++) k[v] = load_k(dtype, share[v], (uint32_t)v * L % T, d);
 #pragma GCC unroll 12
         for (int i = 0; i < count; i++) {
-            px_vec q = px_vec_all(queries[i].q[d]);
+            px_vec q_d = px_vec_all(q[i][d]);
 #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) sums[i][v] = px_vec_fma(k[v], q, sums[i][v]);
+            for (int v = 0; v < vectors; v++) sums[i][v] = px_vec_fma(k[v], q_d, sums[i][v]);
+        }
+        if (dtype != PX_Q8_0 || d % 32 != 31) continue;
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            px_vec scale = load_k_scale(share[v], (uint32_t)v * L % T, d);
+#pragma GCC unroll 12
+            for (int i = 0; i < count; i++) {
+                totals[i][v] = px_vec_fma(sums[i][v], scale, totals[i][v]);
+                sums[i][v] = px_vec_all(0);
+            }
         }
     }
 #pragma GCC unroll 12
     for (int i = 0; i < count; i++) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
-            px_vec_store(scores + i * CHUNK + (begin + (uint32_t)v) * L, sums[i][v]);
+            px_vec_store(scores + i * CHUNK + (begin + (uint32_t)v) * L,
+                dtype == PX_Q8_0 ? totals[i][v] : sums[i][v]);
         }
     }
 }
@@ -193,23 +206,26 @@ PX_INLINE void row_score_tile(const px_dtype dtype, const int count, const int t
 
 /* --- weighted sums of V: query vectors by dims ------------------------------------------------ */
 
-/* out[d .. d + L vectors) += weights . V over the chunk's tokens, ascending */
+/* out[d .. d + L vectors) = fade out + weights . V over the chunk's tokens, ascending */
 PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vectors,
-    const query *queries, const chunk *c, uint32_t stride, uint32_t d, const float *weights)
+    const query *queries, const chunk *c, uint32_t stride, uint32_t d, const float *weights,
+    const float *fade)
 {
     const size_t row_bytes = v_row_bytes(dtype, stride);
     px_vec sums[MANY][4];
 #pragma GCC unroll 12
     for (int i = 0; i < count; i++) {
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) sums[i][v] = px_vec_load(queries[i].out + d + L * v);
+        for (int v = 0; v < vectors; v++)
+            sums[i][v] = px_vec_mul(px_vec_load(queries[i].out + d + L * v), px_vec_all(fade[i]));
     }
     for (uint32_t t = c->token_begin; t < c->token_end;) {
         const uint8_t *row = c->v[t / T] + t % T * row_bytes;
         const ptrdiff_t ahead = c->v_ahead[t / T];
+        const float *weight = weights + t;
         uint32_t block_end = t / T * T + T;
         if (block_end > c->token_end) block_end = c->token_end;
-        for (; t < block_end; t++, row += row_bytes) {
+        for (; t < block_end; t++, row += row_bytes, weight++) {
             px_vec value[4];
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
@@ -219,11 +235,9 @@ PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vecto
             }
 #pragma GCC unroll 12
             for (int i = 0; i < count; i++) {
-                px_vec weight = px_vec_all(weights[i * CHUNK + t]);
+                px_vec w = px_vec_all(weight[i * CHUNK]);
 #pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) {
-                    sums[i][v] = px_vec_fma(value[v], weight, sums[i][v]);
-                }
+                for (int v = 0; v < vectors; v++) sums[i][v] = px_vec_fma(value[v], w, sums[i][v]);
             }
         }
     }
@@ -236,11 +250,12 @@ PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vecto
 
 /* The dims past the last whole vector, the same chain in plain code. */
 static void value_tail(px_dtype dtype, int count, const query *queries, const chunk *c,
-    const px_kv_layer *kv, const float *weights)
+    const px_kv_layer *kv, const float *weights, const float *fade)
 {
     const uint32_t dims = kv->v_dim, stride = px_kv_v_stride(kv);
-    for (uint32_t t = c->token_begin; t < c->token_end; t++) {
-        for (uint32_t d = dims / L * L; d < dims; d++) {
+    for (uint32_t d = dims / L * L; d < dims; d++) {
+        for (int i = 0; i < count; i++) queries[i].out[d] *= fade[i];
+        for (uint32_t t = c->token_begin; t < c->token_end; t++) {
             float value;
             px_dtype_to_f32(dtype,
                 c->v[t / T] + px_dtype_bytes(dtype, (size_t)(t % T) * stride + d), &value, 1);
@@ -286,7 +301,7 @@ PX_INLINE void make_scores(const px_dtype dtype, const px_kv_layer *kv, const ch
         uint32_t at = c->vector_begin, end = c->vector_end;
         for (; some <= NARROW && at + 4 <= end; at += 4) EACH_COUNT(NARROW, some, FOUR)
         for (; at + 2 <= end; at += 2) EACH_COUNT(MANY, some, TWO)
-        for (; L == T && at < end; at++) EACH_COUNT(MANY, some, ONE)
+        for (; (int)L == (int)T && at < end; at++) EACH_COUNT(MANY, some, ONE)
     }
 #undef SCORES
 #undef FOUR
@@ -314,11 +329,11 @@ PX_INLINE void make_row_scores(const px_dtype dtype, const px_kv_layer *kv, cons
 }
 
 PX_INLINE void add_values(const px_dtype dtype, const px_kv_layer *kv, const chunk *c,
-    const query *queries, int count, const float *weights)
+    const query *queries, int count, const float *weights, const float *fade)
 {
     const uint32_t dims = kv->v_dim, stride = px_kv_v_stride(kv);
 #define VALUES(n, vectors)                                                                         \
-    value_tile(dtype, n, vectors, queries + i, c, stride, d, weights + i * CHUNK)
+    value_tile(dtype, n, vectors, queries + i, c, stride, d, weights + i * CHUNK, fade + i)
 #define FOUR(n) VALUES(n, 4)
 #define TWO(n)  VALUES(n, 2)
 #define ONE(n)  VALUES(n, 1)
@@ -328,7 +343,7 @@ PX_INLINE void add_values(const px_dtype dtype, const px_kv_layer *kv, const chu
         for (; some <= NARROW && d + 4 * L <= dims; d += 4 * L) EACH_COUNT(NARROW, some, FOUR)
         for (; d + 2 * L <= dims; d += 2 * L) EACH_COUNT(MANY, some, TWO)
         for (; d + L <= dims; d += L) EACH_COUNT(MANY, some, ONE)
-        if (d < dims) value_tail(dtype, some, queries + i, c, kv, weights + i * CHUNK);
+        if (d < dims) value_tail(dtype, some, queries + i, c, kv, weights + i * CHUNK, fade + i);
     }
 #undef VALUES
 #undef FOUR
@@ -348,9 +363,9 @@ PX_INLINE void add_values(const px_dtype dtype, const px_kv_layer *kv, const chu
             make_row_scores(dtype, kv, c, queries, count, scores);                                 \
     }                                                                                              \
     static void name##_values(const px_kv_layer *kv, const chunk *c, const query *queries,         \
-        int count, const float *weights)                                                           \
+        int count, const float *weights, const float *fade)                                        \
     {                                                                                              \
-        add_values(dtype, kv, c, queries, count, weights);                                         \
+        add_values(dtype, kv, c, queries, count, weights, fade);                                   \
     }
 
 CACHE(f32, PX_F32)
@@ -371,113 +386,55 @@ static void scores_of(
     }
 }
 
-static void values_of(
-    const px_kv_layer *kv, const chunk *c, const query *queries, int count, const float *weights)
+static void values_of(const px_kv_layer *kv, const chunk *c, const query *queries, int count,
+    const float *weights, const float *fade)
 {
     switch (kv->dtype) {
-    case PX_F32: f32_values(kv, c, queries, count, weights); break;
-    case PX_F16: f16_values(kv, c, queries, count, weights); break;
-    case PX_BF16: bf16_values(kv, c, queries, count, weights); break;
-    default: q8_values(kv, c, queries, count, weights);
+    case PX_F32: f32_values(kv, c, queries, count, weights, fade); break;
+    case PX_F16: f16_values(kv, c, queries, count, weights, fade); break;
+    case PX_BF16: bf16_values(kv, c, queries, count, weights, fade); break;
+    default: q8_values(kv, c, queries, count, weights, fade);
     }
 }
 
-/* --- the running softmax ---------------------------------------------------------------------- */
+/* --- a span ----------------------------------------------------------------------------------- */
 
-/* softcap * tanh(s / softcap), with tanh(u) = 1 - 2 / (e^2u + 1) */
-PX_INLINE px_vec cap(px_vec s, float softcap)
-{
-    px_vec one = px_vec_all(1), e = px_vec_exp(px_vec_mul(s, px_vec_all(2 / softcap)));
-    px_vec rest = px_vec_div(px_vec_all(2), px_vec_add(e, one));
-    return px_vec_mul(px_vec_sub(one, rest), px_vec_all(softcap));
-}
-
-static void scale_row(float *row, uint32_t count, float factor)
-{
-    uint32_t i = 0;
-    for (; i + L <= count; i += L) {
-        px_vec_store(row + i, px_vec_mul(px_vec_load(row + i), px_vec_all(factor)));
-    }
-    for (; i < count; i++) row[i] *= factor;
-}
-
-static float exp_of(float x)
-{
-    float lanes[L];
-    px_vec_store(lanes, px_vec_exp(px_vec_all(x)));
-    return lanes[0];
-}
-
-/* The scores of positions that the query does not see become -infinite. */
-PX_INLINE void mask(const query *q, uint32_t position, px_vec s[CHUNK_VECTORS])
-{
-    /* Positions within the chunk: small, and `last` may lie beyond it. */
-    int first = q->first > position ? (int)(q->first - position) : 0;
-    int end = q->last - position < CHUNK ? (int)(q->last - position) + 1 : CHUNK;
-#pragma GCC unroll 8
-    for (int i = 0; i < CHUNK_VECTORS; i++) {
-        s[i] = px_vec_between(first - L * i, end - L * i, s[i], px_vec_all(-INFINITY));
-    }
-}
-
-/* A chunk's raw scores become weights e^(score - most); the output so far moves to the new most. */
-static void soften(const px_attention *op, query *q, uint32_t position, float *scores)
-{
-    if (q->first >= position + CHUNK || q->last < position) { /* sees none of it */
-        memset(scores, 0, CHUNK * sizeof *scores);
-        return;
-    }
-    px_vec s[CHUNK_VECTORS], most = px_vec_all(q->most);
-#pragma GCC unroll 8
-    for (int i = 0; i < CHUNK_VECTORS; i++) {
-        s[i] = px_vec_mul(px_vec_load(scores + L * i), px_vec_all(op->scale));
-        if (op->softcap != 0) s[i] = cap(s[i], op->softcap);
-    }
-    if (q->first > position || q->last < position + CHUNK - 1) mask(q, position, s);
-#pragma GCC unroll 8
-    for (int i = 0; i < CHUNK_VECTORS; i++) most = px_vec_max(most, s[i]);
-
-    float new_most = px_vec_largest(most);
-    px_vec sums = px_vec_all(0), shift = px_vec_all(new_most);
-#pragma GCC unroll 8
-    for (int i = 0; i < CHUNK_VECTORS; i++) {
-        px_vec weight = px_vec_exp_below_0(px_vec_sub(s[i], shift));
-        px_vec_store(scores + L * i, weight);
-        sums = px_vec_add(sums, weight);
-    }
-    if (new_most != q->most) {
-        float fade = exp_of(q->most - new_most);
-        q->sum *= fade;
-        scale_row(q->out, op->kv->v_dim, fade);
-    }
-    q->sum += px_vec_sum(sums);
-    q->most = new_most;
-}
-
-/* Where a tile reads: positions [begin, end) of a sequence's share of one KV head. */
-typedef struct kv_span {
+/* One KV head's shares of a sequence's blocks: those of blocks[begin, end). */
+typedef struct kv_run {
     const uint32_t *blocks;
     uint32_t kv_head, begin, end;
-    uint32_t blocks_end; /* the first position that `blocks` is not said to have */
+} kv_run;
+
+/* Where a tile reads: positions [begin, end) of `run`. */
+typedef struct kv_span {
+    uint32_t begin, end;
+    kv_run run;
+    kv_run next; /* what is read after `run`; empty where nobody knows */
 } kv_span;
 
 /* The blocks of the chunk at `position`, whose tokens are set. */
 static void find_blocks(
     const px_attention *op, const kv_span *span, uint32_t position, bool ask, chunk *c)
 {
-    const px_kv_plane *v_plane = px_kv_v_plane(op->kv);
+    const px_kv_plane *k = &op->kv->k, *v = px_kv_v_plane(op->kv);
+    const kv_run *run = &span->run;
     uint32_t begin = c->token_begin / T, end = (c->token_end + T - 1) / T;
     c->vector_begin = begin * (T / L);
     c->vector_end = end * (T / L);
     for (uint32_t b = begin; b < end; b++) {
-        uint32_t next = position + CHUNK + b * T;
-        bool follows = ask && next < span->blocks_end;
-        uint32_t block = span->blocks[position / T + b];
-        uint32_t then = follows ? span->blocks[next / T] : block;
-        c->k[b] = px_kv_share(&op->kv->k, span->kv_head, block);
-        c->v[b] = px_kv_share(v_plane, span->kv_head, block);
-        c->k_ahead[b] = px_kv_share(&op->kv->k, span->kv_head, then) - c->k[b];
-        c->v_ahead[b] = px_kv_share(v_plane, span->kv_head, then) - c->v[b];
+        uint32_t block = run->blocks[position / T + b], then = position / T + b + CHUNK_BLOCKS;
+        const kv_run *then_in = run;
+        if (then >= run->end) {
+            then = then - run->end + span->next.begin;
+            then_in = &span->next;
+        }
+        c->k[b] = px_kv_share(k, run->kv_head, block);
+        c->v[b] = px_kv_share(v, run->kv_head, block);
+        c->k_ahead[b] = c->v_ahead[b] = 0;
+        if (!ask || then >= then_in->end) continue;
+        block = then_in->blocks[then];
+        c->k_ahead[b] = px_kv_share(k, then_in->kv_head, block) - c->k[b];
+        c->v_ahead[b] = px_kv_share(v, then_in->kv_head, block) - c->v[b];
     }
 }
 
@@ -486,23 +443,23 @@ static void find_blocks(
 static void attend_span(
     const px_attention *op, const kv_span *span, query *queries, int count, float *scores)
 {
-    for (int i = 0; i < count; i++) {
-        queries[i].most = -1e30f;
-        queries[i].sum = 0;
+    softmax s;
+    softmax_begin(&s, count);
+    for (int i = 0; i < count; i++)
         memset(queries[i].out, 0, op->kv->v_dim * sizeof *queries[i].out);
-    }
     for (uint32_t position = span->begin / CHUNK * CHUNK; position < span->end; position += CHUNK) {
         chunk c;
         c.token_begin = span->begin > position ? span->begin - position : 0;
         c.token_end = span->end - position < CHUNK ? span->end - position : CHUNK;
         /* Many queries compute long enough, and find the next chunk in the cache, without. */
         find_blocks(op, span, position, count <= MANY, &c);
-        for (int i = 0; i < count && c.vector_end - c.vector_begin < CHUNK_VECTORS; i++) {
-            memset(scores + i * CHUNK, 0, CHUNK * sizeof *scores); /* masked, but must be numbers */
-        }
         scores_of(op->kv, &c, queries, count, scores);
-        for (int i = 0; i < count; i++) soften(op, &queries[i], position, scores + i * CHUNK);
-        values_of(op->kv, &c, queries, count, scores);
+        soften(op, queries, count, position, scores, &s);
+        values_of(op->kv, &c, queries, count, scores, s.fade);
+    }
+    for (int i = 0; i < count; i++) {
+        queries[i].most = s.most[i];
+        queries[i].sum = px_vec_sum(s.sums[i]);
     }
 }
 

@@ -18,7 +18,6 @@
 #include "kernels/vector/attend.h"
 
 enum {
-    QUERIES = 24,
     SPAN_MIN = 256, /* positions; adding up spans costs 1 / 200 of computing them */
     SPANS_MAX = 16, /* of a row: longer rows have longer spans */
     SPAN_COST = T,  /* of starting one, in positions */
@@ -88,14 +87,21 @@ static uint32_t end_span(const patch *p)
     return (p->end - 1) / p->span + 1;
 }
 
+/* What a patch reads, from its first chunk on. */
+static kv_run run_of(const px_attention *op, const patch *p)
+{
+    return (kv_run){.blocks = op->at[p->row].blocks,
+        .kv_head = (op->head_offset + p->head) / op->group,
+        .begin = p->begin / CHUNK * CHUNK_BLOCKS,
+        .end = (p->end + T - 1) / T};
+}
+
 static kv_span span_at(const px_attention *op, const patch *p, uint32_t index)
 {
     uint32_t begin = index * p->span, end = begin + p->span;
-    return (kv_span){.blocks = op->at[p->row].blocks,
-        .kv_head = (op->head_offset + p->head) / op->group,
-        .begin = begin > p->begin ? begin : p->begin,
+    return (kv_span){.begin = begin > p->begin ? begin : p->begin,
         .end = end < p->end ? end : p->end,
-        .blocks_end = p->end};
+        .run = run_of(op, p)};
 }
 
 /* The queries of a patch; their results go to `out`, or to the op's output where it is NULL. */
@@ -118,6 +124,20 @@ static int take_queries(const px_attention *op, const patch *p, float *out, quer
 
 /* --- putting spans together ------------------------------------------------------------------- */
 
+static float exp2_of(float x) /* x <= 0 */
+{
+    float lanes[L];
+    px_vec_store(lanes, px_vec_exp2_below_0(px_vec_all(x)));
+    return lanes[0];
+}
+
+static float exp_of(float x)
+{
+    float lanes[L];
+    px_vec_store(lanes, px_vec_exp(px_vec_all(x)));
+    return lanes[0];
+}
+
 /* `to` becomes what it would be had it seen the positions of `from` as well. */
 static void add_span(query *to, const query *from, uint32_t dims)
 {
@@ -128,7 +148,7 @@ static void add_span(query *to, const query *from, uint32_t dims)
         return;
     }
     float most = to->most > from->most ? to->most : from->most;
-    float fade_to = exp_of(to->most - most), fade_from = exp_of(from->most - most);
+    float fade_to = exp2_of(to->most - most), fade_from = exp2_of(from->most - most);
     to->most = most;
     to->sum = fmaf(from->sum, fade_from, to->sum * fade_to);
     uint32_t d = 0;
@@ -140,13 +160,22 @@ static void add_span(query *to, const query *from, uint32_t dims)
     for (; d < dims; d++) to->out[d] = fmaf(from->out[d], fade_from, to->out[d] * fade_to);
 }
 
+static void scale_row(float *row, uint32_t count, float factor)
+{
+    uint32_t i = 0;
+    for (; i + L <= count; i += L) {
+        px_vec_store(row + i, px_vec_mul(px_vec_load(row + i), px_vec_all(factor)));
+    }
+    for (; i < count; i++) row[i] *= factor;
+}
+
 /* A sink is a score that has no value. Where it is far above all scores nothing is left. */
 static void finish(const px_attention *op, const patch *p, query *queries, int count)
 {
     for (int i = 0; i < count; i++) {
         query *q = &queries[i];
         float sum = q->sum;
-        if (op->sinks) sum += exp_of(op->sinks[p->head + (uint32_t)i % p->heads] - q->most);
+        if (op->sinks) sum += exp_of(op->sinks[p->head + (uint32_t)i % p->heads] - q->most * ln_2);
         scale_row(q->out, op->kv->v_dim, 1.0f / sum);
     }
 }
@@ -227,16 +256,18 @@ static shares share_out(const px_attention *op, px_part part)
     return s;
 }
 
-/* All spans of a patch, added up in place. */
-static void attend_whole(const px_attention *op, const patch *p, const desk *d)
+/* All spans of a patch, added up in place; `next` is what is read then. */
+static void attend_whole(const px_attention *op, const patch *p, kv_run next, const desk *d)
 {
     query queries[QUERIES], more[QUERIES];
     int count = take_queries(op, p, NULL, queries);
     kv_span span = span_at(op, p, first_span(p));
+    span.next = next;
     attend_span(op, &span, queries, count, d->scores);
     for (uint32_t i = first_span(p) + 1; i < end_span(p); i++) {
         take_queries(op, p, d->out, more);
         span = span_at(op, p, i);
+        span.next = next;
         attend_span(op, &span, more, count, d->scores);
         for (int j = 0; j < count; j++) add_span(&queries[j], &more[j], op->kv->v_dim);
     }
@@ -279,12 +310,15 @@ static bool attention(const px_attention *op, px_part part)
     shares s = share_out(op, part);
     desk mine = desk_of(op, part.index);
     bool cut = false;
-    for (patch p = {0}; next_patch(op, &p); s.past += cost_of(&p)) {
+    patch p, next = {0};
+    for (bool more = next_patch(op, &next); more; s.past += cost_of(&p)) {
+        p = next;
+        more = next_patch(op, &next);
         uint32_t from = owner(&s, &p, first_span(&p)), to = owner(&s, &p, end_span(&p) - 1);
         cut |= from != to;
         if (part.index < from || part.index > to) continue;
         if (from == to) {
-            attend_whole(op, &p, &mine);
+            attend_whole(op, &p, more ? run_of(op, &next) : (kv_run){0}, &mine);
             continue;
         }
         desk first = desk_of(op, from);

@@ -1,4 +1,4 @@
-/* exp.h - e^x of vectors; stands after a vec.h. Internal. */
+/* exp.h - e^x and 2^x of vectors; stands after a vec.h. Internal. */
 #ifndef PX_KERNELS_VECTOR_EXP_H
 #define PX_KERNELS_VECTOR_EXP_H
 
@@ -19,11 +19,18 @@ PX_INLINE px_vec px_vec_exp_parts(px_vec x, px_vec *n)
     return px_vec_fma(p, r, px_vec_all(1.0f));
 }
 
-/* e^x for x <= 0, within 2 ulp; 0 below -87.3, where it would be subnormal. */
-PX_INLINE px_vec px_vec_exp_below_0(px_vec x)
+/* 2^x for x <= 0, within 2 ulp; 0 below -125, before it would be subnormal. The polynomial is 1 at
+ * 0 and within 1e-7 of 2^r for |r| <= 1/2: the least largest relative error of its degree (by
+ * Lawson's reweighted least squares). */
+PX_INLINE px_vec px_vec_exp2_below_0(px_vec x)
 {
-    px_vec n, p = px_vec_exp_parts(x, &n);
-    return px_vec_where_less(x, px_vec_all(-87.3f), px_vec_all(0), px_vec_scale2(p, n));
+    px_vec n = px_vec_round(x), r = px_vec_sub(x, n), p = px_vec_all(1.32647273e-3f);
+    p = px_vec_fma(p, r, px_vec_all(9.67151299e-3f));
+    p = px_vec_fma(p, r, px_vec_all(5.55073358e-2f));
+    p = px_vec_fma(p, r, px_vec_all(2.40222424e-1f));
+    p = px_vec_fma(p, r, px_vec_all(6.93147004e-1f));
+    p = px_vec_fma(p, r, px_vec_all(1.0f));
+    return px_vec_where_less(x, px_vec_all(-125), px_vec_all(0), px_vec_scale2(p, n));
 }
 
 /* e^x for any x, within 2 ulp; infinite above 88.7. */

@@ -230,11 +230,16 @@ static void attention(void *arg, px_part part)
     kernels->attention(arg, part);
 }
 
+/* The last `rows` positions of `context`, in each of `sequences`. */
+typedef struct attention_case {
+    uint32_t sequences, rows, context;
+} attention_case;
+
 /* 9 heads of 64 over 3 KV heads, as in SmolLM2-135M. */
-static void bench_attention(px_dtype dtype, uint32_t rows, uint32_t context)
+static void bench_attention(px_dtype dtype, attention_case c)
 {
     enum { HEADS = 9, KV_HEADS = 3, DIM = 64 };
-    uint32_t blocks = (context + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS;
+    uint32_t blocks = (c.context + PX_KV_BLOCK_TOKENS - 1) / PX_KV_BLOCK_TOKENS * c.sequences;
     size_t share_bytes = px_dtype_bytes(dtype, PX_KV_BLOCK_TOKENS * DIM);
     size_t head_bytes = 2 * share_bytes * blocks, bytes = KV_HEADS * head_bytes;
     unsigned char *pool = allocate(bytes);
@@ -244,39 +249,45 @@ static void bench_attention(px_dtype dtype, uint32_t rows, uint32_t context)
         .kv_heads = KV_HEADS,
         .k_dim = DIM,
         .v_dim = DIM};
-    uint32_t *ids = calloc(blocks, sizeof *ids);
-    px_kv_row *at = calloc(context, sizeof *at);
-    float *values = allocate((size_t)context * HEADS * DIM * 4);
+    uint32_t *ids = calloc(blocks, sizeof *ids), rows = c.sequences * c.rows;
+    size_t cols = HEADS * DIM, tokens = (size_t)c.sequences * c.context;
+    px_kv_row *at = calloc(tokens, sizeof *at), *last = calloc(rows, sizeof *at);
+    float *values = allocate(tokens * cols * 4);
     for (uint32_t i = 0; i < blocks; i++) ids[i] = i;
-    for (uint32_t i = 0; i < context; i++) at[i] = (px_kv_row){ids, i};
-    for (size_t i = 0; i < (size_t)context * HEADS * DIM; i++) values[i] = (float)(i % 97) / 48 - 1;
-    kernels->kv_store(&(px_kv_store){&kv, at, values, values, HEADS * DIM, HEADS * DIM, context},
+    for (uint32_t i = 0; i < tokens; i++)
+        at[i] =
+            (px_kv_row){ids + i / c.context * (blocks / c.sequences), .position = i % c.context};
+    for (uint32_t i = 0; i < rows; i++)
+        last[i] = at[i / c.rows * c.context + c.context - c.rows + i % c.rows];
+    for (size_t i = 0; i < tokens * cols; i++) values[i] = (float)(i % 97) / 48 - 1;
+    kernels->kv_store(&(px_kv_store){&kv, at, values, values, cols, cols, (uint32_t)tokens},
         (px_part){0, 1, NULL});
 
     px_attention op = {.kv = &kv,
-        .at = at + context - rows,
+        .at = last,
         .q = values,
-        .out = allocate((size_t)rows * HEADS * DIM * 4),
-        .q_stride = HEADS * DIM,
-        .out_stride = HEADS * DIM,
+        .out = allocate(rows * cols * 4),
+        .q_stride = cols,
+        .out_stride = cols,
         .rows = rows,
         .heads = HEADS,
         .group = HEADS / KV_HEADS,
         .scale = 0.125f,
-        .position_max = context - 1};
+        .position_max = c.context - 1};
     size_t scratch = kernels->attention_scratch_floats(&op) * threads + 1;
     op.scratch = allocate(scratch * 4);
     double seconds = measure(attention, &op), visible = 0;
-    for (uint32_t i = 0; i < rows; i++) visible += context - i;
-    printf("attention %-5s rows %4u context %5u  %7.1f us  %6.1f Gop/s  %6.1f GB/s of KV\n",
-        px_dtype_of(dtype)->name, rows, context, seconds * 1e6,
+    for (uint32_t i = 0; i < rows; i++) visible += last[i].position + 1;
+    printf("attention %-5s %2u x %4u rows, context %5u  %7.1f us  %6.1f Gop/s  %6.1f GB/s of KV\n",
+        px_dtype_of(dtype)->name, c.sequences, c.rows, c.context, seconds * 1e6,
         visible * HEADS * DIM * 4e-9 / seconds, 1e-9 * (double)bytes / seconds);
     munmap(pool, bytes);
-    munmap(values, (size_t)context * HEADS * DIM * 4);
-    munmap(op.out, (size_t)rows * HEADS * DIM * 4);
+    munmap(values, tokens * cols * 4);
+    munmap(op.out, rows * cols * 4);
     munmap(op.scratch, scratch * 4);
     free(ids);
     free(at);
+    free(last);
 }
 
 /* --- the rest of a layer ---------------------------------------------------------------------- */
@@ -387,9 +398,10 @@ int main(int argc, char **argv)
     }
     static const px_dtype kv_types[] = {PX_F32, PX_F16, PX_BF16, PX_Q8_0};
     for (int i = 0; i < 4 && (!only || strstr("attention", only)); i++) {
-        bench_attention(kv_types[i], 512, 512);
-        bench_attention(kv_types[i], 1, 512);
-        bench_attention(kv_types[i], 1, 8192);
+        static const attention_case cases[] = {
+            {1, 512, 512}, {4, 128, 128}, {32, 1, 160}, {1, 1, 512}, {1, 1, 8192}};
+        for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+            bench_attention(kv_types[i], cases[k]);
     }
     bench_rest();
     return 0;
