@@ -14,6 +14,11 @@ typedef struct request { /* one sample in the making */
     bool ended;
 } request;
 
+typedef struct gap { /* between two parts of an answer, which may yet fail */
+    const request *of;
+    float ms;
+} gap;
+
 struct bench {
     px_loop *loop;
     px_target *target;
@@ -26,20 +31,21 @@ struct bench {
     uint32_t sent, ended, due; /* due: open loop, how many should have been sent by now */
     uint32_t warmups_left;
     px_status warmup_status;
-    float *gaps_ms;
+    gap *gaps;
     size_t gap_count, gap_room;
 };
 
 static void send_due(bench *b);
 
-static void add_gap(bench *b, int64_t gap_ns)
+static void add_gap(const request *r, int64_t gap_ns)
 {
+    bench *b = r->bench;
     if (b->gap_count == b->gap_room) {
         b->gap_room = b->gap_room ? b->gap_room * 2 : 4096;
-        b->gaps_ms = realloc(b->gaps_ms, b->gap_room * sizeof *b->gaps_ms);
-        PX_ASSERT(b->gaps_ms);
+        b->gaps = realloc(b->gaps, b->gap_room * sizeof *b->gaps);
+        PX_ASSERT(b->gaps);
     }
-    b->gaps_ms[b->gap_count++] = (float)gap_ns / PX_MS;
+    b->gaps[b->gap_count++] = (gap){.of = r, .ms = (float)gap_ns / PX_MS};
 }
 
 static px_target_ask ask_of(const bench *b, uint32_t index)
@@ -64,7 +70,7 @@ static void on_part(void *arg, uint32_t tokens)
     if (!r->tokens)
         r->sample.first_ns = now_ns;
     else
-        add_gap(r->bench, now_ns - r->sample.last_ns);
+        add_gap(r, now_ns - r->sample.last_ns);
     r->sample.last_ns = now_ns;
     r->tokens += tokens;
 }
@@ -169,18 +175,29 @@ static void on_terminate(void *arg)
     b->target->stop(b->target);
 }
 
+/* Of the requests that completed, from the front of `out`, which has room for all. */
+static size_t take_gaps(const bench *b, float *out)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < b->gap_count; i++)
+        if (b->gaps[i].of->ended && b->gaps[i].of->sample.completed) out[count++] = b->gaps[i].ms;
+    return count;
+}
+
 static void measure(bench *b)
 {
     px_sample *samples = px_alloc_array(b->ended + 1, sizeof *samples);
+    float *gaps_ms = px_alloc_array(b->gap_count + 1, sizeof *gaps_ms);
     size_t count = 0;
     for (uint32_t i = 0; i < b->sent; i++)
         if (b->requests[i].ended) samples[count++] = b->requests[i].sample;
     px_measure_input input = {.samples = samples,
         .sample_count = count,
-        .gaps_ms = b->gaps_ms,
-        .gap_count = b->gap_count,
+        .gaps_ms = gaps_ms,
+        .gap_count = take_gaps(b, gaps_ms),
         .goals = b->options->goals};
     px_measure(&input, &b->result->measures);
+    free(gaps_ms);
     free(samples);
 }
 
@@ -211,6 +228,6 @@ px_status px_bench_run(px_loop *loop, px_target *target, const px_prompts *promp
     if (px_is_ok(status)) measure(&b);
     free(b.requests);
     free(b.arrivals_ns);
-    free(b.gaps_ms);
+    free(b.gaps);
     return status;
 }

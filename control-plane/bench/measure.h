@@ -42,7 +42,7 @@ typedef struct px_measures {
 typedef struct px_measure_input {
     const px_sample *samples;
     size_t sample_count;
-    const float *gaps_ms; /* all streamed gaps, in any order */
+    const float *gaps_ms; /* of completed requests, in any order */
     size_t gap_count;
     px_goals goals;
 } px_measure_input;

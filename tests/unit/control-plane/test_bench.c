@@ -181,9 +181,9 @@ PX_TEST(an_endless_line_ends_the_reading)
 
 /* ------------------------------------------------------------------------ a scripted run */
 
-typedef struct script { /* a server that gives every request the same answer */
+typedef struct script { /* a server that gives every request the same answer, or two in turn */
     int listener, port;
-    const char *answer;
+    const char *answer, *other; /* other: to every second request; NULL: none */
     atomic_int asked;
     pthread_t thread;
 } script;
@@ -208,19 +208,20 @@ static void *serve(void *arg)
     int fd;
     while ((fd = accept(s->listener, NULL, NULL)) >= 0) {
         if (read_request(fd)) {
+            const char *answer = s->other && s->asked % 2 ? s->other : s->answer;
             s->asked++;
-            PX_ASSERT(write(fd, s->answer, strlen(s->answer)) == (ssize_t)strlen(s->answer));
+            PX_ASSERT(write(fd, answer, strlen(answer)) == (ssize_t)strlen(answer));
         }
         close(fd);
     }
     return NULL;
 }
 
-static void script_start(script *s, const char *answer)
+static void script_start(script *s, const char *answer, const char *other)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof at;
-    *s = (script){.answer = answer, .listener = socket(AF_INET, SOCK_STREAM, 0)};
+    *s = (script){.answer = answer, .other = other, .listener = socket(AF_INET, SOCK_STREAM, 0)};
     PX_ASSERT(bind(s->listener, (struct sockaddr *)&at, sizeof at) == 0);
     PX_ASSERT(listen(s->listener, 64) == 0);
     PX_ASSERT(getsockname(s->listener, (struct sockaddr *)&at, &length) == 0);
@@ -235,11 +236,12 @@ static void script_end(script *s)
     close(s->listener);
 }
 
-/* 6 requests, 2 warm-ups, against a server with this answer. */
-static px_status run_against(const char *answer, px_bench_options options, px_bench_result *out)
+/* 6 requests, and warm-ups, against a server with these answers. */
+static px_status run_against_two(
+    const char *answer, const char *other, px_bench_options options, px_bench_result *out)
 {
     script s;
-    script_start(&s, answer);
+    script_start(&s, answer, other);
     px_loop *loop;
     px_target *target;
     px_prompts prompts;
@@ -251,15 +253,20 @@ static px_status run_against(const char *answer, px_bench_options options, px_be
         &(px_prompts_random){.count = 3, .tokens = 4, .vocabulary_max = 9}, &prompts));
     options.model = "m";
     options.requests = 6;
-    options.warmups = 2;
     options.output_tokens = 3;
     options.timeout_ns = 20 * PX_SEC;
     px_status status = px_bench_run(loop, target, &prompts, &options, out);
-    if (px_is_ok(status)) PX_CHECK(s.asked == 8);
+    if (px_is_ok(status)) PX_CHECK(s.asked == 6 + (int)options.warmups);
     px_prompts_done(&prompts);
     px_loop_free(loop);
     script_end(&s);
     return status;
+}
+
+static px_status run_against(const char *answer, px_bench_options options, px_bench_result *out)
+{
+    options.warmups = 2;
+    return run_against_two(answer, NULL, options, out);
 }
 
 static const char good[] =
@@ -283,6 +290,21 @@ PX_TEST(an_open_loop_sends_them_all)
     px_bench_result result;
     PX_CHECK_OK(run_against(good, (px_bench_options){.rate = 500, .burstiness = 1}, &result));
     PX_CHECK(result.measures.completed == 6 && result.measures.failed == 0);
+}
+
+PX_TEST(gaps_of_answers_that_fail_later_are_not_counted)
+{
+    static const char fails[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+        "data: {\"choices\":[{\"text\":\"a\"}]}\n\n"
+        "data: {\"choices\":[{\"text\":\"b\"}]}\n\n"
+        "data: {\"choices\":[{\"text\":\"c\"}]}\n\n"
+        "data: {\"error\":{\"message\":\"lost\"}}\n\n";
+    px_bench_result result;
+    PX_CHECK_OK(run_against_two(good, fails, (px_bench_options){.concurrency = 1}, &result));
+    PX_CHECK(result.measures.completed == 3 && result.measures.failed == 3);
+    PX_CHECK(strstr(result.first_failure.text, "lost"));
+    PX_CHECK(result.measures.itl_ms.count == 3); /* one of each good answer */
 }
 
 PX_TEST(a_refusal_is_told_in_the_servers_words)
