@@ -35,16 +35,9 @@ static size_t act_bytes(px_act_kind kind, uint32_t cols)
     return cols * (kind == PX_ACT_BF16 ? sizeof(uint16_t) : sizeof(float));
 }
 
-/* Rows are cut into the fewest pieces of at most so many, all of nearly one size: a small one last
- * would take its weights apart for little. */
 static uint32_t pieces_of(uint32_t rows, uint32_t most)
 {
     return (rows + most - 1) / most;
-}
-
-static uint32_t piece_begin(uint32_t rows, uint32_t i, uint32_t count)
-{
-    return (uint32_t)((uint64_t)rows * i / count);
 }
 
 /* On the stack. */
@@ -72,14 +65,16 @@ typedef struct stripe {
     uint32_t run; /* columns before the sums wait for the next; all, where weights are read once */
 } stripe;
 
-/* Most rows of x that pass a tile's groups together. */
-static uint32_t rows_at_once(const product *p)
+/* Rows of x that pass a tile's groups together: in the fewest slices that do, of nearly one size
+ * and of whole tiles. */
+static uint32_t rows_of_slice(const product *p)
 {
     uint32_t rows = X_BYTES / (uint32_t)p->op->x->row_bytes;
     uint32_t room = PARTIAL_FLOATS / (p->groups_most * p->tiles->lanes);
     if (rows > room) rows = room;
-    rows = rows / p->set->rows * p->set->rows;
-    return rows ? rows : p->set->rows;
+    uint32_t tile = p->set->rows, all = p->op->x->rows;
+    rows = rows < tile ? tile : rows / tile * tile;
+    return pieces_of(pieces_of(all, pieces_of(all, rows)), tile) * tile;
 }
 
 static uint32_t run_of_cols(const product *p, const stripe *s)
@@ -121,13 +116,14 @@ static void multiply_stripe(const product *p, const stripe *s, px_tile *tile, wo
         tile->x = rows + act_bytes(x->kind, col);
         tile->y = p->op->y + s->row * p->op->y_stride + first;
         tile->partial = space->partial;
-        for (uint32_t i = 0, begin = 0; i < s->pieces; i++) {
-            uint32_t end = piece_begin(s->rows, i + 1, s->pieces), count = end - begin;
+        /* Whole tiles first: the first reads weights from memory, and has the most to do meanwhile.
+         */
+        for (uint32_t row = 0, count; row < s->rows; row += count) {
+            count = s->rows - row < p->set->rows ? s->rows - row : p->set->rows;
             find(p->packing, s->groups, count)(tile);
             tile->x += count * x->row_bytes;
             tile->y += count * p->op->y_stride;
             tile->partial += (size_t)count * s->groups * p->tiles->lanes;
-            begin = end;
         }
     }
 }
@@ -150,11 +146,10 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
         .groups_most = x->rows <= set->few ? set->groups_of_few : set->groups};
     px_tile tile = {
         .x_stride = x->row_bytes, .y_stride = op->y_stride, .accumulate = op->accumulate};
-    uint32_t begin, end, slices = pieces_of(x->rows, rows_at_once(&p));
+    uint32_t begin, end, slice = rows_of_slice(&p);
     px_part_range(part, (w->rows + tiles->lanes - 1) / tiles->lanes, 1, &begin, &end);
-    for (uint32_t i = 0; i < slices; i++) {
-        stripe s = {.row = piece_begin(x->rows, i, slices)};
-        s.rows = piece_begin(x->rows, i + 1, slices) - s.row;
+    for (uint32_t row = 0; row < x->rows; row += slice) {
+        stripe s = {.row = row, .rows = x->rows - row < slice ? x->rows - row : slice};
         s.pieces = pieces_of(s.rows, set->rows);
         s.expanded = p.expanded_bytes && s.pieces >= EXPANSION_PIECES;
         s.run = run_of_cols(&p, &s);

@@ -69,20 +69,12 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
 
 #include "kernels/vector/tile.h"
 
-/* Rows in pieces of nearly one size are never fewer than half of the most. */
 #define EACH(name, packing)                                                                        \
-    TILE(name, packing, 1, 3)                                                                      \
-    TILE(name, packing, 1, 4)                                                                      \
-    TILE(name, packing, 1, 5)                                                                      \
-    TILE(name, packing, 1, 6)                                                                      \
-    TILE(name, packing, 2, 3)                                                                      \
-    TILE(name, packing, 2, 4)                                                                      \
-    TILE(name, packing, 2, 5)                                                                      \
-    TILE(name, packing, 2, 6)
+    TILES(name, packing, 1)                                                                        \
+    TILES(name, packing, 2)
 #define NAMES(name)                                                                                \
     {                                                                                              \
-        {NULL, NULL, name##_1_3, name##_1_4, name##_1_5, name##_1_6},                              \
-            {NULL, NULL, name##_2_3, name##_2_4, name##_2_5, name##_2_6},                          \
+        TILE_NAMES(name, 1), TILE_NAMES(name, 2)                                                   \
     }
 
 /* Expanded, U5_K is U5_MIN. */
@@ -94,7 +86,7 @@ EACH(u6_k, PX_PACKING_U6_K)
 
 px_tile_fn px_avx512_expanded_tile(px_packing packing, uint32_t groups, uint32_t rows)
 {
-    static const px_tile_fn tiles[PX_PACKING_COUNT][GROUPS][ROWS] = {
+    static const px_tile_fn tiles[PX_PACKING_COUNT][GROUPS][TILE_ROWS_MAX] = {
         [PX_PACKING_U5] = NAMES(u5),
         [PX_PACKING_U5_MIN] = NAMES(u5_min),
         [PX_PACKING_U5_K] = NAMES(u5_min),
