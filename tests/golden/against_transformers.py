@@ -610,4 +610,5 @@ def main():
 
 
 DEFAULTS = {}
-main()
+if __name__ == '__main__':
+    main()

@@ -5,10 +5,10 @@ usage: check_types.py --bin NODE_AGENT [--only SUBSTRING]
 
 Small models are written with random blocks of one format in every matrix whose rows are whole
 blocks, or in every tensor if it is plain: embeddings, outputs, attention apart, fused and latent,
-MLPs apart and fused, experts apart and fused, in either version of the file. What the blocks mean is said by
-`convert --type f32`, whose arithmetic the reference data of quant/ proves. The F32 file must have
-the same logits under the scalar kernels, and nearly those under the default ones, which round
-activations to 8 bits.
+MLPs apart and fused, experts apart and fused, in either version of the file. What the blocks mean
+is said by `convert --type f32`, whose arithmetic the reference data of quant/ proves. The F32 file
+must have the same logits under the scalar kernels, and nearly those under the default ones, which
+round activations to 8 bits.
 """
 import argparse
 import array

@@ -321,54 +321,6 @@ px_gguf_pair px_gguf_pair_at(const px_gguf *file, uint64_t index)
 
 /* --- tensors --- */
 
-static const struct {
-    uint32_t number;
-    px_dtype dtype;
-} type_numbers[] = {{0, PX_F32}, {1, PX_F16}, {2, PX_Q4_0}, {3, PX_Q4_1}, {6, PX_Q5_0},
-    {7, PX_Q5_1}, {8, PX_Q8_0}, {10, PX_Q2_K}, {11, PX_Q3_K}, {12, PX_Q4_K}, {13, PX_Q5_K},
-    {14, PX_Q6_K}, {20, PX_IQ4_NL}, {23, PX_IQ4_XS}, {26, PX_I32}, {27, PX_I64}, {30, PX_BF16},
-    {39, PX_MXFP4}};
-
-/* -1: a type that no kernel of ours knows. */
-static int dtype_of_number(uint32_t number)
-{
-    for (size_t i = 0; i < sizeof type_numbers / sizeof *type_numbers; i++)
-        if (type_numbers[i].number == number) return type_numbers[i].dtype;
-    return -1;
-}
-
-/* What the format calls the types that we lack, for sentences. */
-static const char *name_of_lacking(uint32_t number)
-{
-    static const char *const names[] = {[9] = "Q8_1",
-        [15] = "Q8_K",
-        "IQ2_XXS",
-        "IQ2_XS",
-        "IQ3_XXS",
-        "IQ1_S",
-        [21] = "IQ3_S",
-        "IQ2_S",
-        [24] = "I8",
-        "I16",
-        [28] = "F64",
-        "IQ1_M",
-        [34] = "TQ1_0",
-        "TQ2_0",
-        [40] = "NVFP4"};
-    bool known = number < sizeof names / sizeof *names && names[number];
-    return known ? names[number] : "unknown here";
-}
-
-bool px_gguf_type_number(px_dtype dtype, uint32_t *out)
-{
-    for (size_t i = 0; i < sizeof type_numbers / sizeof *type_numbers; i++) {
-        if (type_numbers[i].dtype != dtype) continue;
-        *out = type_numbers[i].number;
-        return true;
-    }
-    return false;
-}
-
 /* One entry of the table; tensor->data is left as the offset's checked address later. */
 static px_status read_tensor(px_gguf *file, cursor *c, px_tensor *tensor, uint64_t *out_offset)
 {
@@ -396,13 +348,11 @@ static px_status read_tensor(px_gguf *file, cursor *c, px_tensor *tensor, uint64
     PX_TRY(take(c, &type, sizeof type));
     PX_TRY(take(c, out_offset, sizeof *out_offset));
 
-    int dtype = dtype_of_number(type);
-    if (dtype < 0)
+    if (!px_gguf_dtype(type, &tensor->dtype))
         return px_fail(PX_UNIMPLEMENTED,
             "tensor '%s' has GGUF type %u (%s), which is not supported; convert the model to "
             "another quantisation",
-            copy, type, name_of_lacking(type));
-    tensor->dtype = (px_dtype)dtype;
+            copy, type, px_gguf_type_name(type));
     const px_dtype_traits *traits = px_dtype_of(tensor->dtype);
     if (tensor->shape[dims - 1] % traits->block_elements)
         return px_fail(PX_INVALID_ARGUMENT,

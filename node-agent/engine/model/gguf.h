@@ -46,8 +46,10 @@ typedef struct px_gguf_pair { /* a key and its value as in the file */
 } px_gguf_pair;
 uint64_t px_gguf_pair_count(const px_gguf *file);
 px_gguf_pair px_gguf_pair_at(const px_gguf *file, uint64_t index); /* sorted by key */
-/* The format's number for a type; false: it has none. */
+/* The format's number for a type and back; false: it has none, or it is one that we lack. */
 bool px_gguf_type_number(px_dtype dtype, uint32_t *out);
+bool px_gguf_dtype(uint32_t number, px_dtype *out);
+const char *px_gguf_type_name(uint32_t number); /* of those that we lack, for sentences */
 
 uint32_t px_gguf_tensor_count(const px_gguf *file);
 const px_tensor *px_gguf_tensor_at(const px_gguf *file, uint32_t index); /* in file order */

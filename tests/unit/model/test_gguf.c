@@ -221,4 +221,19 @@ PX_TEST(a_folder_is_its_only_model)
     PX_CHECK_OK(open_folder());
 }
 
+PX_TEST(types_that_we_lack_are_refused_by_name)
+{
+    static const struct {
+        uint32_t number;
+        const char *name;
+    } lacking[] = {{16, "IQ2_XXS"}, {22, "IQ2_S"}, {34, "TQ1_0"}, {40, "NVFP4"}, {99, "unknown"}};
+    for (size_t i = 0; i < sizeof lacking / sizeof *lacking; i++) {
+        bytes b;
+        gguf_head(&b, 3, 1, 0);
+        gguf_matrix(&b, "a", 1, 256, lacking[i].number, 0);
+        pad(&b, 32);
+        check_refused(&b, lacking[i].name);
+    }
+}
+
 PX_TEST_MAIN()

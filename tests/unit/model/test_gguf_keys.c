@@ -76,7 +76,7 @@ PX_TEST(a_list_must_have_the_same_number_for_every_layer)
     meta_i32s(&m, ".attention.head_count_kv", (int32_t[]){2, 2, 2}, 3);
     check_refused(&m, NULL, "3 entries for 2 layers");
     m = begin("llama");
-    meta_i32s(&m, ".attention.head_count_kv", NULL, 0);
+    meta_i32s(&m, ".attention.head_count_kv", (int32_t[]){0}, 0);
     check_refused(&m, NULL, "0 entries for 2 layers");
 }
 
