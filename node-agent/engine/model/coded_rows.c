@@ -3,7 +3,7 @@
 
 #include "engine/model/coded.h"
 
-enum { BLOCK = 32, WORD_BITS = 32, ROWS_AT_ONCE = 16 };
+enum { BLOCK = 32, WORD_BITS = 32, ROWS_AT_ONCE = 16, CODES = 256 };
 
 static uint32_t word_at(const unsigned char *words, size_t index)
 {
@@ -119,12 +119,13 @@ static void put_bytes(const px_coded *c, uint32_t row, uint32_t at, unsigned cha
         to[i] = is_filler(c, at, i) ? 0 : codes[c->order[at + i]];
 }
 
-static void put_halves(const px_coded *c, uint32_t row, uint32_t at, unsigned char *to)
+/* The same of codes that are no E4M3. */
+static void put_bytes_as_halves(const px_coded *c, uint32_t row, uint32_t at, unsigned char *to)
 {
     for (uint32_t i = 0; i < BLOCK; i++) {
         uint32_t col = c->order ? c->order[at + i] : at + i;
         bool empty = c->order && is_filler(c, at, i);
-        uint16_t half = empty ? 0 : px_f32_to_f16(number_at(c, row, col));
+        uint16_t half = empty ? 0 : px_f32_to_f16(byte_at(c, row, col));
         memcpy(to + (size_t)i * 2, &half, sizeof half);
     }
 }
@@ -173,36 +174,48 @@ static void put_heads(const px_coded *c, px_dtype dtype, const tile *t)
         if (group != head->group) {
             uint32_t row = tile_row(c, t, r);
             *head = (group_head){.group = group, .scale = scale_at(c, row, group)};
-            if (dtype == PX_SCALED_U4) head->zero = (unsigned char)zero_at(c, row, group);
+            if (c->coding != PX_CODING_BYTES) head->zero = (unsigned char)zero_at(c, row, group);
         }
         memcpy(to, &head->scale, sizeof head->scale);
         if (dtype == PX_SCALED_U4) to[sizeof head->scale] = head->zero;
     }
 }
 
-/* The codes of a column. */
-static void read_column(const px_coded *c, const tile *t, uint32_t col, uint8_t *out)
+/* Codes of a tile, column by column. */
+typedef uint8_t tile_codes[BLOCK][ROWS_AT_ONCE];
+
+static void read_column(const px_coded *c, const tile *t, uint32_t col, uint8_t *restrict out)
 {
-    if (c->coding == PX_CODING_GPTQ && c->bits == 4) {
-        const unsigned char *words = c->codes + (size_t)(col / 8) * c->code_words * 4;
-        uint32_t shift = col % 8 * 4;
-        for (uint32_t r = 0; r < t->rows; r++)
-            out[r] = word_at(words, tile_row(c, t, r)) >> shift & 15;
+    uint32_t rows = t->rows;
+    if (c->coding == PX_CODING_GPTQ && c->bits != 3 && c->row_step == 1) {
+        /* A word holds whole codes, and the words of rows stand side by side. */
+        uint32_t each = WORD_BITS / c->bits, shift = col % each * c->bits;
+        uint32_t mask = (1u << c->bits) - 1;
+        const unsigned char *words =
+            c->codes + ((size_t)(col / each) * c->code_words + t->first_row) * 4;
+        if (rows == ROWS_AT_ONCE) /* a constant, so that all go at once */
+            for (uint32_t r = 0; r < ROWS_AT_ONCE; r++)
+                out[r] = (uint8_t)(word_at(words, r) >> shift & mask);
+        else
+            for (uint32_t r = 0; r < rows; r++)
+                out[r] = (uint8_t)(word_at(words, r) >> shift & mask);
         return;
     }
-    for (uint32_t r = 0; r < t->rows; r++) out[r] = (uint8_t)code_at(c, tile_row(c, t, r), col);
+    for (uint32_t r = 0; r < rows; r++) out[r] = (uint8_t)code_at(c, tile_row(c, t, r), col);
 }
 
-/* Columns of a word are of any group: each is read by itself, for all rows. */
-static void put_ordered_nibbles(const px_coded *c, const tile *t)
+static void read_tile(const px_coded *c, const tile *t, tile_codes out)
 {
-    uint8_t codes[BLOCK][ROWS_AT_ONCE];
     for (uint32_t i = 0; i < BLOCK; i++) {
-        if (is_filler(c, t->at, i))
-            for (uint32_t r = 0; r < t->rows; r++) codes[i][r] = t->heads[r].zero;
+        if (c->order && is_filler(c, t->at, i))
+            for (uint32_t r = 0; r < t->rows; r++) out[i][r] = t->heads[r].zero;
         else
-            read_column(c, t, c->order[t->at + i], codes[i]);
+            read_column(c, t, c->order ? c->order[t->at + i] : t->at + i, out[i]);
     }
+}
+
+static void put_tile_nibbles(const tile *t, tile_codes codes)
+{
     for (uint32_t r = 0; r < t->rows; r++) {
         unsigned char *to = t->to + r * t->row_bytes + sizeof(float) + 1;
         for (uint32_t i = 0; i < BLOCK; i += 2)
@@ -210,10 +223,37 @@ static void put_ordered_nibbles(const px_coded *c, const tile *t)
     }
 }
 
-static void put_codes(const px_coded *c, px_dtype dtype, const tile *t)
+/* What a code less its zero may be, as float16. */
+typedef struct halves {
+    uint16_t of[2 * CODES - 1]; /* from 1 - CODES on */
+} halves;
+
+static halves make_halves(void)
 {
-    if (dtype == PX_SCALED_U4 && c->order) {
-        put_ordered_nibbles(c, t);
+    halves table;
+    for (int i = 0; i < 2 * CODES - 1; i++) table.of[i] = px_f32_to_f16((float)(i - (CODES - 1)));
+    return table;
+}
+
+static void put_tile_halves(const tile *t, tile_codes codes, const halves *table)
+{
+    for (uint32_t r = 0; r < t->rows; r++) {
+        unsigned char *to = t->to + r * t->row_bytes + sizeof(float);
+        const uint16_t *less_zero = table->of + (CODES - 1) - t->heads[r].zero;
+        for (uint32_t i = 0; i < BLOCK; i++, to += sizeof(uint16_t))
+            memcpy(to, &less_zero[codes[i][r]], sizeof(uint16_t));
+    }
+}
+
+static void put_codes(const px_coded *c, px_dtype dtype, const tile *t, const halves *table)
+{
+    if (c->coding != PX_CODING_BYTES && (c->order || dtype == PX_SCALED_F16)) {
+        tile_codes codes;
+        read_tile(c, t, codes);
+        if (dtype == PX_SCALED_U4)
+            put_tile_nibbles(t, codes);
+        else
+            put_tile_halves(t, codes, table);
         return;
     }
     for (uint32_t r = 0; r < t->rows; r++) {
@@ -222,7 +262,7 @@ static void put_codes(const px_coded *c, px_dtype dtype, const tile *t)
         switch (dtype) {
         case PX_SCALED_U4: put_nibbles(c, row, t->at, to + 1); break;
         case PX_SCALED_F8: put_bytes(c, row, t->at, to); break;
-        default: put_halves(c, row, t->at, to);
+        default: put_bytes_as_halves(c, row, t->at, to);
         }
     }
 }
@@ -248,11 +288,13 @@ static void put_rows(const px_coded *c, px_dtype dtype, uint32_t first, uint32_t
         .heads = heads,
         .to = to,
         .row_bytes = px_dtype_bytes(dtype, cols)};
+    halves table;
+    if (dtype == PX_SCALED_F16) table = make_halves();
     for (uint32_t r = 0; r < rows; r++) heads[r].group = UINT32_MAX;
     for (uint32_t i = 0; i < cols; i += BLOCK, t.to += block_bytes) {
         t.at = c->first_col + i;
         put_heads(c, dtype, &t);
-        put_codes(c, dtype, &t);
+        put_codes(c, dtype, &t, &table);
     }
 }
 
