@@ -193,11 +193,13 @@ void px_lane_prepare_met(const px_lane *lane, px_lowering lowering)
 }
 
 /* Into how many pieces workers share out a product. A piece is some microseconds of reading at
- * least: shorter streams of weights cost more bandwidth than workers in step gain. */
+ * least: shorter streams of weights cost more bandwidth than workers in step gain. And as many rows
+ * as the widest tile has. */
 static uint32_t pieces_of(const px_matrix *w, uint32_t workers)
 {
-    enum { PIECE_WEIGHTS = 1 << 18, EACH_MAX = 64 };
+    enum { PIECE_WEIGHTS = 1 << 18, PIECE_ROWS = 64, EACH_MAX = 64 };
     uint64_t each = (uint64_t)w->rows * w->cols / workers / PIECE_WEIGHTS;
+    if (each > w->rows / workers / PIECE_ROWS) each = w->rows / workers / PIECE_ROWS;
     if (workers == 1 || each < 1) return workers;
     return workers * (uint32_t)(each < EACH_MAX ? each : EACH_MAX);
 }
