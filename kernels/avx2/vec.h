@@ -10,6 +10,7 @@
 
 enum {
     PX_VEC_LANES = 8,
+    PX_VEC_REGISTERS = 16,
     PX_VEC_SUMS = 12, /* vectors that a loop may add to; the other registers are for its inputs */
 };
 

@@ -9,6 +9,7 @@
 
 enum {
     PX_VEC_LANES = 16,
+    PX_VEC_REGISTERS = 32,
     PX_VEC_SUMS = 24, /* vectors that a loop may add to; the other registers are for its inputs */
 };
 

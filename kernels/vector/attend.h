@@ -39,6 +39,27 @@ typedef struct chunk {
     uint32_t vector_begin, vector_end; /* of tokens, within the chunk; whole blocks */
 } chunk;
 
+/* --- the order of a tile's products ------------------------------------------------------------
+ */
+
+/* Products of queries by vectors go query by query, with the vectors in registers, or, where the
+ * sums leave no room for these, vector by vector with the queries' factors there. */
+PX_INLINE bool holds_vectors(const int count, const int vectors)
+{
+    return count * vectors + vectors + 1 <= PX_VEC_REGISTERS;
+}
+
+/* Of the n-th product. */
+PX_INLINE int query_of(const int n, const int count, const int vectors)
+{
+    return holds_vectors(count, vectors) ? n / vectors : n % count;
+}
+
+PX_INLINE int vector_of(const int n, const int count, const int vectors)
+{
+    return holds_vectors(count, vectors) ? n % vectors : n / count;
+}
+
 /* --- scores: query vectors by vectors of tokens ----------------------------------------------- */
 
 /* Dim d of L tokens from `lane` on, of one share of K; quants without their scale. */
@@ -101,14 +122,13 @@ PX_INLINE void score_tile(const px_dtype dtype, const int count, const int vecto
         }
         for (size_t at = 0; at == 0 || at + LINE_BYTES <= ask_bytes; at += LINE_BYTES)
             _mm_prefetch((const char *)ask + at, _MM_HINT_T1);
-        px_vec k[4];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) k[v] = load_k(dtype, share[v], (uint32_t)v * L % T, d);
-#pragma GCC unroll 12
-        for (int i = 0; i < count; i++) {
-            px_vec q_d = px_vec_all(q[i][d]);
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) sums[i][v] = px_vec_fma(k[v], q_d, sums[i][v]);
+        px_vec k[4], q_d[MANY];
+#pragma GCC unroll 24
+        for (int n = 0; n < count * vectors; n++) {
+            const int i = query_of(n, count, vectors), v = vector_of(n, count, vectors);
+            if (i == 0) k[v] = load_k(dtype, share[v], (uint32_t)v * L % T, d);
+            if (v == 0) q_d[i] = px_vec_all(q[i][d]);
+            sums[i][v] = px_vec_fma(k[v], q_d[i], sums[i][v]);
         }
         if (dtype != PX_Q8_0 || d % 32 != 31) continue;
 #pragma GCC unroll 4
@@ -226,18 +246,18 @@ PX_INLINE void value_tile(const px_dtype dtype, const int count, const int vecto
         uint32_t block_end = t / T * T + T;
         if (block_end > c->token_end) block_end = c->token_end;
         for (; t < block_end; t++, row += row_bytes, weight++) {
-            px_vec value[4];
+            px_vec value[4], w[MANY];
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) {
                 size_t at = v_row_bytes(dtype, L * (uint32_t)v);
                 ask_for(row + ahead + v_row_bytes(dtype, d) + at, at, v_row_bytes(dtype, L));
-                value[v] = load_v(dtype, row, d + L * (uint32_t)v);
             }
-#pragma GCC unroll 12
-            for (int i = 0; i < count; i++) {
-                px_vec w = px_vec_all(weight[i * CHUNK]);
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) sums[i][v] = px_vec_fma(value[v], w, sums[i][v]);
+#pragma GCC unroll 24
+            for (int n = 0; n < count * vectors; n++) {
+                const int i = query_of(n, count, vectors), v = vector_of(n, count, vectors);
+                if (i == 0) value[v] = load_v(dtype, row, d + L * (uint32_t)v);
+                if (v == 0) w[i] = px_vec_all(weight[i * CHUNK]);
+                sums[i][v] = px_vec_fma(value[v], w[i], sums[i][v]);
             }
         }
     }
