@@ -135,6 +135,7 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
     px_packing packing = (px_packing)w->layout;
     const px_tile_set *set = choose(tiles, packing, x->kind);
     assert(x->cols == w->cols && packing == px_packing_of(w->dtype));
+    if (!x->rows) return;
     workspace space;
     product p = {.op = op,
         .tiles = tiles,
