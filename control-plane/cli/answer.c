@@ -1,7 +1,6 @@
 #include "control/cli/answer.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -107,22 +106,8 @@ px_status px_answer_options_fill(const px_args *args, px_answer_options *out)
 
 void px_answer_begin(px_answer *answer, bool as_json, uint32_t count)
 {
-    *answer = (px_answer){.as_json = as_json,
-        .count = count,
-        .choices = px_alloc_array(count, sizeof *answer->choices),
-        .started_ns = px_now_ns()};
-    px_buf_init(&answer->prompt, TEXT_BYTES_MAX);
-    for (uint32_t i = 0; i < count; i++) {
-        px_buf_init(&answer->choices[i].text, TEXT_BYTES_MAX);
-        px_buf_init(&answer->choices[i].ids, TEXT_BYTES_MAX);
-    }
-}
-
-bool px_answer_has_text(const px_answer *answer)
-{
-    for (uint32_t i = 0; i < answer->count; i++)
-        if (answer->choices[i].text.length) return true;
-    return false;
+    *answer = (px_answer){.as_json = as_json, .started_ns = px_now_ns()};
+    px_choices_init(&answer->choices, count, TEXT_BYTES_MAX);
 }
 
 static const char *finish_word(Phalanx__V1__FinishReason reason)
@@ -146,16 +131,13 @@ static void put_prompt_token(px_buf *out, const Phalanx__V1__PromptToken *token)
     px_buf_putc(out, '}');
 }
 
-static void end_choice(const px_answer *answer, uint32_t index, const Phalanx__V1__AnswerEnd *end)
+static void end_choice(px_answer *answer, uint32_t index, const Phalanx__V1__AnswerEnd *end)
 {
-    px_answer_choice *choice = &answer->choices[index];
-    choice->finish_reason = end->finish_reason;
+    px_choice *choice = &answer->choices.list[index];
+    choice->finish = finish_word(end->finish_reason);
     choice->output_tokens = end->output_tokens;
     choice->logprob_sum = end->cumulative_logprob;
-    if (answer->as_json) return;
-    printf("--- answer %u: %u tokens (%s)\n%s\n", index, choice->output_tokens,
-        finish_word(choice->finish_reason), px_buf_text(&choice->text));
-    fflush(stdout);
+    if (!answer->as_json) px_choices_print_ended(&answer->choices, index);
 }
 
 static void take_done(px_answer *answer, const Phalanx__V1__Done *done)
@@ -163,7 +145,7 @@ static void take_done(px_answer *answer, const Phalanx__V1__Done *done)
     answer->prompt_tokens = done->prompt_tokens;
     answer->output_tokens = done->output_tokens;
     answer->cached_tokens = done->cached_tokens;
-    answer->choices[0].finish_reason = done->finish_reason;
+    answer->choices.list[0].finish = finish_word(done->finish_reason);
     answer->decode_us = done->total_us - done->ttft_us;
 }
 
@@ -171,14 +153,14 @@ void px_answer_on_part(void *arg, const ProtobufCMessage *message)
 {
     px_answer *answer = arg;
     const Phalanx__V1__GenerateResponse *part = (const Phalanx__V1__GenerateResponse *)message;
-    if (part->index >= answer->count) return; /* not one that was asked for */
-    px_answer_choice *choice = &answer->choices[part->index];
+    if (part->index >= answer->choices.count) return; /* not one that was asked for */
+    px_choice *choice = &answer->choices.list[part->index];
     if (part->n_token_ids && !answer->first_ns) answer->first_ns = px_now_ns();
-    for (size_t i = 0; i < part->n_prompt; i++) put_prompt_token(&answer->prompt, part->prompt[i]);
-    for (size_t i = 0; i < part->n_token_ids; i++)
-        px_buf_printf(&choice->ids, "%s%u", choice->ids.length ? "," : "", part->token_ids[i]);
+    for (size_t i = 0; i < part->n_prompt; i++)
+        put_prompt_token(&answer->choices.prompt, part->prompt[i]);
+    for (size_t i = 0; i < part->n_token_ids; i++) px_choice_add_id(choice, part->token_ids[i]);
     px_buf_append(&choice->text, part->text.data, part->text.len);
-    if (part->text.len && !answer->as_json && answer->count == 1) {
+    if (part->text.len && !answer->as_json && answer->choices.count == 1) {
         fwrite(part->text.data, 1, part->text.len, stdout);
         fflush(stdout);
     }
@@ -186,37 +168,12 @@ void px_answer_on_part(void *arg, const ProtobufCMessage *message)
     if (part->done) take_done(answer, part->done);
 }
 
-static void put_choice(px_buf *line, const px_answer_choice *choice)
-{
-    px_buf_printf(line, "\"ids\":[%s],\"text\":", px_buf_text(&choice->ids));
-    px_json_quote(line, px_buf_text(&choice->text), choice->text.length);
-    px_buf_printf(line, ",\"finish_reason\":\"%s\"", finish_word(choice->finish_reason));
-}
-
-static void put_choices(px_buf *line, const px_answer *answer)
-{
-    px_buf_puts(line, "\"choices\":[");
-    for (uint32_t i = 0; i < answer->count; i++) {
-        const px_answer_choice *choice = &answer->choices[i];
-        px_buf_printf(line, "%s{\"index\":%u,", i ? "," : "", i);
-        put_choice(line, choice);
-        px_buf_printf(line, ",\"output_tokens\":%u,\"cumulative_logprob\":%.6f}",
-            choice->output_tokens, choice->logprob_sum);
-    }
-    px_buf_putc(line, ']');
-}
-
 static void print_json(const px_answer *answer, int64_t first_ns, double rate)
 {
     px_buf line;
     px_buf_init(&line, TEXT_BYTES_MAX);
     px_buf_putc(&line, '{');
-    if (answer->count == 1)
-        put_choice(&line, &answer->choices[0]);
-    else
-        put_choices(&line, answer);
-    if (answer->prompt.length)
-        px_buf_printf(&line, ",\"prompt_logprobs\":[%s]", px_buf_text(&answer->prompt));
+    px_choices_put_json(&line, &answer->choices);
     px_buf_printf(&line,
         ",\"prompt_tokens\":%u,\"cached_tokens\":%u,\"output_tokens\":%u,\"ttft_ms\":%.1f,"
         "\"tokens_per_s\":%.2f}",
@@ -239,7 +196,7 @@ void px_answer_end(px_answer *answer)
         return;
     }
     char first[32];
-    const char *finish = finish_word(answer->choices[0].finish_reason);
+    const char *finish = answer->choices.list[0].finish;
     fprintf(stderr, "\n[%u prompt tokens, %u answered (%s), %.1f tokens/s, first after %s]\n",
         answer->prompt_tokens, answer->output_tokens, finish, rate,
         px_format_duration(first_ns, first));
@@ -247,10 +204,5 @@ void px_answer_end(px_answer *answer)
 
 void px_answer_done(px_answer *answer)
 {
-    for (uint32_t i = 0; i < answer->count; i++) {
-        px_buf_done(&answer->choices[i].text);
-        px_buf_done(&answer->choices[i].ids);
-    }
-    free(answer->choices);
-    px_buf_done(&answer->prompt);
+    px_choices_done(&answer->choices);
 }

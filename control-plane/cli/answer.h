@@ -2,7 +2,7 @@
 #ifndef PX_CONTROL_ANSWER_H
 #define PX_CONTROL_ANSWER_H
 
-#include "base/memory.h"
+#include "base/choices.h"
 #include "control/cli/client.h"
 #include "phalanx/v1/inference.pb-c.h"
 
@@ -62,21 +62,11 @@ typedef struct px_answer_options {
 px_status px_answer_options_fill(const px_args *args, px_answer_options *out) PX_MUST_USE;
 void px_answer_options_done(px_answer_options *options); /* also after a failed fill */
 
-typedef struct px_answer_choice {
-    px_buf text; /* all of it */
-    px_buf ids;  /* token ids with commas */
-    Phalanx__V1__FinishReason finish_reason;
-    uint32_t output_tokens;
-    double logprob_sum;
-} px_answer_choice;
-
 enum { PX_ANSWER_COUNT_MAX = 128 };
 
 typedef struct px_answer {
-    bool as_json;   /* nothing is printed until the end */
-    uint32_t count; /* answers; several are printed one by one, as they end */
-    px_answer_choice *choices;
-    px_buf prompt;                /* what the prompt's tokens were worth, as JSON */
+    bool as_json; /* nothing is printed until the end */
+    px_choices choices;
     int64_t started_ns, first_ns; /* asked; first token seen here, 0: none */
     uint64_t decode_us;           /* first to last token, at the engine */
     uint32_t prompt_tokens, output_tokens;
@@ -85,7 +75,6 @@ typedef struct px_answer {
 
 /* `count` answers are to come, 1 to PX_ANSWER_COUNT_MAX. */
 void px_answer_begin(px_answer *answer, bool as_json, uint32_t count);
-bool px_answer_has_text(const px_answer *answer); /* something was said */
 /* px_client_request's on_message for GenerateResponse; `arg` is the px_answer. */
 void px_answer_on_part(void *arg, const ProtobufCMessage *message);
 /* The closing line: figures on stderr, or the whole as one JSON object on stdout. */

@@ -92,7 +92,7 @@ static px_status ask(chat *c)
         putchar('\n');
     if (c->cancelled) status = px_ok();
     if (px_is_ok(status)) {
-        const px_buf *text = &answer.choices[0].text;
+        const px_buf *text = &answer.choices.list[0].text;
         add_message(c, "assistant", px_buf_text(text), text->length);
     } else {
         forget_from(c, c->count - 1); /* the question, so that it can be asked again */

@@ -89,7 +89,7 @@ static px_status generate(
                                    .arg = &answer});
     if (px_is_ok(status))
         px_answer_end(&answer);
-    else if (px_answer_has_text(&answer) && !answer.as_json)
+    else if (px_choices_have_text(&answer.choices) && !answer.as_json)
         putchar('\n');
     px_answer_done(&answer);
     return status;

@@ -6,21 +6,12 @@
 #ifndef PX_OFFLINE_RUN_ANSWER_H
 #define PX_OFFLINE_RUN_ANSWER_H
 
-#include "base/memory.h"
+#include "base/choices.h"
 #include "engine/engine.h"
-
-typedef struct px_run_choice {
-    px_buf ids, text; /* JSON items; all of the text */
-    px_finish finish;
-    uint32_t output_tokens;
-    double logprob_sum;
-} px_run_choice;
 
 typedef struct px_run_answer {
     bool as_json; /* an object a line */
-    uint32_t count;
-    px_run_choice *choices; /* [count] */
-    px_buf prompt;          /* what the prompt's tokens were worth, as JSON items */
+    px_choices choices;
 } px_run_answer;
 
 void px_run_answer_begin(px_run_answer *answer, bool as_json, uint32_t count);
