@@ -69,14 +69,6 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
 
 #include "kernels/vector/tile.h"
 
-#define EACH(name, packing)                                                                        \
-    TILES(name, packing, 1)                                                                        \
-    TILES(name, packing, 2)
-#define NAMES(name)                                                                                \
-    {                                                                                              \
-        TILE_NAMES(name, 1), TILE_NAMES(name, 2)                                                   \
-    }
-
 /* Expanded, U5_K is U5_MIN. */
 EACH(u5, PX_PACKING_U5)
 EACH(u5_min, PX_PACKING_U5_MIN)

@@ -9,14 +9,6 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
 
 #include "kernels/vector/tile.h"
 
-#define EACH(name, packing)                                                                        \
-    TILES(name, packing, 1)                                                                        \
-    TILES(name, packing, 2)
-#define NAMES(name)                                                                                \
-    {                                                                                              \
-        TILE_NAMES(name, 1), TILE_NAMES(name, 2)                                                   \
-    }
-
 EACH(u4, PX_PACKING_U4)
 EACH(u4_min, PX_PACKING_U4_MIN)
 EACH(u4_k, PX_PACKING_U4_K)

@@ -311,4 +311,13 @@ PX_INLINE void sum_blocks(const tile_kind kind, const px_tile *op, __m512 acc[GR
     }
 }
 
+/* The tiles of a packing for one and two groups, and their names; by vector/tile.h. */
+#define EACH(name, packing)                                                                        \
+    TILES(name, packing, 1)                                                                        \
+    TILES(name, packing, 2)
+#define NAMES(name)                                                                                \
+    {                                                                                              \
+        TILE_NAMES(name, 1), TILE_NAMES(name, 2)                                                   \
+    }
+
 #endif
