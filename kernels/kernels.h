@@ -142,15 +142,19 @@ typedef struct px_rope {    /* rotate the first `dims` of every head in place */
 
 enum { PX_KV_BLOCK_TOKENS = 16 };
 
-/* Where K or V of a layer lies in the pool, for each KV head and block: its share. */
+/* Where K or V of a layer lies in the pool, for each KV head and block: its share. The blocks of a
+ * slab follow each other. */
+enum { PX_KV_SLAB_BLOCKS = 64 };
 typedef struct px_kv_plane {
     unsigned char *base;
     size_t head_bytes, block_bytes; /* from one KV head, from one block to the next */
+    size_t slab_skip;               /* on top of that, from one slab to the next */
 } px_kv_plane;
 
 static inline unsigned char *px_kv_share(const px_kv_plane *plane, uint32_t kv_head, uint32_t block)
 {
-    return plane->base + kv_head * plane->head_bytes + block * plane->block_bytes;
+    return plane->base + kv_head * plane->head_bytes + block * plane->block_bytes +
+           block / PX_KV_SLAB_BLOCKS * plane->slab_skip;
 }
 
 /* One layer of the pool. A share is [PX_KV_BLOCK_TOKENS, dim] of `dtype`. The order inside it is

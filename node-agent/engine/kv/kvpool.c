@@ -13,7 +13,7 @@ struct px_kvpool {
     unsigned char *memory;
     size_t memory_bytes;
     size_t piece_bytes; /* K and V of a block in one head of one layer */
-    size_t head_bytes;  /* all blocks' pieces of one head */
+    size_t head_bytes;  /* a slab's pieces of one head */
     uint32_t pieces;    /* of a block: layers * heads */
     uint32_t blocks;
 };
@@ -37,14 +37,19 @@ uint64_t px_kvpool_block_bytes(px_kv_shape shape, px_dtype dtype)
 static unsigned char *piece_at(const px_kvpool *pool, uint32_t id, uint32_t piece)
 {
     PX_ASSERT(id < pool->blocks);
-    return pool->memory + piece * pool->head_bytes + id * pool->piece_bytes;
+    size_t slab = (size_t)(id / PX_KV_SLAB_BLOCKS) * pool->pieces + piece;
+    return pool->memory + slab * pool->head_bytes + id % PX_KV_SLAB_BLOCKS * pool->piece_bytes;
 }
 
 static void place_layers(px_kvpool *pool, px_kv_shape shape, px_dtype dtype)
 {
-    px_kv_plane k = {pool->memory, pool->head_bytes, pool->piece_bytes};
+    px_kv_plane k = {.base = pool->memory,
+        .head_bytes = pool->head_bytes,
+        .block_bytes = pool->piece_bytes,
+        .slab_skip = (pool->pieces - 1) * pool->head_bytes};
     for (uint32_t i = 0; i < shape.layers; i++, k.base += shape.kv_heads * pool->head_bytes) {
-        px_kv_plane v = {k.base + share_bytes(dtype, shape.k_dim), k.head_bytes, k.block_bytes};
+        px_kv_plane v = k;
+        v.base += share_bytes(dtype, shape.k_dim);
         pool->layers[i] = (px_kv_layer){.k = k,
             .v = shape.v_in_k ? (px_kv_plane){0} : v,
             .dtype = dtype,
@@ -57,8 +62,12 @@ static void place_layers(px_kvpool *pool, px_kv_shape shape, px_dtype dtype)
 px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, px_kvpool **out)
 {
     size_t block_bytes = px_kvpool_block_bytes(shape, dtype), memory_bytes;
+    /* Whole slabs, if there are several: what is past the last block is never touched. */
+    size_t held = blocks <= PX_KV_SLAB_BLOCKS ? blocks
+                                              : ((size_t)blocks + PX_KV_SLAB_BLOCKS - 1) /
+                                                    PX_KV_SLAB_BLOCKS * PX_KV_SLAB_BLOCKS;
     void *memory;
-    if (__builtin_mul_overflow(block_bytes, (size_t)blocks, &memory_bytes))
+    if (__builtin_mul_overflow(block_bytes, held, &memory_bytes))
         return px_fail(PX_RESOURCE_EXHAUSTED, "a KV pool of %u blocks of %zu bytes is too large",
             blocks, block_bytes);
     PX_TRY(px_big_alloc(memory_bytes, "the KV pool", &memory));
@@ -69,7 +78,8 @@ px_status px_kvpool_create(px_kv_shape shape, px_dtype dtype, uint32_t blocks, p
         .memory = memory,
         .memory_bytes = memory_bytes,
         .piece_bytes = piece_bytes(shape, dtype),
-        .head_bytes = piece_bytes(shape, dtype) * blocks,
+        .head_bytes =
+            piece_bytes(shape, dtype) * (blocks < PX_KV_SLAB_BLOCKS ? blocks : PX_KV_SLAB_BLOCKS),
         .pieces = shape.layers * shape.kv_heads,
         .blocks = blocks,
     };

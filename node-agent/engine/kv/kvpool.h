@@ -1,12 +1,14 @@
 /* kvpool.h - the memory of the paged KV blocks, on every rank.
  *
- *   pool:   layer 0: head 0 | head 1 | ... | layer 1: head 0 | ...   one allocation
+ *   pool:   slab 0 | slab 1 | ...                                    one allocation
+ *   slab:   layer 0: head 0 | head 1 | ... | layer 1: head 0 | ...   PX_KV_SLAB_BLOCKS blocks
  *   head:   block 0 | block 1 | ...                                  one KV head of one layer
  *   piece:  K V                                                      PX_KV_BLOCK_TOKENS tokens
  *
  * Attention reads one head of one layer at a time, over all blocks of a sequence: where their ids
- * follow each other it reads one run of memory. The price is that a block is many pieces, as far
- * apart as the pool is large, and is gathered to be copied or parked.
+ * follow each other it reads runs of memory as long as a slab allows. The price is that a block is
+ * many pieces, gathered to be copied or parked. Slabs keep them near: a block that is first used
+ * makes the huge pages of its slab resident, not one for every head of the whole pool.
  * Who holds which block is rank 0's to know (kvcache.h).
  * Owns:    the memory of all blocks of this rank's layers; allocated once in create.
  * Threads: engine thread only.

@@ -41,6 +41,30 @@ PX_TEST(no_two_shares_overlap_and_neighbours_are_neighbours)
     px_kvpool_free(pool);
 }
 
+/* Several slabs, the last one not full: what a block is loaded with is what attention finds. */
+PX_TEST(slabs_hold_what_blocks_are_loaded_with)
+{
+    enum { MANY = 2 * PX_KV_SLAB_BLOCKS + 7 };
+    px_kvpool *pool;
+    PX_REQUIRE(px_is_ok(px_kvpool_create(shape, PX_F16, MANY, &pool)));
+    const px_kv_layer *layers = px_kvpool_layers(pool);
+    size_t bytes = px_kvpool_bytes_each(pool), piece = bytes / 6;
+    unsigned char *block = malloc(bytes);
+    for (uint32_t id = 0; id < MANY; id++) {
+        for (size_t i = 0; i < bytes; i++) block[i] = (unsigned char)(id + 40 * (i / piece));
+        px_kvpool_load(pool, id, block);
+    }
+    for (uint32_t i = 0; i < 6 * MANY; i++) {
+        const px_kv_layer *layer = &layers[i / MANY / 2];
+        uint32_t head = i / MANY % 2, id = i % MANY;
+        unsigned char want = (unsigned char)(id + 40 * (i / MANY));
+        PX_CHECK(*px_kv_share(&layer->k, head, id) == want);
+        PX_CHECK(px_kv_share(&layer->v, head, id)[PX_KV_BLOCK_TOKENS * 64 * 2 - 1] == want);
+    }
+    free(block);
+    px_kvpool_free(pool);
+}
+
 PX_TEST(latents_take_one_plane)
 {
     px_kv_shape latent = {.layers = 2, .kv_heads = 1, .k_dim = 576, .v_dim = 512, .v_in_k = true};
