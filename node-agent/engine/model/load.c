@@ -345,8 +345,12 @@ static px_status fill(loader *l)
         item->to = bytes ? next : NULL;
         next += bytes;
     }
-    return px_repack_all(
-        &(px_repack){.file = l->file, .options = l->options, .items = l->items, .count = l->count});
+    return px_repack_all(&(px_repack){.file = l->file,
+        .options = l->options,
+        .items = l->items,
+        .count = l->count,
+        .memory = model->packed,
+        .memory_bytes = l->packed_bytes});
 }
 
 static px_status make(

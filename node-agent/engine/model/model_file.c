@@ -238,9 +238,13 @@ const px_tensor *px_model_file_tensor(const px_model_file *file, const char *nam
     return found ? *found : NULL;
 }
 
-void px_model_file_drop(const px_model_file *file, const void *data, uint64_t bytes)
+bool px_model_file_is_mapped(const px_model_file *file, const px_tensor *tensor)
 {
-    if (file->torch && !px_torch_is_mapped(file->torch, data)) return;
+    return !file->torch || px_torch_is_mapped(file->torch, tensor->data);
+}
+
+void px_model_file_drop(const void *data, uint64_t bytes)
+{
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     /* Whole pages only: the edges are shared with neighbours that may still be needed. */
     uintptr_t begin = ((uintptr_t)data + page - 1) / page * page;

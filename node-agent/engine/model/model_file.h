@@ -34,7 +34,9 @@ uint32_t px_model_file_tensor_count(const px_model_file *file);
 const px_tensor *px_model_file_tensor_at(const px_model_file *file, uint32_t index);
 const px_tensor *px_model_file_tensor(const px_model_file *file, const char *name); /* or NULL */
 uint64_t px_model_file_bytes(const px_model_file *file); /* of all tensors */
-/* Tell the kernel that this range will not be read again (it was packed). */
-void px_model_file_drop(const px_model_file *file, const void *data, uint64_t bytes);
+/* Does it lie in a file as it is? Else it was put in order, in memory. */
+bool px_model_file_is_mapped(const px_model_file *file, const px_tensor *tensor);
+/* Of mapped tensors: gives pages back to the kernel. Who reads them again maps them again. */
+void px_model_file_drop(const void *data, uint64_t bytes);
 
 #endif

@@ -12,14 +12,22 @@
 #include <stdlib.h>
 
 #include "engine/model/assemble.h"
+#include "engine/model/first_touch.h"
 
-/* Of packed memory: several huge pages, so that few are touched by two workers. */
-enum { PIECE_BYTES = 4 << 20 };
+/* Of packed memory: half a second-level cache, so that what was cleared is still there when it is
+ * written. */
+enum { PIECE_BYTES = 1 << 20 };
+/* Of the file: what may stay mapped behind the work; of a single weight, behind each worker. */
+enum { LAG_BYTES = 32 << 20, TRAIL_BYTES = 8 << 20 };
+enum { PAGE_BYTES = 4 << 10, HUGE_PAGE_BYTES = 2 << 20 };
 
 typedef struct repacking {
     const px_repack *op;
     unsigned char *staged; /* [workers][staged_bytes]: rows between being put together and packed */
     size_t staged_bytes;
+    px_first_touch memory;
+    px_slice *passed; /* [count]: room to put tensors in the file's order */
+    size_t dropped;   /* items that worker 0 has given back */
     uint64_t file_bytes;
     _Atomic uint64_t done_bytes;
 } repacking;
@@ -101,20 +109,18 @@ static void repack_rows(
     }
 }
 
-/* Back to the kernel, at most once read again by who shares a page. */
-static void drop(const px_repack *op, const px_repack_item *item, px_range rows)
+/* The memory that these rows go to. */
+static void touch(repacking *r, const px_repack_item *item, px_range rows)
 {
-    const px_weight_view *from = &item->from;
-    if (!item->to) return;
-    if (!from->col_bytes)
-        px_model_file_drop(op->file, from->data + rows.begin * from->row_bytes,
-            (uint64_t)rows.count * from->row_bytes);
-    else if (rows.begin + rows.count == from->rows) /* each piece has read of every line */
-        px_model_file_drop(op->file, from->data, (uint64_t)from->cols * from->col_bytes);
+    size_t bytes = px_repack_bytes(item, r->op->options->kernels), of_row = bytes / item->from.rows;
+    size_t begin = rows.begin * of_row, end = begin + rows.count * of_row;
+    if (rows.begin + rows.count == item->from.rows) end = bytes;
+    px_first_touch_range(&r->memory, item->to + begin, end - begin);
 }
 
 static void repack_piece(repacking *r, const px_repack_item *item, px_range rows, uint32_t worker)
 {
+    if (item->to) touch(r, item, rows);
     if (is_vector(item))
         repack_vector(item);
     else if (item->by_row)
@@ -122,7 +128,64 @@ static void repack_piece(repacking *r, const px_repack_item *item, px_range rows
     else
         repack_rows(item, rows, r->op->options->kernels,
             r->staged ? r->staged + worker * r->staged_bytes : NULL);
-    drop(r->op, item, rows);
+}
+
+/* --- giving the file back ----------------------------------------------------------------------
+ */
+
+static int compare_places(const void *a, const void *b)
+{
+    const px_slice *x = a, *y = b;
+    return (x->data > y->data) - (x->data < y->data);
+}
+
+/* Giving back a part of a huge page takes the page apart and halts every worker: so the tensors of
+ * items [begin, end) go at once, those that follow one another as one, and a worker that has not
+ * yet read all of them maps some pages again, which the last call, for all items, finds. */
+static void drop(const repacking *r, size_t begin, size_t end)
+{
+    size_t count = 0;
+    for (size_t i = begin; i < end; i++) {
+        const px_tensor *tensor = r->op->items[i].from.tensor;
+        if (r->op->items[i].to && px_model_file_is_mapped(r->op->file, tensor))
+            r->passed[count++] = (px_slice){.data = tensor->data, .length = tensor->bytes};
+    }
+    qsort(r->passed, count, sizeof *r->passed, compare_places);
+    for (size_t i = 0, next; i < count; i = next) {
+        const char *from = r->passed[i].data, *to = from + r->passed[i].length;
+        for (next = i + 1; next < count && r->passed[next].data < to + PAGE_BYTES; next++)
+            to = r->passed[next].data + r->passed[next].length;
+        px_model_file_drop(from, (uint64_t)(to - from));
+    }
+}
+
+/* Behind worker 0, as others are about as far. */
+static void drop_passed(repacking *r, size_t next)
+{
+    uint64_t bytes = 0;
+    for (size_t i = r->dropped; i < next; i++) bytes += px_repack_file_bytes(&r->op->items[i]);
+    if (bytes < LAG_BYTES) return;
+    drop(r, r->dropped, next);
+    r->dropped = next;
+}
+
+/* Rows of a weight that a worker has read one after the other. */
+typedef struct trail {
+    uintptr_t begin, end;
+} trail;
+
+static void drop_trail(const repacking *r, const px_repack_item *item, px_range rows, trail *of)
+{
+    const px_weight_view *from = &item->from;
+    if (!item->to || from->col_bytes || !px_model_file_is_mapped(r->op->file, from->tensor)) return;
+    uintptr_t begin = (uintptr_t)from->data + rows.begin * from->row_bytes;
+    if (begin != of->end)
+        of->begin = (begin + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    of->end = begin + rows.count * from->row_bytes;
+    uintptr_t whole = of->end / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    if (whole < of->begin + TRAIL_BYTES) return;
+    px_model_file_drop((const void *)of->begin, whole - of->begin);
+    of->begin = whole;
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */
@@ -139,10 +202,12 @@ static void repack_item(repacking *r, const px_repack_item *item, uint32_t worke
 {
     uint32_t most = piece_rows(item, r->op->options->kernels), all = item->from.rows;
     px_deal deal = px_team_deal(r->op->options->team, worker, (all + most - 1) / most);
+    trail behind = {0};
     for (uint32_t piece; px_deal_next(&deal, &piece);) {
         px_range rows = {.begin = piece * most};
         rows.count = all - rows.begin < most ? all - rows.begin : most;
         repack_piece(r, item, rows, worker);
+        drop_trail(r, item, rows, &behind);
         uint64_t bytes = px_repack_file_bytes(item) / all * rows.count;
         uint64_t done = atomic_fetch_add(&r->done_bytes, bytes) + bytes;
         if (worker == 0) tell(r, done); /* in the thread that loads */
@@ -153,7 +218,10 @@ static void repack_part(void *arg, uint32_t worker, uint32_t workers)
 {
     (void)workers;
     repacking *r = arg;
-    for (size_t i = 0; i < r->op->count; i++) repack_item(r, &r->op->items[i], worker);
+    for (size_t i = 0; i < r->op->count; i++) {
+        if (worker == 0) drop_passed(r, i);
+        repack_item(r, &r->op->items[i], worker);
+    }
 }
 
 /* The bytes of all, and the most that a piece needs to be put together. */
@@ -170,32 +238,24 @@ static void measure(repacking *r)
     }
 }
 
-/* A page fault maps the pages around it as well: the ends of pieces that had been given back, and
- * slices of other ranks. */
-static void drop_surroundings(const px_repack *op)
-{
-    for (size_t i = 0; i < op->count; i++) {
-        const px_tensor *tensor = op->items[i].from.tensor;
-        if (op->items[i].to) px_model_file_drop(op->file, tensor->data, tensor->bytes);
-    }
-}
-
 px_status px_repack_all(const px_repack *op)
 {
     repacking r = {.op = op};
     uint32_t workers = px_team_count(op->options->team);
     measure(&r);
     size_t staged_bytes = workers * r.staged_bytes;
-    px_status status = px_ok();
     if (staged_bytes) {
         void *staged;
-        PX_TRY_GOTO(px_big_alloc(staged_bytes, "weights being loaded", &staged), out);
+        PX_TRY(px_big_alloc(staged_bytes, "weights being loaded", &staged));
         r.staged = staged;
     }
+    r.passed = px_alloc_array(op->count, sizeof *r.passed);
+    px_first_touch_init(&r.memory, op->memory, op->memory_bytes);
     px_team_run(op->options->team, repack_part, &r);
     tell(&r, r.file_bytes);
-    drop_surroundings(op);
-out:
+    drop(&r, 0, op->count);
+    px_first_touch_done(&r.memory);
+    free(r.passed);
     px_big_free(r.staged, staged_bytes);
-    return status;
+    return px_ok();
 }

@@ -1,8 +1,8 @@
 /* repack.h - brings a list of weights from the file into the layouts of their kernels, once.
  *
- * All workers take pieces of a few MiB from one list, so that none waits for another between
- * weights, and what a worker reads, clears and writes is still in its caches. File pages are given
- * back piece by piece: weights are resident about once.
+ * All workers take pieces of a MiB from one list, so that none waits for another between weights,
+ * and what a worker clears, reads and writes is still in its caches. File pages are given back some
+ * MiB behind the work: weights are resident about once.
  */
 #ifndef PX_MODEL_REPACK_H
 #define PX_MODEL_REPACK_H
@@ -25,6 +25,8 @@ typedef struct px_repack {
     const px_model_options *options;
     const px_repack_item *items; /* [count] */
     size_t count;
+    void *memory; /* fresh: what the items' `to` lie in */
+    size_t memory_bytes;
 } px_repack;
 
 /* Bytes that the item takes in memory; 0: it is used where it lies in the file. */
