@@ -175,12 +175,19 @@ static void on_terminate(void *arg)
     b->target->stop(b->target);
 }
 
+static bool is_measured(const bench *b, const request *r)
+{
+    return r->ended && r >= b->requests + b->options->skip_first;
+}
+
 /* Of the requests that completed, from the front of `out`, which has room for all. */
 static size_t take_gaps(const bench *b, float *out)
 {
     size_t count = 0;
-    for (size_t i = 0; i < b->gap_count; i++)
-        if (b->gaps[i].of->ended && b->gaps[i].of->sample.completed) out[count++] = b->gaps[i].ms;
+    for (size_t i = 0; i < b->gap_count; i++) {
+        const request *r = b->gaps[i].of;
+        if (is_measured(b, r) && r->sample.completed) out[count++] = b->gaps[i].ms;
+    }
     return count;
 }
 
@@ -190,7 +197,7 @@ static void measure(bench *b)
     float *gaps_ms = px_alloc_array(b->gap_count + 1, sizeof *gaps_ms);
     size_t count = 0;
     for (uint32_t i = 0; i < b->sent; i++)
-        if (b->requests[i].ended) samples[count++] = b->requests[i].sample;
+        if (is_measured(b, &b->requests[i])) samples[count++] = b->requests[i].sample;
     px_measure_input input = {.samples = samples,
         .sample_count = count,
         .gaps_ms = gaps_ms,

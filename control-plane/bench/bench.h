@@ -14,6 +14,7 @@ typedef struct px_bench_options {
     const char *model;
     const char *tenant; /* NULL: none is named */
     uint32_t requests;
+    uint32_t skip_first;  /* of them: part of the load and of nothing that is measured */
     uint32_t warmups;     /* sent one after the other before, and not counted */
     uint32_t concurrency; /* 0: no bound (open loop only) */
     double rate;          /* requests per second; 0: closed loop */

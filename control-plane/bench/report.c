@@ -93,9 +93,9 @@ void px_report_print_json(const px_report *report)
     put_text(&line, "server", report->server);
     put_text(&line, "model", o->model);
     px_buf_printf(&line,
-        ",\"rate\":%g,\"burstiness\":%g,\"concurrency\":%u,\"seed\":%" PRIu64
+        ",\"rate\":%g,\"burstiness\":%g,\"concurrency\":%u,\"skip_first\":%u,\"seed\":%" PRIu64
         ",\"prompts_hash\":\"%016" PRIx64 "\"",
-        o->rate, o->burstiness, o->concurrency, o->seed, report->prompts->hash);
+        o->rate, o->burstiness, o->concurrency, o->skip_first, o->seed, report->prompts->hash);
     put_text(&line, "first_failure", report->result->first_failure.text);
     px_buf_putc(&line, '}');
     puts(px_buf_text(&line));

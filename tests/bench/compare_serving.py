@@ -90,18 +90,20 @@ def vllm(args, name, folder):
 
 
 def measure(column, clients, args):
-    requests = max(args.requests_min, clients * 4)
+    skipped = clients * args.skip
+    requests = max(args.requests_min, clients * 4) + skipped
     command = [e2e.BIN + '/control-plane', 'bench', *column.target(), '--concurrency', str(clients), '--requests',
                str(requests), '--warmups', '2', '--prompt-tokens', str(PROMPT_TOKENS), '--output-tokens',
-               str(OUTPUT_TOKENS), '--seed', str(args.seed), '--json']
+               str(OUTPUT_TOKENS), '--seed', str(args.seed), '--skip-first', str(skipped), '--json']
     args.seed += 1  # a prompt is never asked twice, so that no prefix cache helps anyone
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_LIMIT_S)
     if done.returncode != 0:
         sys.exit(f'{column.name}: {done.stderr.strip()}')
     result = json.loads(done.stdout)
-    if result['failed'] or result['output_tokens'] != requests * OUTPUT_TOKENS:
-        print(f'{column.name}: {result["failed"]} failed, {result["output_tokens"]} tokens of '
-              f'{requests * OUTPUT_TOKENS}: {result["first_failure"]}', file=sys.stderr)
+    wanted = (requests - skipped) * OUTPUT_TOKENS
+    if result['failed'] or result['output_tokens'] != wanted:
+        print(f'{column.name}: {result["failed"]} failed, {result["output_tokens"]} tokens of {wanted}: '
+              f'{result["first_failure"]}', file=sys.stderr)
     return result
 
 
@@ -154,6 +156,8 @@ def main():
     parser.add_argument('--clients', default='1,8,32', type=lambda text: [int(n) for n in text.split(',')])
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--requests-min', type=int, default=16)
+    parser.add_argument('--skip', type=int, default=0, metavar='N',
+                        help='leave each client\'s first N requests, the first of which come at once, out of the figures')
     parser.add_argument('--threads', type=int, default=os.cpu_count())
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--json', action='store_true')

@@ -285,6 +285,14 @@ PX_TEST(a_closed_loop_counts_what_the_server_says)
     PX_CHECK(result.measures.itl_ms.count == 6 && result.measures.tpot_ms.count == 6);
 }
 
+PX_TEST(the_first_requests_may_be_left_out_of_what_is_measured)
+{
+    px_bench_result result;
+    PX_CHECK_OK(run_against(good, (px_bench_options){.concurrency = 2, .skip_first = 4}, &result));
+    PX_CHECK(result.measures.completed == 2 && result.measures.output_tokens == 6);
+    PX_CHECK(result.measures.ttft_ms.count == 2 && result.measures.itl_ms.count == 2);
+}
+
 PX_TEST(an_open_loop_sends_them_all)
 {
     px_bench_result result;
