@@ -3,9 +3,12 @@
 # same load in the same run.
 #
 #   tests/bench/compare-serving.sh [--clients 1,8,32] [--rounds 3] [--ours 'NAME=MODEL [OPTIONS]' ..]
-#                                  [--llama NAME=MODEL.gguf ..] [--vllm NAME=FOLDER ..] [--json]
+#                                  [--llama 'NAME=MODEL.gguf [OPTIONS]' ..]
+#                                  [--vllm 'NAME=FOLDER [OPTIONS]' ..] [--skip N] [--json]
 #
-# OPTIONS are those of `control-plane deploy`, as 'bf16=FOLDER --kernels avx512_bf16'.
+# OPTIONS are those of `control-plane deploy`, as 'bf16=FOLDER --kernels avx512_bf16', or of the peer's
+# server, as 'fp32=FOLDER --dtype float32'. With --skip N each client's first N requests, the first of
+# which all come at once, are load but not measured.
 # Without --ours and --llama both serve the quickstart's SmolLM2. Every model named is a column; the
 # load generator is `control-plane bench` for all of them.
 #

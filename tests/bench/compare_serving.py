@@ -22,12 +22,8 @@ PROMPT_TOKENS, OUTPUT_TOKENS = 128, 64
 START_LIMIT_S, RUN_LIMIT_S = 300, 900
 
 
-def pairs(texts):
-    return [text.split('=', 1) for text in texts or []]
-
-
-def ours_of(text):
-    """'NAME=MODEL' or 'NAME=MODEL --option value ..' as for `control-plane deploy`."""
+def column_of(text):
+    """'NAME=MODEL' or 'NAME=MODEL --option value ..', as the server's own program takes them."""
     name, rest = text.split('=', 1)
     model, *options = shlex.split(rest)
     return name, os.path.abspath(model), options
@@ -72,20 +68,20 @@ class Ours:
         return ['--server', self.cluster.server, '--model', self.name]
 
 
-def llama(args, name, model):
+def llama(args, name, model, options):
     port = e2e.free_port()
     slots = max(args.clients)
     context = slots * (PROMPT_TOKENS + OUTPUT_TOKENS + 64)
     return Peer(name, [args.llama_server, '-m', model, '-t', str(args.threads), '-np', str(slots), '-c', str(context),
-                       '--port', str(port), '--host', '127.0.0.1', '--alias', name], port)
+                       '--port', str(port), '--host', '127.0.0.1', '--alias', name, *options], port)
 
 
-def vllm(args, name, folder):
+def vllm(args, name, folder, options):
     port = e2e.free_port()
     cores = f'0-{args.threads - 1}' if args.threads > 1 else '0'
     return Peer(name, [os.environ.get('VLLM', 'python3'), '-m', 'vllm.entrypoints.openai.api_server', '--model', folder,
                        '--served-model-name', name, '--enforce-eager', '--dtype', 'bfloat16', '--max-model-len', '2048',
-                       '--host', '127.0.0.1', '--port', str(port)], port,
+                       '--host', '127.0.0.1', '--port', str(port), *options], port,
                 env={'VLLM_CPU_KVCACHE_SPACE': '2', 'VLLM_CPU_OMP_THREADS_BIND': cores, 'VLLM_DO_NOT_TRACK': '1'})
 
 
@@ -151,8 +147,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--llama-server', required=True)
     parser.add_argument('--ours', action='append', metavar="'NAME=MODEL [deploy options]'")
-    parser.add_argument('--llama', action='append', metavar='NAME=MODEL')
-    parser.add_argument('--vllm', action='append', metavar='NAME=FOLDER')
+    parser.add_argument('--llama', action='append', metavar="'NAME=MODEL [llama-server options]'")
+    parser.add_argument('--vllm', action='append', metavar="'NAME=FOLDER [vLLM options]'")
     parser.add_argument('--clients', default='1,8,32', type=lambda text: [int(n) for n in text.split(',')])
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--requests-min', type=int, default=16)
@@ -172,12 +168,12 @@ def main():
     try:
         with e2e.Cluster(agents=1) as cluster:
             ours = []
-            for name, model, options in map(ours_of, args.ours or []):
+            for name, model, options in map(column_of, args.ours or []):
                 cluster.deploy(name, model, 1, 1, *options)
                 cluster.wait_ready(name, START_LIMIT_S)
                 ours.append(Ours(name, cluster))
-            peers += [llama(args, name, model) for name, model in pairs(args.llama)]
-            peers += [vllm(args, name, folder) for name, folder in pairs(args.vllm)]
+            peers += [llama(args, *column_of(text)) for text in args.llama or []]
+            peers += [vllm(args, *column_of(text)) for text in args.vllm or []]
             for peer in peers:
                 peer.wait()
             columns = ours + peers
