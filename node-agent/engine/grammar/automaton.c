@@ -10,6 +10,7 @@ enum {
     CONFIGS = 1 << 14,
     STEPS = 1 << 18,
     CLOSURE = 1 << 12, /* items that one step may lead to */
+    WORK = 1 << 20,    /* items looked at between two tidies: some 50 ms */
     DEPTH_MAX = 256
 };
 
@@ -47,6 +48,7 @@ struct px_automaton {
     space spaces[2], *now;
     px_automaton_pin *pins;
     bool overflowed;
+    uint32_t work; /* items that may still be looked at until the next tidy */
     /* What one step leads to: a list, and a table to find what is in it already. */
     item *closure;
     uint32_t *closure_table; /* [2 * CLOSURE]: index + 1; 0: free */
@@ -147,6 +149,11 @@ static uint32_t push(space *s, uint32_t parent, uint32_t state)
 
 static void closure_add(px_automaton *a, item it)
 {
+    if (!a->work) {
+        a->overflowed = true;
+        return;
+    }
+    a->work--;
     uint32_t at = mix(it.state, it.stack) & (2 * CLOSURE - 1);
     for (uint32_t i; (i = a->closure_table[at]); at = (at + 1) & (2 * CLOSURE - 1)) {
         const item *known = &a->closure[i - 1];
@@ -258,10 +265,11 @@ static uint32_t intern(px_automaton *a, const item *items, uint32_t count, bool 
     return s->config_table[at] = s->config_count++;
 }
 
-/* The configuration of all that the list leads to. */
+/* The configuration of all that the list leads to; PX_CONFIG_DEAD too if that is too much. */
 static uint32_t settle(px_automaton *a)
 {
     close_over(a);
+    if (a->overflowed) return PX_CONFIG_DEAD;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < a->closure_count; i++)
         if (reads(a->net, a->closure[i].state)) a->closure[kept++] = a->closure[i];
@@ -293,7 +301,8 @@ uint32_t px_automaton_step(px_automaton *automaton, uint32_t config, uint8_t byt
     for (; s->steps[at].key; at = (at + 1) & (STEPS - 1))
         if (s->steps[at].key == key) return s->steps[at].to;
     uint32_t to = make_step(automaton, config, byte);
-    if (s->step_count < STEPS / 4 * 3) { /* else it is found anew each time */
+    if (automaton->overflowed) return to; /* another time there may be room */
+    if (s->step_count < STEPS / 4 * 3) {  /* else it is found anew each time */
         s->steps[at] = (step){key, to};
         s->step_count++;
     }
@@ -359,6 +368,8 @@ static uint32_t move_config(px_automaton *a, const space *from, uint32_t index)
 
 bool px_automaton_tidy(px_automaton *automaton)
 {
+    automaton->work = WORK;
+    automaton->overflowed = false;
     space *from = automaton->now;
     if (from->item_count < ITEMS / 2 && from->stack_count < STACKS / 2 &&
         from->config_count < CONFIGS / 2 && from->step_count < STEPS / 2)

@@ -45,8 +45,9 @@ bool px_automaton_accepts(const px_automaton *automaton, uint32_t config);
 /* The bytes that may come next. */
 px_byte_set px_automaton_next(const px_automaton *automaton, uint32_t config);
 
-/* Before work that makes at most thousands of configurations: makes room if there is little. Ids
- * other than those in pins are invalid if it returns true. */
+/* Before work that makes at most thousands of configurations: makes room if there is little, and
+ * sets what may be spent until the next time, beyond which it overflows. Ids other than those in
+ * pins are invalid if it returns true. */
 bool px_automaton_tidy(px_automaton *automaton);
 /* Since create or the last call: a step was taken for dead because there was no room for it. */
 bool px_automaton_overflowed(px_automaton *automaton);

@@ -63,6 +63,18 @@ static px_status make_masks(px_grammar *g)
     return px_big_alloc(g->mask_count * bytes, "a grammar's masks", (void **)&g->masks);
 }
 
+/* Every answer begins with the same mask: it is made here, and what cannot even begin is refused.
+ */
+static px_status make_first_mask(px_grammar *g)
+{
+    px_guide guide;
+    px_guide_begin(g, &guide);
+    bool is_made = px_guide_mask(&guide) != NULL;
+    px_guide_end(&guide);
+    if (is_made) return px_ok();
+    return px_fail(PX_RESOURCE_EXHAUSTED, "the form leads too many ways at once: make it simpler");
+}
+
 px_status px_grammar_compile(
     const px_vocabulary *vocabulary, px_grammar_kind kind, px_slice text, px_grammar **out)
 {
@@ -75,6 +87,7 @@ px_status px_grammar_compile(
     PX_TRY_GOTO(px_net_make(&source, &g->net), end);
     PX_TRY_GOTO(px_automaton_create(&g->net, &g->automaton), end);
     PX_TRY_GOTO(make_masks(g), end);
+    PX_TRY_GOTO(make_first_mask(g), end);
 end:
     px_expr_source_done(&source);
     if (px_is_ok(status))
@@ -170,8 +183,9 @@ const uint32_t *px_guide_mask(px_guide *guide)
 {
     px_grammar *g = guide->grammar;
     tidy(g);
+    if (guide->at.config == PX_CONFIG_DEAD) return NULL;
     for (uint32_t i = 0; i < g->mask_count; i++)
-        if (g->slots[i].config == guide->at.config && guide->at.config != PX_CONFIG_DEAD) {
+        if (g->slots[i].config == guide->at.config) {
             g->slots[i].used = true;
             return mask_at(g, i);
         }

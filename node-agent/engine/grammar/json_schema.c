@@ -8,7 +8,7 @@
 #include "engine/grammar/json_number.h"
 #include "engine/grammar/json_schema_impl.h"
 
-enum { DEPTH_MAX = 64, CHOICES_MAX = 4096 };
+enum { DEPTH_MAX = 64, CHOICES_MAX = 65536 };
 
 const px_expr *px_schema_fail(px_schema_reader *r, px_code code, const char *format, ...)
 {
@@ -300,7 +300,8 @@ px_status px_json_schema_read(px_slice text, px_expr_source *out)
         .status = px_ok()};
     r->any = px_json_any_rules(out, &r->layout);
     r->refs[r->ref_count++] = (px_schema_ref){root, rule}; /* "#" leads to the whole */
-    out->rules[rule].body = px_schema_value(r, root, "");
+    const px_expr *body = px_schema_value(r, root, "");    /* declares rules, so they may move */
+    out->rules[rule].body = body;
     px_status status = r->status;
     json_decref(r->merged);
     json_decref(root);

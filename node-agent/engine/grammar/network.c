@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATES_MAX = 1 << 19, EDGES_MAX = 1 << 21, DEPTH_MAX = 500 };
+enum { STATES_MAX = 1 << 19, EDGES_MAX = 1 << 21, DEPTH_MAX = 500, SPELT_BYTES_MAX = 16 << 20 };
 
 typedef struct building_edge {
     px_net_edge edge;
@@ -139,6 +139,97 @@ static uint32_t build_repeat(builder *b, const px_expr *expr, uint32_t from, uns
     return end;
 }
 
+typedef struct text { /* that one alternative reads */
+    size_t first, length;
+    const uint8_t *bytes;
+} text;
+
+/* Appends the one text that `expr` reads; false: it reads several, or none. */
+static bool spell(const px_expr *expr, unsigned depth, px_buf *out)
+{
+    uint8_t code[4];
+    if (depth > DEPTH_MAX) return false;
+    switch (expr->kind) {
+    case PX_EXPR_BYTES: px_buf_append(out, expr->bytes, expr->count); return true;
+    case PX_EXPR_CLASS:
+        if (expr->count != 1 || expr->ranges[0].low != expr->ranges[0].high) return false;
+        px_buf_append(out, code, encode(expr->ranges[0].low, code));
+        return true;
+    case PX_EXPR_SEQUENCE:
+        for (uint32_t i = 0; i < expr->count; i++)
+            if (!spell(expr->children[i], depth + 1, out)) return false;
+        return true;
+    default: return false;
+    }
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    const text *x = a, *y = b;
+    int order = memcmp(x->bytes, y->bytes, x->length < y->length ? x->length : y->length);
+    return order ? order : (x->length > y->length) - (x->length < y->length);
+}
+
+static size_t shared_length(const text *a, const text *b)
+{
+    size_t length = 0;
+    while (length < a->length && length < b->length && a->bytes[length] == b->bytes[length])
+        length++;
+    return length;
+}
+
+/* A tree of the texts: what several begin with is read once, so however many there are, a text so
+ * far leads to one state. */
+static void build_texts(builder *b, text *texts, size_t count, px_net_edge ends, uint32_t from)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < count; i++)
+        longest = texts[i].length > longest ? texts[i].length : longest;
+    uint32_t *path = px_alloc_array(longest + 1, sizeof *path); /* of the text before */
+    qsort(texts, count, sizeof *texts, by_bytes);
+    add_empty(b, from, path[0] = new_state(b));
+    for (size_t i = 0; i < count && !b->is_too_large; i++) {
+        const text *it = &texts[i];
+        size_t at = i ? shared_length(&texts[i - 1], it) : 0;
+        if (i && at == it->length) continue; /* the same as the one before */
+        for (; at < it->length; at++) {
+            path[at + 1] = new_state(b);
+            add_bytes(b, path[at], it->bytes[at], it->bytes[at], path[at + 1]);
+        }
+        add_edge(b, path[it->length], ends);
+    }
+    free(path);
+}
+
+static uint32_t build_choice(builder *b, const px_expr *expr, uint32_t from, unsigned depth)
+{
+    uint32_t end = new_state(b);
+    size_t count = 0;
+    text *texts = px_alloc_array(expr->count + 1, sizeof *texts);
+    px_buf spelt;
+    px_buf_init(&spelt, SPELT_BYTES_MAX);
+    for (uint32_t i = 0; i < expr->count; i++) {
+        size_t first = spelt.length;
+        if (spell(expr->children[i], depth, &spelt)) {
+            texts[count++] = (text){.first = first, .length = spelt.length - first};
+            continue;
+        }
+        spelt.length = first;
+        /* A beginning of its own: a loop at the front of one must not catch the others. */
+        uint32_t begin = new_state(b);
+        add_empty(b, from, begin);
+        add_empty(b, build(b, expr->children[i], begin, depth), end);
+    }
+    for (size_t i = 0; i < count; i++)
+        texts[i].bytes = (const uint8_t *)px_buf_text(&spelt) + texts[i].first;
+    b->is_too_large |= spelt.overflowed;
+    px_net_edge ends = {.kind = PX_NET_EMPTY, .to = end};
+    if (count && !b->is_too_large) build_texts(b, texts, count, ends, from);
+    px_buf_done(&spelt);
+    free(texts);
+    return end;
+}
+
 /* The state after `expr`, read from `from` on. */
 static uint32_t build(builder *b, const px_expr *expr, uint32_t from, unsigned depth)
 {
@@ -159,15 +250,7 @@ static uint32_t build(builder *b, const px_expr *expr, uint32_t from, unsigned d
     case PX_EXPR_SEQUENCE:
         for (uint32_t i = 0; i < expr->count; i++) at = build(b, expr->children[i], at, depth + 1);
         return at;
-    case PX_EXPR_CHOICE:
-        end = new_state(b);
-        for (uint32_t i = 0; i < expr->count; i++) {
-            /* A beginning of its own: a loop at the front of one must not catch the others. */
-            uint32_t begin = new_state(b);
-            add_empty(b, from, begin);
-            add_empty(b, build(b, expr->children[i], begin, depth + 1), end);
-        }
-        return end;
+    case PX_EXPR_CHOICE: return build_choice(b, expr, from, depth + 1);
     case PX_EXPR_REPEAT: return build_repeat(b, expr, from, depth + 1);
     case PX_EXPR_RULE:
         end = new_state(b);
@@ -195,21 +278,70 @@ static void sort_edges(const builder *b, px_net *net)
     free(at);
 }
 
-/* Marks the states from which some text leads to their rule's end. Most edges lead on to states
- * that were made later, so going backwards few rounds are needed. */
+/* What is known of an edge's states depends on these: where it leads, and the rule it runs. */
+static unsigned depends_on(const px_net *net, const px_net_edge *edge, uint32_t out[2])
+{
+    out[0] = edge->to;
+    if (edge->kind != PX_NET_CALL) return 1;
+    out[1] = net->rules[edge->rule].first;
+    return 2;
+}
+
+static bool leads_on(const px_net *net, const px_net_edge *edge, const bool *good)
+{
+    uint32_t states[2];
+    return good[edge->to] && (depends_on(net, edge, states) == 1 || good[states[1]]);
+}
+
+typedef struct dependents { /* edges by the states they depend on */
+    uint32_t *first;        /* [states + 2]: those of state s are [first[s], first[s + 1]) */
+    uint32_t *edges, *from; /* which edge, and the state it goes out from */
+} dependents;
+
+static dependents find_dependents(const px_net *net)
+{
+    dependents d = {.first = px_alloc_array(net->states + 2, sizeof *d.first),
+        .edges = px_alloc_array(2 * (size_t)net->edge_count + 1, sizeof *d.edges),
+        .from = px_alloc_array(2 * (size_t)net->edge_count + 1, sizeof *d.from)};
+    uint32_t on[2];
+    for (uint32_t e = 0; e < net->edge_count; e++)
+        for (unsigned i = depends_on(net, &net->edges[e], on); i-- > 0;) d.first[on[i] + 1]++;
+    for (uint32_t s = 0; s < net->states; s++) d.first[s + 1] += d.first[s];
+    /* While they are put in place, first[s + 1] is where the next one of state s goes. */
+    for (uint32_t s = net->states; s-- > 0;) d.first[s + 1] = d.first[s];
+    for (uint32_t s = 0; s < net->states; s++)
+        for (uint32_t e = net->first_edge[s]; e < net->first_edge[s + 1]; e++)
+            for (unsigned i = depends_on(net, &net->edges[e], on); i-- > 0;) {
+                uint32_t at = d.first[on[i] + 1]++;
+                d.edges[at] = e;
+                d.from[at] = s;
+            }
+    return d;
+}
+
+/* Marks the states from which some text leads to their rule's end, going backwards from the ends:
+ * however rules refer to each other, an edge is looked at twice at most. */
 static bool *find_productive(const px_net *net)
 {
+    dependents d = find_dependents(net);
     bool *good = px_alloc_array(net->states + 1, sizeof *good);
-    for (uint32_t r = 0; r < net->rule_count; r++) good[net->rules[r].last] = true;
-    for (bool changed = true; changed;) {
-        changed = false;
-        for (uint32_t s = net->states; s-- > 0;)
-            for (uint32_t e = net->first_edge[s]; e < net->first_edge[s + 1] && !good[s]; e++) {
-                const px_net_edge *edge = &net->edges[e];
-                bool passes = edge->kind != PX_NET_CALL || good[net->rules[edge->rule].first];
-                if (passes && good[edge->to]) good[s] = changed = true;
-            }
+    uint32_t *pending = px_alloc_array(net->states + 1, sizeof *pending), count = 0;
+    for (uint32_t r = 0; r < net->rule_count; r++) {
+        good[net->rules[r].last] = true;
+        pending[count++] = net->rules[r].last;
     }
+    while (count) {
+        uint32_t s = pending[--count];
+        for (uint32_t i = d.first[s]; i < d.first[s + 1]; i++) {
+            if (good[d.from[i]] || !leads_on(net, &net->edges[d.edges[i]], good)) continue;
+            good[d.from[i]] = true;
+            pending[count++] = d.from[i];
+        }
+    }
+    free(pending);
+    free(d.first);
+    free(d.edges);
+    free(d.from);
     return good;
 }
 
@@ -224,8 +356,7 @@ static bool prune(px_net *net)
         net->first_edge[s] = kept;
         for (uint32_t e = begin; e < end; e++) {
             const px_net_edge *edge = &net->edges[e];
-            bool passes = edge->kind != PX_NET_CALL || good[net->rules[edge->rule].first];
-            if (passes && good[edge->to]) net->edges[kept++] = *edge;
+            if (leads_on(net, edge, good)) net->edges[kept++] = *edge;
         }
         begin = end;
     }

@@ -310,6 +310,62 @@ PX_TEST(any_object_and_choices)
     CHECK_REFUSED(PX_GRAMMAR_CHOICE, bad);
 }
 
+/* An object whose `count` properties p0, p1, ... may all be left out. */
+static void write_schema(px_buf *out, int count)
+{
+    px_buf_reset(out);
+    px_buf_puts(out, "{\"type\":\"object\",\"properties\":{");
+    for (int i = 0; i < count; i++)
+        px_buf_printf(out, "%s\"p%d\":{\"type\":\"null\"}", i ? "," : "", i);
+    px_buf_puts(out, "}}");
+}
+
+/* More rules than there is room for at first, and more texts than could be followed one by one. */
+PX_TEST(large_schemas_and_choices)
+{
+    enum { COUNT = 5000 };
+    px_buf schema, choice, listed;
+    px_buf_init(&schema, 1 << 20);
+    px_buf_init(&choice, 1 << 20);
+    px_buf_init(&listed, 1 << 20);
+    write_schema(&schema, 400);
+    px_buf_puts(&choice, "[\"\\u00e9\"");
+    for (int i = 0; i < COUNT; i++)
+        px_buf_printf(&choice, ",\"text %d\",\"text %d\"", i, i * 7919 % COUNT);
+    px_buf_puts(&choice, "]");
+    px_buf_printf(&listed, "{\"enum\":%s}", px_buf_text(&choice));
+    const sample samples[] = {
+        {PX_GRAMMAR_JSON_SCHEMA, px_buf_text(&schema),
+            {"{}", "{\"p399\": null}", "{\"p1\": null, \"p12\": null, \"p398\": null}"},
+            {"{\"p400\": null}", "{\"p12\": null, \"p1\": null}", "{\"p1\": null, }"}},
+        {PX_GRAMMAR_CHOICE, px_buf_text(&choice), {"text 0", "text 12", "text 4999", "é"},
+            {"", "text ", "text 5000", "text 12x", "text 007"}},
+        {PX_GRAMMAR_JSON_SCHEMA, px_buf_text(&listed), {"\"text 0\"", "\"text 4999\"", "\"é\""},
+            {"\"\"", "text 1", "\"text 5000\""}},
+    };
+    CHECK_SAMPLES(samples);
+    write_schema(&schema, COUNT);
+    px_grammar *grammar = NULL;
+    PX_CHECK(strstr(compile(PX_GRAMMAR_JSON_SCHEMA, px_buf_text(&schema), &grammar).text, "ways"));
+    PX_CHECK(strstr(compile(PX_GRAMMAR_REGEX, "(.?){8000}", &grammar).text, "too many ways"));
+    px_buf_done(&schema);
+    px_buf_done(&choice);
+    px_buf_done(&listed);
+}
+
+/* Texts of a choice share a tree: beside what repeats, within others, ending within each other. */
+PX_TEST(texts_share_their_beginnings)
+{
+    static const sample samples[] = {
+        {PX_GRAMMAR_REGEX, "(ab|abc|a*|b[c]|bd|ab)x", {"abx", "abcx", "x", "aaax", "bcx", "bdx"},
+            {"ax ", "abcab", "bx", "abbx"}},
+        {PX_GRAMMAR_REGEX, "(a|ab|abc)*", {"", "aabc", "ababa"}, {"b", "ac", "abcc"}},
+        {PX_GRAMMAR_REGEX, "(|a|aa)b", {"b", "ab", "aab"}, {"a", "aaab"}},
+        {PX_GRAMMAR_GBNF, "root ::= (\"é\" | \"è\" | \"\")+ [.]", {".", "é.", "èéé."}, {"e."}},
+    };
+    CHECK_SAMPLES(samples);
+}
+
 /* -------------------------------------------------------------------------- tokens, forcing */
 
 PX_TEST(a_mask_allows_what_accept_takes)
