@@ -65,7 +65,8 @@ static px_status take_choice(const Phalanx__V1__Texts *from, px_submission *to)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < from->n_texts; i++) {
-        json_t *text = json_stringn((const char *)from->texts[i].data, from->texts[i].len);
+        const ProtobufCBinaryData *bytes = &from->texts[i]; /* no data where it is empty */
+        json_t *text = json_stringn(bytes->len ? (const char *)bytes->data : "", bytes->len);
         if (!text) {
             json_decref(list);
             return px_fail(PX_INVALID_ARGUMENT, "text %zu of the choice is not valid UTF-8", i + 1);

@@ -128,16 +128,29 @@ static bool force_tokens(px_engine *engine, px_seq *seq)
     return true;
 }
 
+/* Why no token could be picked. */
+static px_status nothing_picked(px_seq *seq)
+{
+    uint32_t said = seq->count - seq->prompt_count;
+    if (seq->form && !px_guide_mask(&seq->guide))
+        return px_fail(PX_RESOURCE_EXHAUSTED,
+            "after %u tokens the answer's form leads too many ways at once to be followed: make it "
+            "simpler",
+            said);
+    if (seq->adjust && px_adjust_bans(seq->adjust))
+        return px_fail(PX_INVALID_ARGUMENT,
+            "after %u tokens none is left to say: allowed_token_ids, bad_words%s ban all others",
+            said, seq->form ? " and the form" : " and min_tokens");
+    if (seq->form)
+        return px_fail(PX_RESOURCE_EXHAUSTED,
+            "after %u tokens the answer's form allows nothing that can be followed", said);
+    return px_fail(PX_INTERNAL, "the model computed no finite logit at position %u", seq->count);
+}
+
 bool px_output_token(px_engine *engine, px_seq *seq, int64_t pick, const px_logprobs *logprobs)
 {
     if (pick < 0) {
-        px_status why =
-            seq->form ? px_fail(PX_RESOURCE_EXHAUSTED,
-                            "after %u tokens the answer's form allows nothing that can be followed",
-                            seq->count - seq->prompt_count)
-                      : px_fail(PX_INTERNAL, "the model computed no finite logit at position %u",
-                            seq->count);
-        px_output_end(engine, seq, PX_FINISH_ERROR, why);
+        px_output_end(engine, seq, PX_FINISH_ERROR, nothing_picked(seq));
         return false;
     }
     return take_token(engine, seq, (picked){(uint32_t)pick, logprobs}) && force_tokens(engine, seq);

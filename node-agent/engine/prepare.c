@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "engine/engine_impl.h"
 
 enum { RENDERED_BYTES_MAX = 64 << 20 };
@@ -127,6 +128,8 @@ static px_status read_bad_words(px_engine *engine, const px_bounds *bounds, word
         char text[PX_STOP_BYTES_MAX + 1];
         if (!word.length || word.length > PX_STOP_BYTES_MAX)
             return px_fail(PX_INVALID_ARGUMENT, "a bad word has 1 to %d bytes", PX_STOP_BYTES_MAX);
+        if (px_utf8_valid_prefix(word.data, word.length) != word.length)
+            return px_fail(PX_INVALID_ARGUMENT, "bad word %u is not valid UTF-8", i / 2 + 1);
         text[0] = ' ';
         memcpy(text + 1, word.data, word.length);
         px_slice form = i % 2 ? (px_slice){text, word.length + 1} : word;
@@ -237,6 +240,9 @@ static px_status check_lists(const px_engine *engine, const px_request *request)
     if (request->stop_tokens.count > PX_STOP_TOKENS_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "at most %d stop tokens may be given, not %u",
             PX_STOP_TOKENS_MAX, request->stop_tokens.count);
+    if (request->max_tokens && request->bounds.min_tokens > request->max_tokens)
+        return px_fail(PX_INVALID_ARGUMENT, "min_tokens is %u, more than the %u of max_tokens",
+            request->bounds.min_tokens, request->max_tokens);
     if (request->top_logprobs > PX_TOP_LOGPROBS_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "top_logprobs must be from 0 to %d, not %u",
             PX_TOP_LOGPROBS_MAX, request->top_logprobs);

@@ -59,6 +59,7 @@ px_status px_seq_create(const px_seq_options *o, px_seq **out)
     px_status status = px_ok();
     PX_TRY_GOTO(
         px_stops_create(request->stops, request->stop_count, &seq->arena, &seq->stops), fail);
+    seq->min_tokens = request->bounds.min_tokens;
     PX_TRY_GOTO(px_adjust_create(o->adjust, &seq->arena, &seq->adjust), fail);
     uint32_t blocks_max = px_kv_blocks_for(o->tokens_max);
     seq->hold = (px_kv_hold){.tip = PX_KV_NONE, .pinned = PX_KV_NONE};

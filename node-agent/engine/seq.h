@@ -42,6 +42,7 @@ typedef struct px_seq {
     /* The answer's text (wording.h), the caller's thread's. */
     px_detok *detok;
     px_stops *stops;     /* NULL: none */
+    uint32_t min_tokens; /* no stop string is one before */
     uint32_t told;       /* tokens of the answer, those it was resumed with too */
     double logprob_sum;  /* of them; 0 where nobody asks for it */
     atomic_bool is_over; /* it ended in its text: the engine need not go on */

@@ -77,13 +77,16 @@ static bool advance(matcher *m, char byte)
     return m->matched == m->length;
 }
 
-bool px_stops_push(px_stops *stops, const char *text, size_t length, px_buf *out)
+bool px_stops_push(px_stops *stops, px_slice text, bool may_end, px_buf *out)
 {
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0; i < text.length; i++) {
         uint32_t longest = 0, complete = 0;
         for (uint32_t j = 0; j < stops->count; j++) {
             matcher *m = &stops->matchers[j];
-            if (advance(m, text[i]) && m->length > complete) complete = m->length;
+            if (advance(m, text.data[i])) {
+                if (may_end && m->length > complete) complete = m->length;
+                m->matched = m->fallback[m->length - 1]; /* whoever does not end here goes on */
+            }
             if (m->matched > longest) longest = m->matched;
         }
         if (complete) { /* of the held bytes and this one, the last `complete` are the stop string
@@ -98,10 +101,10 @@ bool px_stops_push(px_stops *stops, const char *text, size_t length, px_buf *out
             px_buf_append(out, stops->tail, freed);
             memmove(stops->tail, stops->tail + freed, stops->held - freed);
             stops->held -= freed;
-            stops->tail[stops->held++] = text[i];
+            stops->tail[stops->held++] = text.data[i];
         } else {
             px_buf_append(out, stops->tail, stops->held);
-            px_buf_append(out, &text[i], 1);
+            px_buf_append(out, &text.data[i], 1);
             stops->held = 0;
         }
     }

@@ -19,8 +19,9 @@ px_status px_stops_create(
     const px_slice *strings, uint32_t count, px_arena *arena, px_stops **out) PX_MUST_USE;
 
 /* Appends to `out` what may be given out now. True: a stop string is complete; it and everything
- * behind it are dropped, and nothing more may be pushed. */
-bool px_stops_push(px_stops *stops, const char *text, size_t length, px_buf *out);
+ * behind it are dropped, and nothing more may be pushed. Where the answer may not end yet, stop
+ * strings that become complete are text like any other. */
+bool px_stops_push(px_stops *stops, px_slice text, bool may_end, px_buf *out);
 /* The text ended without a stop string: gives out what was held back. */
 void px_stops_finish(px_stops *stops, px_buf *out);
 

@@ -22,13 +22,14 @@ void px_wording_done(px_wording *wording)
 
 /* --- text --------------------------------------------------------------------------------- */
 
-/* What was decoded goes through the stop strings; true: one is complete. */
+/* What was decoded goes through the stop strings; true: one is complete. They are looked for from
+ * the token on that could be an end-of-text token, too. */
 static bool release(px_wording *wording, px_seq *seq)
 {
-    const px_buf *decoded = &wording->decoded;
+    px_slice decoded = {px_buf_text(&wording->decoded), wording->decoded.length};
     if (seq->stops)
-        return px_stops_push(seq->stops, px_buf_text(decoded), decoded->length, &wording->text);
-    px_buf_append(&wording->text, px_buf_text(decoded), decoded->length);
+        return px_stops_push(seq->stops, decoded, seq->told > seq->min_tokens, &wording->text);
+    px_buf_append(&wording->text, decoded.data, decoded.length);
     return false;
 }
 
@@ -57,12 +58,12 @@ px_status px_wording_resume(px_wording *wording, px_seq *seq)
     for (uint32_t i = 0; i < seq->resumed; i++) {
         uint32_t token = seq->tokens[seq->prompt_count + i];
         bool ended = px_seq_is_end(seq, token);
+        seq->told++;
         if (!ended) PX_TRY(say(wording, seq, token, &ended));
         if (ended)
             return px_fail(
                 PX_INVALID_ARGUMENT, "the answer that is to be resumed had ended at token %u", i);
     }
-    seq->told = seq->resumed;
     return px_ok();
 }
 

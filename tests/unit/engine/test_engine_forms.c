@@ -205,7 +205,8 @@ PX_TEST(a_form_forces_no_token_that_is_not_allowed)
     PX_CHECK(a.finish == PX_FINISH_STOP && a.count == 3 && a.text[2] == 'x');
     request = with_form(request, PX_GRAMMAR_REGEX, "[xy]ab");
     a = ask(engine, request);
-    PX_CHECK(a.status.code == PX_RESOURCE_EXHAUSTED && a.count == 2);
+    PX_CHECK(a.status.code == PX_INVALID_ARGUMENT && a.count == 2);
+    PX_CHECK(strstr(a.status.text, "allowed_token_ids") != NULL);
     px_engine_close(engine);
 }
 
@@ -221,6 +222,46 @@ PX_TEST(stop_tokens_end_but_not_before_min_tokens)
     PX_CHECK(a.finish == PX_FINISH_STOP && a.count >= 21 && a.ids[a.count - 1] == 'y');
     for (uint32_t i = 0; i + 1 < a.count; i++) PX_CHECK(a.ids[i] == 'x');
     PX_CHECK(a.length == a.count - 1); /* what ends an answer is no text of it */
+    px_engine_close(engine);
+}
+
+PX_TEST(stop_strings_end_but_not_before_min_tokens)
+{
+    px_engine *engine = open_engine();
+    static const uint32_t allowed[] = {'x', 'y'};
+    px_request request = request_of(2);
+    request.bounds.allowed = (px_token_list){allowed, 2};
+    request.stops[0] = (px_slice){"y", 1};
+    request.stop_count = 1;
+    answer first = ask(engine, request);
+    PX_CHECK(first.finish == PX_FINISH_STOP && first.count < 20 && !strchr(first.text, 'y'));
+    request.bounds.min_tokens = 20;
+    answer a = ask(engine, request);
+    PX_CHECK(a.finish == PX_FINISH_STOP && a.count >= 21 && a.ids[a.count - 1] == 'y');
+    PX_CHECK(a.length == a.count - 1 && strchr(a.text, 'y'));
+    PX_CHECK(memcmp(a.ids, first.ids, first.count * sizeof *a.ids) == 0);
+    /* Resumed, it ends at the same place. */
+    static answer whole;
+    whole = a;
+    request.resumed = (px_token_list){whole.ids, 10};
+    a = ask(engine, request);
+    PX_CHECK(a.count == whole.count - 10 && a.finish == PX_FINISH_STOP);
+    PX_CHECK_STR(a.text, whole.text + 10);
+    px_engine_close(engine);
+}
+
+PX_TEST(a_request_that_bans_all_is_told_so)
+{
+    px_engine *engine = open_engine();
+    static const uint32_t allowed[] = {'x'};
+    px_request request = request_of(2);
+    request.bounds.allowed = request.stop_tokens = (px_token_list){allowed, 1};
+    request.bounds.min_tokens = 3;
+    answer a = ask(engine, request);
+    PX_CHECK(a.status.code == PX_INVALID_ARGUMENT && a.count == 0);
+    PX_CHECK(strstr(a.status.text, "allowed_token_ids") && strstr(a.status.text, "min_tokens"));
+    request.bounds.min_tokens = 0;
+    PX_CHECK(ask(engine, request).finish == PX_FINISH_STOP);
     px_engine_close(engine);
 }
 
@@ -309,14 +350,20 @@ PX_TEST(what_is_out_of_range_is_refused_at_once)
 {
     px_engine *engine = open_engine();
     static const uint32_t unknown[] = {300};
-    px_request bad[5];
-    for (int i = 0; i < 5; i++) bad[i] = request_of(1);
+    static const px_slice cut = {"\xc3", 1};
+    enum { BAD = 7 };
+    px_request bad[BAD];
+    for (int i = 0; i < BAD; i++) bad[i] = request_of(1);
     bad[0].top_logprobs = 21;
     bad[1].bounds.allowed = (px_token_list){unknown, 1};
     bad[2].resumed = (px_token_list){unknown, 1};
     bad[3].bounds.presence_penalty = NAN;
     bad[4].stop_tokens = (px_token_list){unknown, 1};
-    for (int i = 0; i < 5; i++) {
+    bad[5].bounds.bad_words = &cut;
+    bad[5].bounds.bad_word_count = 1;
+    bad[6].bounds.min_tokens = 5;
+    bad[6].max_tokens = 4;
+    for (int i = 0; i < BAD; i++) {
         uint64_t id;
         PX_CHECK(px_engine_submit(engine, &bad[i], &id).code == PX_INVALID_ARGUMENT);
     }

@@ -32,7 +32,7 @@ static void end(run *r)
 
 static bool push(run *r, const char *text)
 {
-    return px_stops_push(r->stops, text, strlen(text), &r->out);
+    return px_stops_push(r->stops, slice(text), true, &r->out);
 }
 
 PX_TEST(holds_back_what_could_become_a_stop_string)
@@ -49,6 +49,22 @@ PX_TEST(holds_back_what_could_become_a_stop_string)
     PX_CHECK_STR(px_buf_text(&r.out), "Hello <b>\n");
     PX_CHECK(push(&r, "r: and more"));
     PX_CHECK_STR(px_buf_text(&r.out), "Hello <b>\n");
+    end(&r);
+}
+
+PX_TEST(before_the_answer_may_end_a_stop_string_is_text)
+{
+    run r;
+    start(&r, (const char *[]){"aba", "stop"}, 2);
+    PX_CHECK(!px_stops_push(r.stops, slice("stop, aba, ab"), false, &r.out));
+    PX_CHECK_STR(px_buf_text(&r.out), "stop, aba, ");
+    PX_CHECK(push(&r, "a and more")); /* it began before, and ends now */
+    PX_CHECK_STR(px_buf_text(&r.out), "stop, aba, ");
+    end(&r);
+    start(&r, (const char *[]){"aba"}, 1);
+    PX_CHECK(!px_stops_push(r.stops, slice("xaba"), false, &r.out));
+    PX_CHECK(push(&r, "ba"));
+    PX_CHECK_STR(px_buf_text(&r.out), "xab");
     end(&r);
 }
 
@@ -146,7 +162,7 @@ PX_TEST(random_overlapping_texts_follow_the_definition)
         for (size_t at = 0; at < 40 && !stopped;) {
             size_t piece = 1 + (size_t)(px_random_unit(seed, draw++) * 6);
             if (piece > 40 - at) piece = 40 - at;
-            stopped = px_stops_push(r.stops, text + at, piece, &r.out);
+            stopped = px_stops_push(r.stops, (px_slice){text + at, piece}, true, &r.out);
             at += piece;
             answer want = define(text, at, stops, count);
             PX_CHECK(stopped == want.stopped && r.out.length == want.given);
