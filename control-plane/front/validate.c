@@ -63,7 +63,7 @@ static px_status check_sampling(const Phalanx__V1__Sampling *sampling)
 typedef struct told { /* what else is asked for about the answers; `sampling` may be NULL */
     const Phalanx__V1__Sampling *sampling;
     size_t continue_ids;
-    bool prompt_logprobs;
+    bool logprobs, prompt_logprobs;
     uint32_t top_logprobs, top_prompt_logprobs;
 } told;
 
@@ -92,6 +92,9 @@ static px_status check_told(const told *asked)
     if (asked->top_logprobs > TOP_LOGPROBS_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "'top_logprobs' is at most %d, not %u",
             TOP_LOGPROBS_MAX, asked->top_logprobs);
+    if (asked->top_logprobs && !asked->logprobs)
+        return px_fail(PX_INVALID_ARGUMENT,
+            "'top_logprobs' stand beside each token's own: set 'logprobs' too");
     if (asked->prompt_logprobs && asked->top_prompt_logprobs > TOP_LOGPROBS_MAX)
         return px_fail(PX_INVALID_ARGUMENT, "'prompt_logprobs' is at most %d, not %u",
             TOP_LOGPROBS_MAX, asked->top_prompt_logprobs);
@@ -104,6 +107,7 @@ static px_status check_told(const told *asked)
 #define TOLD_OF(request)                                                                           \
     (&(told){.sampling = (request)->sampling,                                                      \
         .continue_ids = (request)->n_continue_ids,                                                 \
+        .logprobs = (request)->logprobs,                                                           \
         .top_logprobs = (request)->top_logprobs,                                                   \
         .prompt_logprobs = (request)->prompt_logprobs__case != 0,                                  \
         .top_prompt_logprobs = (request)->prompt_logprobs})

@@ -79,6 +79,10 @@ PX_TEST(several_answers_and_what_is_told_of_them)
     PX_CHECK(refuses(px_validate_generate(&r), "'prompt_logprobs' is at most 20, not 21"));
     r.prompt_logprobs = 0, r.top_logprobs = 21;
     PX_CHECK(refuses(px_validate_generate(&r), "'top_logprobs' is at most 20"));
+    r.top_logprobs = 20;
+    PX_CHECK(refuses(px_validate_generate(&r), "set 'logprobs' too"));
+    r.logprobs = true;
+    PX_CHECK_OK(px_validate_generate(&r));
 }
 
 PX_TEST(inputs_and_documents)
