@@ -1,7 +1,7 @@
 /* chat_template.c - see chat_template.h: a conversation into the variables that templates expect.
  *
- * Source: transformers' apply_chat_template(): the names, None for what is absent, and
- * reasoning_content and thinking as two names of one thing.
+ * Source: transformers' apply_chat_template(), 5.23: the names, None for what is absent, and
+ * reasoning_content, thinking and reasoning as names of one thing.
  */
 #include "engine/text/chat_template.h"
 
@@ -74,11 +74,28 @@ static bool set_object(px_jinja *j, const json_t *object)
     return true;
 }
 
-static bool copy_name(px_jinja *j, px_jv message, const char *from, const char *to)
+/* A model's thoughts have had several names; templates read the first two. The first of them that
+ * has a value is given under both. Where they stand matters to a template that prints whole
+ * messages.
+ */
+static bool name_thoughts(px_jinja *j, px_jv *message)
 {
-    const px_jv *value = px_jdict_get_text(message, from);
-    if (!value || px_jdict_get_text(message, to)) return true;
-    return px_jdict_set(j, message, px_jtext(to), *value);
+    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
+    const px_jv *thoughts = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !thoughts; i++) {
+        thoughts = px_jdict_get_text(*message, names[i]);
+        if (thoughts && thoughts->kind == PX_J_NONE) thoughts = NULL;
+    }
+    if (!thoughts) return true;
+    px_jv named;
+    if (!px_jdict_new(j, &named) || !px_jdict_set(j, named, px_jtext("thinking"), *thoughts))
+        return false;
+    for (size_t i = 0; i < message->dict->count; i++) {
+        const px_jentry *entry = &message->dict->entries[i];
+        if (!px_jdict_set(j, named, entry->key, entry->value)) return false;
+    }
+    *message = named;
+    return px_jdict_set(j, named, px_jtext("reasoning_content"), *thoughts);
 }
 
 static bool set_messages(px_jinja *j, const json_t *json)
@@ -86,11 +103,8 @@ static bool set_messages(px_jinja *j, const json_t *json)
     px_jv messages;
     if (!px_jinja_from_json(j, json, &messages)) return false;
     for (size_t i = 0; messages.kind == PX_J_LIST && i < messages.list->count; i++) {
-        px_jv message = messages.list->items[i];
-        if (message.kind != PX_J_DICT) continue;
-        if (!copy_name(j, message, "reasoning_content", "thinking") ||
-            !copy_name(j, message, "thinking", "reasoning_content"))
-            return false;
+        px_jv *message = &messages.list->items[i];
+        if (message->kind == PX_J_DICT && !name_thoughts(j, message)) return false;
     }
     set_global(j, "messages", messages);
     return true;

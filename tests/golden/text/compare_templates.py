@@ -13,7 +13,7 @@ Exits with 77 (skipped) where the library is not installed.
 import argparse, json, os, random, signal, subprocess, sys, tempfile
 
 try:
-    from jinja_reference import NOW, environment
+    from jinja_reference import NOW, environment, with_thoughts
 except ImportError:
     print('jinja2 is not installed')
     sys.exit(77)
@@ -506,12 +506,6 @@ def same(want, got):
     return want['text'] == got.get('text') or prints_an_address(want['text'])
 
 
-def with_thoughts(messages):
-    """What transformers does before it renders: a message's thoughts have both names."""
-    pairs = (('reasoning_content', 'thinking'), ('thinking', 'reasoning_content'))
-    return [m | {b: m[a] for a, b in pairs if a in m and b not in m} for m in messages]
-
-
 def cases(args):
     """(name, template, requests of ours, what jinja2 is given)"""
     for seed in range(args.seed, args.seed + args.count):
@@ -524,8 +518,9 @@ def cases(args):
         requests, given = [], []
         for c in conversations.values():
             for generate in (False, True):
-                common = {'messages': with_thoughts(c['messages']), 'tools': c.get('tools'), 'add_generation_prompt': generate}
+                common = {'messages': c['messages'], 'tools': c.get('tools'), 'add_generation_prompt': generate}
                 requests.append(dict(common, special_tokens=special, kwargs=c.get('kwargs', {}), now=NOW))
+                common['messages'] = with_thoughts(c['messages'])
                 given.append({'documents': None, **common, **special, **c.get('kwargs', {})})
         yield path, open(path, encoding='utf-8', newline='').read(), requests, given
 

@@ -35,3 +35,15 @@ def environment():
     env.globals['raise_exception'] = raise_exception
     env.globals['strftime_now'] = lambda format: datetime.datetime.fromisoformat(NOW).strftime(format)
     return env
+
+
+def with_thoughts(messages):
+    """What transformers (5.23) does before it renders: a message's thoughts get both names that templates read."""
+    out = []
+    for message in messages:
+        names = ('reasoning_content', 'thinking', 'reasoning')
+        thoughts = next((message[name] for name in names if message.get(name) is not None), None)
+        if thoughts is not None:
+            message = {'thinking': thoughts, **message, 'reasoning_content': thoughts}
+        out.append(message)
+    return out

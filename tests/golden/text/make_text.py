@@ -5,12 +5,12 @@ conversations there are written by hand; what they render to is made here.
 
 usage: make_text.py OUT_DIR [tokenizers|jinja|chat ...]      needs: pip install tokenizers jinja2
 """
-import copy, glob, json, os, random, sys
+import glob, json, os, random, sys
 
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
                         pre_tokenizers, processors, trainers)
 
-from jinja_reference import NOW, Raised, environment
+from jinja_reference import NOW, Raised, environment, with_thoughts
 
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
           r"\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -124,16 +124,6 @@ def make_jinja(out):
 SPECIAL_TOKENS = {'bos_token': '<s>', 'eos_token': '</s>'}
 
 
-def same_thoughts(messages):
-    """As transformers does: reasoning_content and thinking are two names of one thing."""
-    messages = copy.deepcopy(messages)
-    for message in messages:
-        for a, b in (('reasoning_content', 'thinking'), ('thinking', 'reasoning_content')):
-            if a in message:
-                message.setdefault(b, message[a])
-    return messages
-
-
 def make_chat(out):
     conversations = json.load(open(out + '/conversations.json'))
     for path in sorted(glob.glob(out + '/*.jinja')):
@@ -143,7 +133,7 @@ def make_chat(out):
                 case = {'conversation': name, 'add_generation_prompt': generate}
                 given = {'tools': c.get('tools'), 'documents': None, **SPECIAL_TOKENS, **c.get('kwargs', {})}
                 try:
-                    case['expected'] = template.render(messages=same_thoughts(c['messages']),
+                    case['expected'] = template.render(messages=with_thoughts(c['messages']),
                                                        add_generation_prompt=generate, **given)
                 except Raised as e:
                     case.update(error_type='raise_exception', error=str(e))

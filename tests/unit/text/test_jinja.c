@@ -130,19 +130,23 @@ PX_TEST(a_truncated_template_fails_or_renders_but_never_crashes)
     }
 }
 
-PX_TEST(reasoning_has_two_names)
+PX_TEST(reasoning_has_several_names)
 {
-    char out[4096];
     px_chat_template *tmpl;
-    static const char source[] = "{{ messages[0].thinking }}|{{ messages[1].reasoning_content }}";
+    static const char source[] =
+        "{% for m in messages %}{{ m.thinking }},{{ m.reasoning_content }};{% endfor %}"
+        "{{ messages[4] }}";
     PX_CHECK_OK(px_chat_template_create(source, sizeof source - 1, &tmpl));
-    json_t *messages = json_pack("[{s:s},{s:s}]", "reasoning_content", "r", "thinking", "t");
+    json_t *messages = json_pack("[{s:s},{s:s},{s:s},{s:n,s:s},{s:s,s:s}]", "reasoning_content",
+        "r", "thinking", "t", "reasoning", "s", "reasoning_content", "thinking", "u", "role", "x",
+        "reasoning", "v");
     px_chat_input input = {.messages = messages};
     px_buf text;
-    px_buf_init(&text, 64);
+    px_buf_init(&text, 1024);
     PX_CHECK_OK(px_chat_template_render(tmpl, &input, &text));
-    PX_CHECK_STR(px_buf_text(&text), "r|t");
-    snprintf(out, sizeof out, "%s", px_buf_text(&text));
+    PX_CHECK_STR(px_buf_text(&text),
+        "r,r;t,t;s,s;u,u;v,v;{'thinking': 'v', 'role': 'x', 'reasoning': 'v', "
+        "'reasoning_content': 'v'}");
     px_buf_done(&text);
     json_decref(messages);
     px_chat_template_free(tmpl);
