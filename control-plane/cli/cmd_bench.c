@@ -258,14 +258,23 @@ static px_status run_with(px_loop *loop, const px_args *args, px_bench_options *
     return openai ? px_prefix(status, "%s", openai) : px_client_explain(status, server);
 }
 
+/* --openai and --server may both be given: the latter often stands in the environment. */
+static px_status check(const px_args *args)
+{
+    if (px_args_given(args, "openai") && px_args_given(args, "tenant"))
+        return px_args_fail("--tenant is told over gRPC; it does not go with --openai");
+    if (px_args_int(args, "skip-first") >= px_args_int(args, "requests"))
+        return px_args_fail("--skip-first must be less than --requests: else nothing is measured");
+    if (px_args_int(args, "shared-prefix") > px_args_int(args, "prompt-tokens"))
+        return px_args_fail("--shared-prefix must be at most --prompt-tokens");
+    return px_ok();
+}
+
 static px_status run(const px_args *args)
 {
     px_loop *loop;
     px_bench_options options = options_of(args);
-    if (px_args_given(args, "openai") && px_args_given(args, "server"))
-        return px_args_fail("--openai and --server exclude each other");
-    if (px_args_given(args, "openai") && px_args_given(args, "tenant"))
-        return px_args_fail("--tenant is told over gRPC; it does not go with --openai");
+    PX_TRY(check(args));
     PX_TRY(px_loop_create(&loop));
     px_status status = run_with(loop, args, &options);
     px_loop_free(loop);

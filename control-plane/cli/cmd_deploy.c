@@ -65,7 +65,7 @@ const px_arg_spec px_cmd_deploy_specs[] = {PX_CLIENT_SPECS,
         .value = "N",
         .default_value = "0",
         .min = 0,
-        .max = 65536,
+        .max = 4096,
         .help = "requests answered at once; 0: the engine's choice"},
     {.name = "kv-tokens",
         .kind = PX_ARG_INT,
@@ -183,7 +183,7 @@ static const px_command_doc deploy_doc = {
     .summary = "Places a model on agents, starts its ranks and waits until it answers. MODEL is a "
                "path on the agents (a folder, a GGUF file, or a folder that holds one) or the "
                "name of a model in their stores. Asked again for the same, it says how that is.",
-    .examples = "  control-plane deploy models/SmolLM2-135M-Instruct --name smollm2 --tp 2\n"
+    .examples = "  control-plane deploy models/SmolLM2-135M-Instruct/1 --name smollm2 --tp 2\n"
                 "  control-plane deploy SmolLM2-135M-Instruct --tp 2 --pp 2 --agents a1,a2,a3,a4\n",
     .positional_max = 1,
 };

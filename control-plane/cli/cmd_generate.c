@@ -98,6 +98,8 @@ static px_status generate(
 static px_status run(px_client *client, const px_args *args)
 {
     px_buf prompt;
+    if (px_args_given(args, "prompt-logprobs") && !px_args_flag(args, "json"))
+        return px_args_fail("--prompt-logprobs are told with --json only");
     px_buf_init(&prompt, PROMPT_BYTES_MAX);
     px_status status = read_prompt(args, &prompt);
     px_answer_options options;

@@ -42,7 +42,7 @@ const px_arg_spec px_cmd_rank_specs[] = {
         "size of the KV pool in tokens, at most a context for each sequence; 0: from memory",
         .min = 0, .max = 1e12, .no_env = true},
     {"seqs-max", PX_ARG_INT, "N", "0", "sequences in one step; 0: the engine's choice", .min = 0,
-        .max = 65536, .no_env = true},
+        .max = 4096, .no_env = true},
     {"kernels", PX_ARG_STR, "NAME", NULL, "kernel backend; default: the best here", .no_env = true},
     {"batch-size", PX_ARG_INT, "N", "0", "a step's starting token budget; 0: the engine's choice",
         .min = 0, .max = 65536, .no_env = true},

@@ -92,8 +92,8 @@ static bool is_too_late(px_engine *engine, px_seq *seq, px_status *out_why)
     int64_t late_ns = now_ns + ttft_ns - seq->deadline_ns;
     if (late_ns <= 0) return false;
     px_status why = px_fail(PX_RESOURCE_EXHAUSTED,
-        "the first token would take %.1f s and the deadline is in %.1f s", (double)ttft_ns / PX_SEC,
-        (double)(seq->deadline_ns - now_ns) / PX_SEC);
+        "the first token would take %.0f ms and the deadline is in %.0f ms",
+        (double)ttft_ns / PX_MS, (double)(seq->deadline_ns - now_ns) / PX_MS);
     *out_why = px_retry_after(why, (uint32_t)(late_ns / PX_MS));
     return true;
 }

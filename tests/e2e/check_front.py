@@ -249,6 +249,11 @@ def the_cli_asks_for_all_of_it(cluster):
     assert [len(v["values"]) for v in vectors] == [3, 3]
     scores = cluster.json_lines("score", "Hello", "no", "--query", "Hello")[0]["scores"]
     assert scores[0]["score"] > scores[1]["score"] and abs(scores[0]["score"] - 1) < 1e-5
+    for words, arguments in (("told with --json", ("generate", "Hello", "--prompt-logprobs", "2")),
+                             ("less than --requests", ("bench", "--requests", "2", "--skip-first", "2")),
+                             ("at most --prompt-tokens", ("bench", "--prompt-tokens", "8", "--shared-prefix", "9"))):
+        told = cluster.cli(*arguments, check=False)
+        assert told.returncode == 2 and words in told.stderr, told
 
 
 @check
