@@ -10,6 +10,11 @@
 #include "engine/text/jinja_call.h"
 #include "engine/text/unicode.h"
 
+static bool same(px_slice name, const char *text)
+{
+    return name.length == strlen(text) && memcmp(name.data, text, name.length) == 0;
+}
+
 /* --- methods of dicts --- */
 
 static bool new_pair(px_jinja *j, px_jv a, px_jv b, px_jv *out)
@@ -123,7 +128,35 @@ static bool real_is_integer(px_jinja *j, const px_jcall *c, px_jv *out)
     return true;
 }
 
-static const px_jfunction number_methods[] = {{"is_integer", real_is_integer, {NULL}, 0, false}};
+/* Of what stands behind the sign. */
+static bool int_bit_length(px_jinja *j, const px_jcall *c, px_jv *out)
+{
+    int64_t whole = px_jwhole(c->self);
+    uint64_t bits = whole < 0 ? -(uint64_t)whole : (uint64_t)whole;
+    int64_t length = 0;
+    for (; bits; bits >>= 1) length++;
+    *out = px_jint(length);
+    return true;
+}
+
+static const px_jfunction real_methods[] = {{"is_integer", real_is_integer, {NULL}, 0, false}};
+static const px_jfunction int_methods[] = {{"bit_length", int_bit_length, {NULL}, 0, false}};
+
+/* Every number has two parts; a whole one is a fraction too. */
+static bool number_attribute(px_jv value, px_slice name, px_jv *out)
+{
+    bool real = value.kind == PX_J_REAL;
+    px_jv self = real ? value : px_jint(px_jwhole(value));
+    if (same(name, "real") || (!real && same(name, "numerator")))
+        *out = self;
+    else if (same(name, "imag"))
+        *out = real ? px_jreal(0) : px_jint(0);
+    else if (!real && same(name, "denominator"))
+        *out = px_jint(1);
+    else
+        return false;
+    return true;
+}
 
 /* --- loops and cyclers --- */
 
@@ -189,16 +222,17 @@ static const px_jfunction *find_method(px_jv value, px_slice name)
     case PX_J_LIST:
     case PX_J_TUPLE: return FIND(list_methods, name);
     case PX_J_DICT: return FIND(dict_methods, name);
-    case PX_J_REAL: return FIND(number_methods, name);
+    case PX_J_REAL: return FIND(real_methods, name);
+    case PX_J_BOOL:
+    case PX_J_INT: return FIND(int_methods, name);
     case PX_J_LOOP: return FIND(loop_methods, name);
+    case PX_J_FUNCTION: /* dict itself has one, and looks at no dict for it */
+        return strcmp(value.function->name, "dict") == 0 && same(name, "fromkeys")
+                   ? FIND(dict_methods, name)
+                   : NULL;
     case PX_J_CYCLER: return FIND(cycler_methods, name);
     default: return NULL;
     }
-}
-
-static bool same(px_slice name, const char *text)
-{
-    return name.length == strlen(text) && memcmp(name.data, text, name.length) == 0;
 }
 
 /* Methods that would change a value which others may hold. */
@@ -261,6 +295,7 @@ static bool macro_attribute(px_jinja *j, const px_jmacro *macro, px_slice name, 
 /* Attributes that are not methods; false: there is none of that name. */
 static bool plain_attribute(px_jinja *j, px_jv value, px_slice name, px_jv *out)
 {
+    if (px_jis_number(value)) return number_attribute(value, name, out);
     if (value.kind == PX_J_LOOP) return loop_attribute(value.loop, name, out);
     if (value.kind == PX_J_MACRO) return macro_attribute(j, value.macro, name, out);
     if (value.kind == PX_J_CYCLER && same(name, "current")) {

@@ -136,6 +136,11 @@ FILTER(filter_round)
     px_slice method;
     if (!px_jarg_int(j, c->a[0], 0, &precision) || !px_jarg_text(j, c->a[1], "common", &method))
         return false;
+    bool common = method.length == 6 && memcmp(method.data, "common", 6) == 0;
+    if (c->self.kind == PX_J_BIG && common && precision >= 0) {
+        *out = c->self;
+        return true;
+    }
     if (!px_jis_number(c->self))
         return px_jinja_fail(j, "type %s doesn't define __round__ method", px_jtype_name(c->self));
     double value = px_jnumber(c->self), result;
@@ -147,8 +152,7 @@ FILTER(filter_round)
         *out = px_jreal((whole + 0.0) / scale);
         return true;
     }
-    if (method.length != 6 || memcmp(method.data, "common", 6) != 0)
-        return px_jinja_fail(j, "method must be common, ceil or floor");
+    if (!common) return px_jinja_fail(j, "method must be common, ceil or floor");
     if (!round_to(j, value, precision, &result)) return false;
     *out = c->self.kind == PX_J_REAL ? px_jreal(result) : px_jint((int64_t)result);
     return true;
@@ -178,6 +182,16 @@ FILTER(filter_length)
     return true;
 }
 
+FILTER(filter_random)
+{
+    return px_jinja_fail(j, "the filter random has no fixed answer and is refused");
+}
+
+FILTER(filter_urlize)
+{
+    return px_jinja_fail(j, "the filter urlize makes links of HTML and is refused");
+}
+
 static const px_jfunction filters[] = {
     {"tojson", px_jinja_tojson, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0, false},
     {"length", filter_length, {NULL}, 0, false}, {"count", filter_length, {NULL}, 0, false},
@@ -186,7 +200,8 @@ static const px_jfunction filters[] = {
     {"int", filter_int, {"default", "base"}, 0, false},
     {"float", filter_float, {"default"}, 0, false},
     {"round", filter_round, {"precision", "method"}, 0, false},
-    {"abs", filter_abs, {NULL}, 0, false}, {"attr", filter_attr, {"name"}, 1, false}};
+    {"abs", filter_abs, {NULL}, 0, false}, {"attr", filter_attr, {"name"}, 1, false},
+    {"random", filter_random, {NULL}, 0, true}, {"urlize", filter_urlize, {NULL}, 0, true}};
 
 const px_jfunction *px_jinja_filter(px_slice name)
 {

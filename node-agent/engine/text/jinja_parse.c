@@ -382,11 +382,13 @@ static px_jnode *parse_named_block(px_jparser *p)
     return end_tag(p) ? node : NULL;
 }
 
-/* {% autoescape false %}: nothing is escaped in any case. */
+/* {% autoescape false %} is what every template is under; a prompt is not HTML. */
 static px_jnode *parse_autoescape(px_jparser *p)
 {
     px_jnode *node = px_jparse_node(p, PX_N_SCOPE);
-    if (!node || !px_jparse_expression(p, true)) return NULL;
+    if (!node) return NULL;
+    if (!px_jparse_take_word(p, "false") && !px_jparse_take_word(p, "False"))
+        return px_jparse_fail(p, "'autoescape' is refused unless it is false");
     return parse_block_body(p, "endautoescape", &node->body) ? node : NULL;
 }
 

@@ -130,6 +130,26 @@ PX_TEST(a_truncated_template_fails_or_renders_but_never_crashes)
     }
 }
 
+PX_TEST(numbers_and_dict_have_their_attributes)
+{
+    char out[4096];
+    CHECK_RENDERS("{{ n.bit_length() }} {{ (-256).bit_length() }} {{ 0 .bit_length() }}", "2 9 0");
+    CHECK_RENDERS("{{ n.real }} {{ n.imag }} {{ n.denominator }} {{ true.numerator }}", "3 0 1 1");
+    CHECK_RENDERS("{{ 2.5.real }} {{ 2.5.imag }} {{ 2.0.is_integer() }}", "2.5 0.0 True");
+    CHECK_RENDERS("{{ dict.fromkeys('ab', n) }}", "{'a': 3, 'b': 3}");
+    CHECK_RENDERS("{{ 12345678901234567890|round }}", "12345678901234567890");
+}
+
+PX_TEST(what_no_prompt_needs_is_refused_by_name)
+{
+    char out[4096];
+    CHECK_RENDERS("{% autoescape false %}{{ '<' }}{% endautoescape %}", "<");
+    CHECK_FAILS("{% autoescape true %}{% endautoescape %}", "'autoescape' is refused");
+    CHECK_FAILS("{{ [1]|random }}", "the filter random has no fixed answer and is refused");
+    CHECK_FAILS("{{ s|urlize }}", "the filter urlize makes links of HTML and is refused");
+    CHECK_FAILS("{{ s.encode() }}", "encode() is refused");
+}
+
 PX_TEST(reasoning_has_several_names)
 {
     px_chat_template *tmpl;
