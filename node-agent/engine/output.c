@@ -129,21 +129,18 @@ static bool force_tokens(px_engine *engine, px_seq *seq)
 }
 
 /* Why no token could be picked. */
-static px_status nothing_picked(px_seq *seq)
+static px_status nothing_picked(const px_seq *seq)
 {
     uint32_t said = seq->count - seq->prompt_count;
-    if (seq->form && !px_guide_mask(&seq->guide))
-        return px_fail(PX_RESOURCE_EXHAUSTED,
-            "after %u tokens the answer's form leads too many ways at once to be followed: make it "
-            "simpler",
-            said);
     if (seq->adjust && px_adjust_bans(seq->adjust))
         return px_fail(PX_INVALID_ARGUMENT,
             "after %u tokens none is left to say: allowed_token_ids, bad_words%s ban all others",
             said, seq->form ? " and the form" : " and min_tokens");
     if (seq->form)
         return px_fail(PX_RESOURCE_EXHAUSTED,
-            "after %u tokens the answer's form allows nothing that can be followed", said);
+            "after %u tokens the answer's form leads too many ways at once or nests too deep: make "
+            "it simpler",
+            said);
     return px_fail(PX_INTERNAL, "the model computed no finite logit at position %u", seq->count);
 }
 

@@ -168,9 +168,23 @@ static uint32_t free_slot(px_grammar *g)
     return slot;
 }
 
-static void tidy(px_grammar *g)
+/* Whether room was made: configurations have other ids now, and the masks are forgotten. */
+static bool tidy(px_grammar *g)
 {
-    if (px_automaton_tidy(g->automaton)) memset(g->slots, 0, g->mask_count * sizeof *g->slots);
+    bool moved = px_automaton_tidy(g->automaton);
+    if (moved) memset(g->slots, 0, g->mask_count * sizeof *g->slots);
+    return moved;
+}
+
+/* NULL: it leads to more than there is room for. */
+static const uint32_t *make_mask(px_grammar *g, uint32_t config)
+{
+    uint32_t slot = free_slot(g);
+    g->slots[slot] = (mask_slot){.config = config, .used = true};
+    fill_mask(g, config, mask_at(g, slot));
+    if (!px_automaton_overflowed(g->automaton)) return mask_at(g, slot);
+    g->slots[slot].config = PX_CONFIG_DEAD;
+    return NULL;
 }
 
 uint32_t px_guide_mask_words(const px_guide *guide, uint32_t vocabulary)
@@ -189,12 +203,9 @@ const uint32_t *px_guide_mask(px_guide *guide)
             g->slots[i].used = true;
             return mask_at(g, i);
         }
-    uint32_t slot = free_slot(g);
-    g->slots[slot] = (mask_slot){.config = guide->at.config, .used = true};
-    fill_mask(g, guide->at.config, mask_at(g, slot));
-    if (!px_automaton_overflowed(g->automaton)) return mask_at(g, slot);
-    g->slots[slot].config = PX_CONFIG_DEAD;
-    return NULL;
+    const uint32_t *mask = make_mask(g, guide->at.config);
+    /* Others may have taken the room: it is had back once. */
+    return mask || !tidy(g) ? mask : make_mask(g, guide->at.config);
 }
 
 bool px_guide_accept(px_guide *guide, uint32_t token)
