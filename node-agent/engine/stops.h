@@ -1,10 +1,10 @@
 /* stops.h - finds stop strings in streamed text and holds back what could still become one.
  *
- * What has been given out never contains a stop string and never ends with the beginning of one.
- * The outcome depends on the text alone, not on how it is cut into pieces: the answer ends at the
- * first byte that completes any stop string, before the longest one that ends there.
- * Source:  Knuth, Morris, Pratt: "Fast pattern matching in strings" (one automaton for each
- * string). Owns:    nothing outside the arena it was made in. Threads: one at a time.
+ * What has been given out since the answer may end contains no stop string and does not end with
+ * the beginning of one. The outcome depends on the text alone, not on how it is cut into pieces:
+ * the answer ends at the first byte that completes any stop string, before the longest one that
+ * ends there. Source:  Knuth, Morris, Pratt: "Fast pattern matching in strings" (one automaton for
+ * each string). Owns:    nothing outside the arena it was made in. Threads: one at a time.
  */
 #ifndef PX_ENGINE_STOPS_H
 #define PX_ENGINE_STOPS_H
