@@ -168,6 +168,8 @@ static px_jnode *parse_text(px_jparser *p)
 static px_jnode *parse_print(px_jparser *p)
 {
     px_jnode *node = px_jparse_node(p, PX_N_PRINT);
+    if (p->escaping)
+        return px_jparse_fail(p, "'autoescape' is refused around '{{' unless it is false");
     p->at++;
     if (!node || !(node->a = px_jparse_tuple(p, true, NULL))) return NULL;
     return expect_kind(p, PX_T_PRINT_END, "'}}'") ? node : NULL;
@@ -382,14 +384,17 @@ static px_jnode *parse_named_block(px_jparser *p)
     return end_tag(p) ? node : NULL;
 }
 
-/* {% autoescape false %} is what every template is under; a prompt is not HTML. */
+/* {% autoescape false %} is what every template is under. A prompt is not HTML, so nothing is
+ * printed under another; text alone is never escaped. */
 static px_jnode *parse_autoescape(px_jparser *p)
 {
     px_jnode *node = px_jparse_node(p, PX_N_SCOPE);
-    if (!node) return NULL;
-    if (!px_jparse_take_word(p, "false") && !px_jparse_take_word(p, "False"))
-        return px_jparse_fail(p, "'autoescape' is refused unless it is false");
-    return parse_block_body(p, "endautoescape", &node->body) ? node : NULL;
+    bool outer = p->escaping;
+    p->escaping = !px_jparse_take_word(p, "false") && !px_jparse_take_word(p, "False");
+    if (!node || (p->escaping && !px_jparse_expression(p, true))) return NULL;
+    if (!parse_block_body(p, "endautoescape", &node->body)) return NULL;
+    p->escaping = outer;
+    return node;
 }
 
 static px_jnode *parse_jump(px_jparser *p, px_jnode_kind kind)

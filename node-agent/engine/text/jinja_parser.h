@@ -18,6 +18,7 @@ typedef struct px_jparser {
     int depth;       /* of nested expressions and statements */
     px_jnode *macro; /* the macro whose body this is, for what it uses */
     int loops;       /* open around this place, in this macro */
+    bool escaping;   /* inside an autoescape block that may be true */
     int tag_line;    /* of the tag that was read last */
     struct {
         const char *end; /* the word that ends the innermost open block; NULL: none is open */

@@ -144,7 +144,8 @@ PX_TEST(what_no_prompt_needs_is_refused_by_name)
 {
     char out[4096];
     CHECK_RENDERS("{% autoescape false %}{{ '<' }}{% endautoescape %}", "<");
-    CHECK_FAILS("{% autoescape true %}{% endautoescape %}", "'autoescape' is refused");
+    CHECK_RENDERS("{% autoescape true %}<{% endautoescape %}{{ '<' }}", "<<");
+    CHECK_FAILS("{% autoescape true %}{{ s }}{% endautoescape %}", "'autoescape' is refused");
     CHECK_FAILS("{{ [1]|random }}", "the filter random has no fixed answer and is refused");
     CHECK_FAILS("{{ s|urlize }}", "the filter urlize makes links of HTML and is refused");
     CHECK_FAILS("{{ s.encode() }}", "encode() is refused");
