@@ -186,15 +186,17 @@ static void add_special_tokens(const px_gguf *file, px_text *out)
 static px_status add_carried_tokens(const px_gguf *file, px_text *out)
 {
     static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    json_t *files[2] = {NULL, NULL};
+    px_status status = px_ok();
+    for (size_t i = 0; i < 2 && px_is_ok(status); i++) {
         px_slice document;
-        json_t *json;
-        if (!px_gguf_document(file, names[i], &document)) continue;
-        PX_TRY(px_json_parse(document.data, document.length, names[i], &json));
-        px_text_special_tokens(json, out->special_tokens);
-        json_decref(json);
+        if (px_gguf_document(file, names[i], &document))
+            status = px_json_parse(document.data, document.length, names[i], &files[i]);
     }
-    return px_ok();
+    if (px_is_ok(status)) px_text_special_tokens(files[0], files[1], out->special_tokens);
+    json_decref(files[0]);
+    json_decref(files[1]);
+    return status;
 }
 
 static px_status open_gguf(const px_gguf *file, px_text *out)
@@ -223,8 +225,7 @@ static px_status read_files(const px_text_files *files, px_text *out)
     PX_TRY(px_prefix(px_tokenizer_from_json((const char *)files->tokenizer.data,
                          files->tokenizer.bytes, &out->tokenizer),
         "tokenizer.json"));
-    px_text_special_tokens(files->config, out->special_tokens);
-    px_text_special_tokens(files->special_map, out->special_tokens);
+    px_text_special_tokens(files->config, files->special_map, out->special_tokens);
     PX_TRY(create_template(files->chat, &out->chat));
     return create_template(files->chat_tools, &out->chat_tools);
 }

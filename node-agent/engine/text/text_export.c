@@ -362,8 +362,7 @@ static px_status export_all(exporter *e)
     e->model = json_object_get(e->root, "model");
     if (!e->model) return px_fail(PX_INVALID_ARGUMENT, "tokenizer.json is not strict JSON");
     e->special = json_object();
-    px_text_special_tokens(e->files.config, e->special);
-    px_text_special_tokens(e->files.special_map, e->special);
+    px_text_special_tokens(e->files.config, e->files.special_map, e->special);
     PX_TRY(list_tokens(e));
     PX_TRY(put_files(e));
     PX_TRY(put_special(e));

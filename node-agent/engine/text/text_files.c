@@ -26,18 +26,39 @@ static px_status load_json(const char *folder, const char *name, json_t **out)
     return px_fs_is_file(path) ? px_json_load(path, CONFIG_BYTES_MAX, out) : px_ok();
 }
 
-void px_text_special_tokens(const json_t *config, json_t *special_tokens)
+/* A text, or an object with it as "content"; what is there already stays. */
+static void add_token(json_t *special_tokens, const char *name, const json_t *value)
 {
-    const char *key;
+    json_t *text = json_is_object(value) ? json_object_get(value, "content") : (json_t *)value;
+    if (json_is_string(text) && !json_object_get(special_tokens, name))
+        json_object_set(special_tokens, name, text);
+}
+
+static bool is_token_name(const char *name)
+{
+    size_t length = strlen(name);
+    return length >= 6 && strcmp(name + length - 6, "_token") == 0;
+}
+
+/* Tokens that only some models have (an image's, say) stand beside the others, or in an object. */
+static void add_tokens(const json_t *config, json_t *special_tokens)
+{
+    static const char *const objects[] = {"extra_special_tokens", "model_specific_special_tokens"};
+    const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)config, key, value)
+    json_object_foreach((json_t *)(uintptr_t)config, name, value)
     {
-        size_t length = strlen(key);
-        if (length < 6 || strcmp(key + length - 6, "_token") != 0) continue;
-        json_t *text = json_is_object(value) ? json_object_get(value, "content") : value;
-        if (json_is_string(text) && !json_object_get(special_tokens, key))
-            json_object_set(special_tokens, key, text);
+        if (is_token_name(name)) add_token(special_tokens, name, value);
     }
+    for (size_t i = 0; i < sizeof objects / sizeof *objects; i++)
+        json_object_foreach(json_object_get(config, objects[i]), name, value)
+            add_token(special_tokens, name, value);
+}
+
+void px_text_special_tokens(const json_t *config, const json_t *map, json_t *special_tokens)
+{
+    if (!json_object_get(config, "added_tokens_decoder")) add_tokens(map, special_tokens);
+    add_tokens(config, special_tokens);
 }
 
 static px_status take_template(json_t *source, json_t **out)

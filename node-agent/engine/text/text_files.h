@@ -18,8 +18,10 @@ typedef struct px_text_files {
 px_status px_text_files_open(const char *folder, px_text_files *out) PX_MUST_USE;
 void px_text_files_close(px_text_files *files);
 
-/* Adds members "..._token" of either configuration to `special_tokens`, each a text or an object
- * with it as "content". Those already there stay. */
-void px_text_special_tokens(const json_t *config, json_t *special_tokens);
+/* Adds the named special tokens of tokenizer_config.json and special_tokens_map.json (either may be
+ * NULL) to `special_tokens`, name to text. As transformers reads them: the map is the older file,
+ * which wins unless the configuration describes its added tokens itself; then nobody looks at it.
+ */
+void px_text_special_tokens(const json_t *config, const json_t *map, json_t *special_tokens);
 
 #endif

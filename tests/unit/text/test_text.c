@@ -75,6 +75,22 @@ PX_TEST(finds_the_template_and_the_special_tokens)
     remove_folder();
 }
 
+PX_TEST(special_tokens_come_from_the_file_that_transformers_believes)
+{
+    make_folder();
+    write_file(
+        "chat_template.jinja", "{{ bos_token }},{{ eos_token }},{{ image_token }},{{ boi }}");
+    write_file("special_tokens_map.json", "{\"bos_token\": \"<m>\", \"eos_token\": \"</m>\"}");
+    write_file("tokenizer_config.json",
+        "{\"bos_token\": \"<s>\", \"extra_special_tokens\": {\"image_token\": \"<i>\"},"
+        " \"model_specific_special_tokens\": {\"boi\": {\"content\": \"<b>\"}}}");
+    check_render("<m>,</m>,<i>,<b>", false);
+    write_file("tokenizer_config.json", "{\"bos_token\": \"<s>\", \"added_tokens_decoder\": {},"
+                                        " \"extra_special_tokens\": [\"<x>\"]}");
+    check_render("<s>,,,", false);
+    remove_folder();
+}
+
 PX_TEST(a_broken_template_or_a_missing_tokenizer_fails_at_once)
 {
     px_text text = {0};
