@@ -3,8 +3,11 @@
  * What has been given out since the answer may end contains no stop string and does not end with
  * the beginning of one. The outcome depends on the text alone, not on how it is cut into pieces:
  * the answer ends at the first byte that completes any stop string, before the longest one that
- * ends there. Source:  Knuth, Morris, Pratt: "Fast pattern matching in strings" (one automaton for
- * each string). Owns:    nothing outside the arena it was made in. Threads: one at a time.
+ * ends there.
+ *
+ * Source:  Knuth, Morris, Pratt: "Fast pattern matching in strings" (one automaton a string).
+ * Owns:    nothing outside the arena it was made in.
+ * Threads: one at a time.
  */
 #ifndef PX_ENGINE_STOPS_H
 #define PX_ENGINE_STOPS_H
