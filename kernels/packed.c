@@ -57,18 +57,18 @@ static const struct {
     [PX_PACKING_F32] = {1, 4},
     [PX_PACKING_F16] = {1, 2},
     [PX_PACKING_BF16] = {2, 4},
-    [PX_PACKING_U4] = {32, 2 + 2 + 16},
-    [PX_PACKING_U4_MIN] = {32, 4 + 2 + 16},
-    [PX_PACKING_U4_K] = {256, 4 + 8 * (2 + 2 + 16)},
-    [PX_PACKING_U5] = {32, 2 + 2 + 20},
-    [PX_PACKING_U5_MIN] = {32, 4 + 2 + 20},
-    [PX_PACKING_U5_K] = {256, 4 + 8 * (2 + 2 + 20)},
-    [PX_PACKING_U2_K] = {256, 4 + 8 * (2 + 2 + 8)},
-    [PX_PACKING_U3_K] = {256, 2 + 8 * (2 + 2 + 12)},
-    [PX_PACKING_U6_K] = {256, 2 + 8 * (2 + 4 + 24)},
-    [PX_PACKING_S8] = {32, 2 + 2 + 32},
-    [PX_PACKING_T4] = {32, 2 + 2 + 16},
-    [PX_PACKING_T4_K] = {256, 2 + 8 * (1 + 2 + 16)},
+    [PX_PACKING_U4] = {32, 2 + 16},
+    [PX_PACKING_U4_MIN] = {32, 4 + 16},
+    [PX_PACKING_U4_K] = {256, 4 + 8 * (2 + 16)},
+    [PX_PACKING_U5] = {32, 2 + 20},
+    [PX_PACKING_U5_MIN] = {32, 4 + 20},
+    [PX_PACKING_U5_K] = {256, 4 + 8 * (2 + 20)},
+    [PX_PACKING_U2_K] = {256, 4 + 8 * (2 + 8)},
+    [PX_PACKING_U3_K] = {256, 2 + 8 * (2 + 12)},
+    [PX_PACKING_U6_K] = {256, 2 + 8 * (2 + 24)},
+    [PX_PACKING_S8] = {32, 2 + 32},
+    [PX_PACKING_T4] = {32, 2 + 16},
+    [PX_PACKING_T4_K] = {256, 2 + 8 * (1 + 16)},
     [PX_PACKING_FP4] = {32, 1 + 16},
     [PX_PACKING_SCALED_U4] = {32, 4 + 1 + 16},
     [PX_PACKING_SCALED_F8] = {32, 4 + 32},
@@ -139,14 +139,6 @@ static void store_quants(const px_quant_form *form, const int8_t *values, int co
     }
 }
 
-/* Of 16 columns: of the stored quants, or of what they say if that alone has a sign. */
-static int sum_of(const px_quant_form *form, const int8_t *values)
-{
-    int sum = 16 * form->bias;
-    for (int i = 0; i < 16; i++) sum += values[i];
-    return sum;
-}
-
 static void put_block(cursor at, const px_quant_form *form, px_dtype dtype, const uint8_t *block)
 {
     px_block parts;
@@ -155,7 +147,6 @@ static void put_block(cursor at, const px_quant_form *form, px_dtype dtype, cons
     store_quants(form, parts.quants, 32, quants);
     put_16(&at, px_f32_to_f16(parts.scale[0]));
     if (form->mins) put_16(&at, px_f32_to_f16(-parts.min[0]));
-    put_16(&at, sum_of(form, parts.quants) + sum_of(form, parts.quants + 16));
     put_quants(&at, form, quants);
 }
 
@@ -208,31 +199,20 @@ static k_scales take_scales(px_dtype dtype, const uint8_t *block)
 
 /* What 32 columns of a super-block have before their quants; `scale` and `min` are of its halves.
  */
-static void put_k_head(
-    cursor *at, px_packing packing, const int8_t *scale, const uint8_t *min, const int sums[2])
+static void put_k_head(cursor *at, px_packing packing, const int8_t *scale, const uint8_t *min)
 {
-    int32_t scaled = scale[0] * sums[0] + scale[1] * sums[1];
     switch (packing) {
     case PX_PACKING_U4_K:
     case PX_PACKING_U5_K:
         put_u8(at, scale[0]);
         put_u8(at, min[0]);
-        put_16(at, scaled);
         break;
     case PX_PACKING_U2_K:
         for (int half = 0; half < 2; half++) put_u8(at, scale[half] | min[half] << 4);
-        put_16(at, scaled);
         break;
-    case PX_PACKING_T4_K:
-        put_u8(at, scale[0]);
-        put_16(at, sums[0] + sums[1]);
-        break;
+    case PX_PACKING_T4_K: put_u8(at, scale[0]); break;
     default:
         for (int half = 0; half < 2; half++) put_u8(at, scale[half]);
-        if (packing == PX_PACKING_U6_K)
-            put(at, &scaled, 4);
-        else
-            put_16(at, scaled);
     }
 }
 
@@ -247,9 +227,7 @@ static void put_super_block(cursor at, px_packing packing, px_dtype dtype, const
     put(&at, k.d, 2);
     if (k.dmin) put(&at, k.dmin, 2);
     for (int b = 0; b < 8; b++) {
-        const int8_t *values = parts.quants + 32 * b;
-        const int sums[2] = {sum_of(form, values), sum_of(form, values + 16)};
-        put_k_head(&at, packing, k.scale + 2 * b, k.min + 2 * b, sums);
+        put_k_head(&at, packing, k.scale + 2 * b, k.min + 2 * b);
         put_quants(&at, form, quants + 32 * b);
     }
 }

@@ -10,41 +10,36 @@
  *   SCALED_F8       unit of 32:  { f32 scale[lanes]; e4m3 value[32][lanes] }
  *   SCALED_F16      unit of 32:  { f32 scale[lanes]; f16 value[32][lanes] }
  *
- *   U4, U5, S8, T4  unit of 32:  { f16 scale[lanes]; s16 sum[lanes]; quants }
- *   U4_MIN, U5_MIN  unit of 32:  { f16 scale[lanes]; f16 min[lanes]; s16 sum[lanes]; quants }
+ *   U4, U5, S8, T4  unit of 32:  { f16 scale[lanes]; quants }
+ *   U4_MIN, U5_MIN  unit of 32:  { f16 scale[lanes]; f16 min[lanes]; quants }
  *   U4_K, U5_K      unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 of
- *                                  { u8 scale[lanes]; u8 min[lanes]; u16 sum[lanes]; quants } }
+ *                                  { u8 scale[lanes]; u8 min[lanes]; quants } }
  *   U2_K            unit of 256: { f16 d[lanes]; f16 dmin[lanes]; 8 of
- *                                  { u8 scale_min[2][lanes]; s16 sum[lanes]; quants } }
- *   U3_K            unit of 256: { f16 d[lanes]; 8 of
- *                                  { s8 scale[2][lanes]; s16 sum[lanes]; quants } }
- *   U6_K            unit of 256: { f16 d[lanes]; 8 of
- *                                  { s8 scale[2][lanes]; s32 sum[lanes]; quants } }
- *   T4_K            unit of 256: { f16 d[lanes]; 8 of
- *                                  { s8 scale[lanes]; s16 sum[lanes]; quants } }
+ *                                  { u8 scale_min[2][lanes]; quants } }
+ *   U3_K, U6_K      unit of 256: { f16 d[lanes]; 8 of { s8 scale[2][lanes]; quants } }
+ *   T4_K            unit of 256: { f16 d[lanes]; 8 of { s8 scale[lanes]; quants } }
  *
  *   codes:   { u32 eight[4][lanes] }: nibble k of word j is column 8 j + k
  *   quants:  a plane of their low 8, 4 or 2 bits, then of U5, U6 and U3 one of their high 1, 2 or 1
  *            bits. A plane of b bits: { u8 byte[b][lanes][4] }; the bits of columns 4 s .. 4 s + 3,
  *            step s, are in the four bytes at [s b / 8], from bit s b % 8 on
- *   sum:     of the 32 quants, in U4_K, U5_K, U2_K, U3_K and U6_K each times its scale
  *
  *   value = scale * (quant - bias) + min          bias: 8 in U4, 16 in U5, 4 in U3_K, 32 in U6_K
- *   value = scale * iq4(quant)                    T4: the table of IQ4; sums are of what it says
+ *   value = scale * iq4(quant)                    T4: the table of IQ4
  *   scale = d * its number                        K; [2]: for columns 0-15 and 16-31
  *   min = -dmin * its number                      K; in U2_K scales are low nibbles, mins high ones
  *   value = scale * e2m1(code) as in dtype.h      FP4
  *   value = scale * (code - zero), scale * value  SCALED
  *
  * Rows past the last are zero. Every block format becomes one of these exactly (but a NaN of E4M3
- * counts as 480 in SCALED_F8: no weight is one), in about the bytes it has in the file: sums are
- * what they take more.
+ * counts as 480 in SCALED_F8: no weight is one), in about the bytes it has in the file.
  *
  * Activations, PX_ACT_Q8: blocks of 32 columns, each a px_q8_block: x ~ scale * quant + zero with
  * the zero in the middle of the block's range. A block with one large value, as the residual
  * stream of most models has, so uses all 8 bits; a scale alone would waste one, and measured on
  * SmolLM2 it makes 2.8 times the error variance in the logits. The product of a block is then
- *   scale_w * (scale * sum(quant_w quant) + zero * sum_w) + min * sum
+ *   scale_w * (scale * sum(quant_w quant) + zero * sum(quant_w)) + min * sum
+ * where a tile makes the sum of the weights' quants itself.
  */
 #ifndef PX_KERNELS_PACKED_H
 #define PX_KERNELS_PACKED_H
@@ -150,12 +145,17 @@ typedef struct px_tile {
     bool begins, ends; /* these are the first columns; the last */
     float *partial;    /* [groups][rows][lanes], 64-byte aligned: the sums from one run of columns
                         * to the next */
+    uint8_t *sums; /* of quantised weights, 64-byte aligned, or NULL: PX_SUM_BYTES for each lane and
+                    * block, where the first tile of some weights leaves the sums of their quants */
+    bool summed;   /* it did; this is a later one */
     uint32_t w_rows; /* rows of the matrix from the first group on; the last group may lack some */
     float *y;        /* of the first group's first row, for the first row of x */
     size_t y_stride; /* in floats */
     const float *bias; /* [w_rows] or NULL */
     bool accumulate;
 } px_tile;
+
+enum { PX_SUM_BYTES = 4 };
 
 typedef void (*px_tile_fn)(const px_tile *op);
 

@@ -5,9 +5,10 @@
  *       for some columns           their weights are in the second-level cache when read again
  *         for the rows of a tile   x of these columns and rows in the first
  *
- * A backend may take the weights of a run apart once for all its tiles. The arithmetic is in the
- * backends' tiles. Sums wait between runs of columns as they are, so an output is the same chain of
- * additions, and the same bits, wherever columns are cut.
+ * A backend may take the weights of a run apart once for all its tiles; else the first tile leaves
+ * the sums of their quants for the others. The arithmetic is in the backends' tiles. Sums of
+ * products wait between runs of columns as they are, so an output is the same chain of additions,
+ * and the same bits, wherever columns are cut.
  */
 #include "kernels/packed.h"
 
@@ -18,7 +19,7 @@ enum {
     WEIGHTS_BYTES = 256 * 1024, /* of a tile's groups in a run of columns */
     COLS_GRAIN = 256,           /* a whole number of units of every packing */
     PARTIAL_FLOATS = 16 * 1024,
-    EXPANDED_BYTES = 112 * 1024,
+    MADE_BYTES = 112 * 1024,
     EXPANSION_PIECES = 8, /* tiles that pay for it */
 };
 
@@ -42,8 +43,8 @@ static uint32_t pieces_of(uint32_t rows, uint32_t most)
 
 /* On the stack. */
 typedef struct workspace {
-    _Alignas(64) float partial[PARTIAL_FLOATS];    /* sums between runs of columns */
-    _Alignas(64) uint8_t expanded[EXPANDED_BYTES]; /* a run's weights taken apart */
+    _Alignas(64) float partial[PARTIAL_FLOATS]; /* sums between runs of columns */
+    _Alignas(64) uint8_t made[MADE_BYTES];      /* a run's weights taken apart, or their sums */
 } workspace;
 
 /* One part's product. */
@@ -60,7 +61,8 @@ typedef struct product {
 /* Some rows of x by the groups of a tile. */
 typedef struct stripe {
     uint32_t row, rows, pieces;
-    bool expanded; /* the weights of a run are taken apart first */
+    bool expanded;    /* the weights of a run are taken apart first */
+    bool leaves_sums; /* the first tile of a run leaves the sums of quants for the others */
     uint32_t group, groups;
     uint32_t run; /* columns before the sums wait for the next; all, where weights are read once */
 } stripe;
@@ -79,10 +81,12 @@ static uint32_t rows_of_slice(const product *p)
 
 static uint32_t run_of_cols(const product *p, const stripe *s)
 {
-    size_t room = s->expanded ? EXPANDED_BYTES : WEIGHTS_BYTES;
+    size_t room = s->expanded ? MADE_BYTES : WEIGHTS_BYTES;
     size_t grains = room / (p->groups_most * (s->expanded ? p->expanded_bytes : p->grain_bytes));
     size_t run = (grains ? grains : 1) * COLS_GRAIN;
     uint32_t cols = p->op->w->cols;
+    size_t sums = MADE_BYTES / (p->groups_most * p->tiles->lanes * PX_SUM_BYTES); /* blocks */
+    if (s->leaves_sums && run > sums * 32) run = sums * 32 / COLS_GRAIN * COLS_GRAIN;
     return s->pieces > 1 && run < cols ? (uint32_t)run : cols;
 }
 
@@ -112,10 +116,12 @@ static void multiply_stripe(const product *p, const stripe *s, px_tile *tile, wo
         tile->ends = col + tile->cols == w->cols;
         tile->w = weights + col / COLS_GRAIN * p->grain_bytes;
         tile->w_stride = p->group_bytes;
-        if (s->expanded) expand(p, s, tile, space->expanded);
+        if (s->expanded) expand(p, s, tile, space->made);
         tile->x = rows + act_bytes(x->kind, col);
         tile->y = p->op->y + s->row * p->op->y_stride + first;
         tile->partial = space->partial;
+        tile->sums = s->leaves_sums ? space->made : NULL;
+        tile->summed = false;
         /* Whole tiles first: the first reads weights from memory, and has the most to do meanwhile.
          */
         for (uint32_t row = 0, count; row < s->rows; row += count) {
@@ -124,6 +130,7 @@ static void multiply_stripe(const product *p, const stripe *s, px_tile *tile, wo
             tile->x += count * x->row_bytes;
             tile->y += count * p->op->y_stride;
             tile->partial += (size_t)count * s->groups * p->tiles->lanes;
+            tile->summed = s->leaves_sums;
         }
     }
 }
@@ -153,6 +160,7 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
         stripe s = {.row = row, .rows = x->rows - row < slice ? x->rows - row : slice};
         s.pieces = pieces_of(s.rows, set->rows);
         s.expanded = p.expanded_bytes && s.pieces >= EXPANSION_PIECES;
+        s.leaves_sums = x->kind == PX_ACT_Q8 && s.pieces > 1 && !s.expanded;
         s.run = run_of_cols(&p, &s);
         for (s.group = begin; s.group < end; s.group += s.groups) {
             s.groups = p.groups_most;

@@ -6,7 +6,9 @@
  * Quants are put together from their planes in registers. Unsigned ones maddubs multiplies
  * directly, and as many steps of it as fit are added in 16 bits (of four bits eight: 8 * 2 * 15 *
  * 127 = 30480); a bias counts as a min. Signed ones, of S8 and of the table, move their sign to the
- * activation; one step fills 16 bits (2 * 128 * 127 = 32512), so each is widened at once.
+ * activation; one step fills 16 bits (2 * 128 * 127 = 32512), so each is widened at once. The sums
+ * of quants that zeros of x multiply are made beside the products by the first tile of some
+ * weights, times their factors, and left to the others as floats (px_tile).
  */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/vec.h"
@@ -31,16 +33,6 @@ PX_INLINE __m256 x_float(const uint8_t *x, size_t at)
 PX_INLINE __m256 load_f16(const uint8_t *from)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
-}
-
-PX_INLINE __m256 load_s16(const uint8_t *from)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)from)));
-}
-
-PX_INLINE __m256 load_u16(const uint8_t *from)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)from)));
 }
 
 /* Small numbers of each lane, as words. */
@@ -90,15 +82,19 @@ PX_INLINE __m256i take_step(const px_packing packing, const uint8_t *quants, con
 /* sums[row] += unsigned quants . x over the steps [begin, end), in units of `factor` */
 PX_INLINE void dot_unsigned(const px_packing packing, const int rows, const int begin,
     const int end, const uint8_t *quants, const uint8_t *x, size_t x_stride, __m256i factor,
-    __m256i *sums)
+    __m256i *sums, __m256i *of_quants)
 {
     const px_quant_form form = px_quant_forms[packing];
     const int largest = (1 << (form.low_bits + form.high_bits)) - 1;
     const int fit = INT16_MAX / (2 * 127 * largest); /* steps that do in 16 bits */
-    __m256i sums16[ROWS];
+    __m256i sums16[ROWS], sums8 = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int step = begin; step < end; step++) {
         __m256i w = take_step(packing, quants, step);
+        if (of_quants) { /* of six bits four steps fit, of five eight */
+            sums8 = _mm256_add_epi8(sums8, w);
+            PX_KEEP(sums8);
+        }
         const bool first = (step - begin) % fit == 0;
         const bool last = step + 1 == end || (step + 1 - begin) % fit == 0;
 #pragma GCC unroll 8
@@ -112,17 +108,25 @@ PX_INLINE void dot_unsigned(const px_packing packing, const int rows, const int 
             sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(sums16[r], factor));
         }
     }
+    if (!of_quants) return;
+    sums8 = _mm256_maddubs_epi16(sums8, _mm256_set1_epi8(1));
+    *of_quants = _mm256_add_epi32(*of_quants, _mm256_madd_epi16(sums8, factor));
 }
 
 /* sums[row] += signed quants . x over 32 columns */
 PX_INLINE void dot_signed(const px_packing packing, const int rows, const uint8_t *quants,
-    const uint8_t *x, size_t x_stride, __m256i *sums)
+    const uint8_t *x, size_t x_stride, __m256i *sums, __m256i *of_quants)
 {
     const __m256i ones = _mm256_set1_epi16(1);
+    __m256i sum16 = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int step = 0; step < 8; step++) {
         __m256i w = take_step(packing, quants, step);
         __m256i magnitude = _mm256_abs_epi8(w);
+        if (of_quants) {
+            sum16 = _mm256_add_epi16(sum16, _mm256_maddubs_epi16(_mm256_set1_epi8(1), w));
+            PX_KEEP(sum16);
+        }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             __m256i signed_x = _mm256_sign_epi8(x_step(x + r * x_stride + 4 * step), w);
@@ -131,6 +135,7 @@ PX_INLINE void dot_signed(const px_packing packing, const int rows, const uint8_
             PX_KEEP(sums[r]);
         }
     }
+    if (of_quants) *of_quants = _mm256_madd_epi16(sum16, ones);
 }
 
 /* --- blocks ----------------------------------------------------------------------------------- */
@@ -161,12 +166,7 @@ PX_INLINE const uint8_t *read_halves(
     out->scale = d;
     out->min = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(mins[0]));
     out->min_high = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(mins[1]));
-    if (packing != PX_PACKING_U6_K) {
-        out->sum = load_s16(w);
-        return w + 2 * L;
-    }
-    out->sum = _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)w));
-    return w + 4 * L;
+    return w;
 }
 
 /* d and dmin of the K types live from one super-block to the next. Returns where the quants are. */
@@ -184,8 +184,7 @@ PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, u
         out->scale = *d;
         out->factor[0] = factor_of(load_u8(w)), w += L;
         out->min = _mm256_mul_ps(*dmin, _mm256_cvtepi32_ps(load_u8(w))), w += L;
-        out->sum = load_u16(w);
-        return w + 2 * L;
+        return w;
     }
     if (form.super) {
         out->scale = _mm256_mul_ps(*d, _mm256_cvtepi32_ps(load_s8(w))), w += L;
@@ -194,11 +193,11 @@ PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, u
         if (form.mins) out->min = load_f16(w), w += 2 * L;
         if (form.bias) out->min = _mm256_mul_ps(out->scale, _mm256_set1_ps(-(float)form.bias));
     }
-    out->sum = load_s16(w);
-    return w + 2 * L;
+    return w;
 }
 
-PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
+/* `summed`: an earlier tile left the sums of the quants. */
+PX_INLINE void sum_blocks(const px_packing packing, const bool summed, const int rows,
     const px_tile *op, __m256 out[GROUPS][ROWS])
 {
     const px_quant_form form = px_quant_forms[packing];
@@ -206,31 +205,35 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
     const size_t quants_bytes = px_plane_bytes(form.low_bits + form.high_bits) * L;
     const size_t x_stride = op->x_stride;
     const uint8_t *w = op->w, *x = op->x;
+    float *left = (float *)op->sums;
     __m256 *acc = out[0];
     __m256 d = _mm256_setzero_ps(), dmin = d;
     for (uint32_t block = 0; block < op->cols / 32; block++, x += sizeof(px_q8_block)) {
         block_head head;
-        __m256i sums[ROWS];
+        __m256i sums[ROWS], sum = _mm256_setzero_si256(), *of_quants = summed ? NULL : &sum;
         w = read_head(packing, w, block, &d, &dmin, &head);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) sums[r] = _mm256_setzero_si256();
         if (is_signed) {
-            dot_signed(packing, rows, w, x, x_stride, sums);
+            dot_signed(packing, rows, w, x, x_stride, sums, of_quants);
         } else if (form.halves) {
-            dot_unsigned(packing, rows, 0, 4, w, x, x_stride, head.factor[0], sums);
-            dot_unsigned(packing, rows, 4, 8, w, x, x_stride, head.factor[1], sums);
+            dot_unsigned(packing, rows, 0, 4, w, x, x_stride, head.factor[0], sums, of_quants);
+            dot_unsigned(packing, rows, 4, 8, w, x, x_stride, head.factor[1], sums, of_quants);
         } else {
-            dot_unsigned(packing, rows, 0, 8, w, x, x_stride, head.factor[0], sums);
+            dot_unsigned(packing, rows, 0, 8, w, x, x_stride, head.factor[0], sums, of_quants);
         }
         w += quants_bytes;
+        head.sum = summed ? _mm256_load_ps(left) : _mm256_cvtepi32_ps(sum);
+        if (!summed && left) _mm256_store_ps(left, head.sum);
+        if (left) left += L;
 
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             const uint8_t *at = x + r * x_stride;
-            __m256 sum = _mm256_mul_ps(
+            __m256 product = _mm256_mul_ps(
                 _mm256_cvtepi32_ps(sums[r]), x_float(at, offsetof(px_q8_block, scale)));
-            sum = _mm256_fmadd_ps(head.sum, x_float(at, offsetof(px_q8_block, zero)), sum);
-            acc[r] = _mm256_fmadd_ps(sum, head.scale, acc[r]);
+            product = _mm256_fmadd_ps(head.sum, x_float(at, offsetof(px_q8_block, zero)), product);
+            acc[r] = _mm256_fmadd_ps(product, head.scale, acc[r]);
             __m256 x_sum = x_float(at, offsetof(px_q8_block, sum));
             if (form.halves) {
                 __m256 half = x_float(at, offsetof(px_q8_block, half));
@@ -241,6 +244,16 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
             }
         }
     }
+}
+
+PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
+    const px_tile *op, __m256 out[GROUPS][ROWS])
+{
+    (void)groups;
+    if (op->summed)
+        sum_blocks(packing, true, rows, op, out);
+    else
+        sum_blocks(packing, false, rows, op, out);
 }
 
 #include "kernels/vector/tile.h"

@@ -1,9 +1,8 @@
 /* pack.c - eight rows at a time into the layouts of packed.h, for both vector backends.
  *
  * Eight rows' words of four bytes are turned so that a vector holds the same word of each row. From
- * there on all work is for eight rows at once: nibbles and bits are put together where they lie,
- * and the sum over a row's block is a sum of vectors. packed.c does the same a row at a time and is
- * the specification; the bytes are equal.
+ * there on all work is for eight rows at once: nibbles and bits are put together where they lie.
+ * packed.c does the same a row at a time and is the specification; the bytes are equal.
  */
 #include "kernels/avx2/avx2.h"
 
@@ -104,32 +103,6 @@ PX_INLINE void put_bytes(target to, size_t offset, __m256i words)
         (__m128i *)(to.at + offset * to.lanes + to.first), _mm_packus_epi16(halves, halves));
 }
 
-/* The sum of the four bytes of each word. */
-PX_INLINE __m256i sum_bytes(__m256i words)
-{
-    __m256i pairs = _mm256_maddubs_epi16(words, _mm256_set1_epi8(1));
-    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-}
-
-/* The sum of some quants, a sum for each row; `count` of the largest fit in a byte. */
-PX_INLINE __m256i sum_small(const __m256i *quants, int count)
-{
-    __m256i sum = quants[0];
-#pragma GCC unroll 8
-    for (int i = 1; i < count; i++) sum = _mm256_add_epi8(sum, quants[i]);
-    return sum_bytes(sum);
-}
-
-PX_INLINE __m256i sum_signed(const __m256i *quants, int count)
-{
-    const __m256i ones = _mm256_set1_epi8(1);
-    __m256i sum = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (int i = 0; i < count; i++)
-        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(ones, quants[i]));
-    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
-}
-
 /* Each byte of `v` shifted, up or down, and cut to `bits` from bit `at` on. */
 PX_INLINE __m256i move_bits(__m256i v, int from, int at, int bits)
 {
@@ -182,8 +155,7 @@ PX_INLINE void put_q4(source from, target to, const px_packing packing)
     take_split_nibbles(from, head, steps);
     put_halves(to, 0, take_halves(from, 0));
     if (has_min) put_halves(to, 2, take_halves(from, 2));
-    put_halves(to, head, halves_of(sum_small(steps, 8)));
-    put_quants(to, head + 2, packing, steps);
+    put_quants(to, head, packing, steps);
 }
 
 /* Bits 4 s .. 4 s + 3 of each row's word, one for each byte, as 16. */
@@ -208,8 +180,7 @@ PX_INLINE void put_q5(source from, target to, const px_packing packing)
     for (int s = 0; s < 8; s++) steps[s] = _mm256_or_si256(steps[s], fifth_bits(bits, s));
     put_halves(to, 0, halves_of(words[0]));
     if (has_min) put_halves(to, 2, halves_of(_mm256_srli_epi32(words[0], 16)));
-    put_halves(to, head, halves_of(sum_small(steps, 8)));
-    put_quants(to, head + 2, packing, steps);
+    put_quants(to, head, packing, steps);
 }
 
 PX_INLINE void put_q8_0(source from, target to)
@@ -217,19 +188,8 @@ PX_INLINE void put_q8_0(source from, target to)
     __m256i quants[8];
     take_words8(from, 2, quants);
     put_halves(to, 0, take_halves(from, 0));
-    put_halves(to, 2, halves_of(sum_signed(quants, 8)));
 #pragma GCC unroll 8
-    for (int s = 0; s < 8; s++) put_words(to, 4, s, quants[s]);
-}
-
-/* What 32 codes of the table say, summed. */
-PX_INLINE __m256i sum_of_table(const __m256i codes[8])
-{
-    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)px_iq4_values));
-    __m256i values[8];
-#pragma GCC unroll 8
-    for (int s = 0; s < 8; s++) values[s] = _mm256_shuffle_epi8(table, codes[s]);
-    return sum_signed(values, 8);
+    for (int s = 0; s < 8; s++) put_words(to, 2, s, quants[s]);
 }
 
 PX_INLINE void put_iq4_nl(source from, target to)
@@ -237,8 +197,7 @@ PX_INLINE void put_iq4_nl(source from, target to)
     __m256i codes[8];
     take_split_nibbles(from, 2, codes);
     put_halves(to, 0, take_halves(from, 0));
-    put_halves(to, 2, halves_of(sum_of_table(codes)));
-    put_quants(to, 4, PX_PACKING_T4, codes);
+    put_quants(to, 2, PX_PACKING_T4, codes);
 }
 
 /* Low nibbles of four bytes in the low half of each word. */
@@ -267,23 +226,10 @@ PX_INLINE void put_mxfp4(source from, target to)
 
 /* --- units of 256 columns --------------------------------------------------------------------- */
 
-/* Byte `index` of groups of four, as signed words. */
-PX_INLINE __m256i signed_byte(const __m256i *words, int index)
+/* Byte `index` of groups of four, at the bottom of each word. */
+PX_INLINE __m256i byte_of(const __m256i *words, int index)
 {
-    return _mm256_srai_epi32(_mm256_slli_epi32(words[index / 4], 24 - index % 4 * 8), 24);
-}
-
-PX_INLINE __m256i unsigned_byte(const __m256i *words, int index)
-{
-    __m256i word = _mm256_srli_epi32(words[index / 4], index % 4 * 8);
-    return _mm256_and_si256(word, _mm256_set1_epi32(255));
-}
-
-/* The sum of a block of 32, each half times its scale. */
-PX_INLINE __m256i sum_of_halves(const __m256i scales[2], const __m256i quants[8])
-{
-    return _mm256_add_epi32(_mm256_mullo_epi32(scales[0], sum_small(quants, 4)),
-        _mm256_mullo_epi32(scales[1], sum_small(quants + 4, 4)));
+    return _mm256_srli_epi32(words[index / 4], index % 4 * 8);
 }
 
 /* Eight scales and mins of six bits each, four to a word, from d, dmin and twelve bytes. */
@@ -311,11 +257,10 @@ PX_INLINE void put_k_block(
     target to, int b, const px_packing packing, __m256i scale, __m256i min, const __m256i quants[8])
 {
     const px_quant_form form = px_quant_forms[packing];
-    size_t at = 4 + (size_t)b * (4 + px_plane_bytes(form.low_bits + form.high_bits));
+    size_t at = 4 + (size_t)b * (2 + px_plane_bytes(form.low_bits + form.high_bits));
     put_bytes(to, at, scale);
     put_bytes(to, at + 1, min);
-    put_halves(to, at + 2, halves_of(_mm256_mullo_epi32(scale, sum_small(quants, 8))));
-    put_quants(to, at + 4, packing, quants);
+    put_quants(to, at + 2, packing, quants);
 }
 
 /* 32 bytes hold a block in their low and the next in their high nibbles. */
@@ -331,8 +276,7 @@ PX_INLINE void put_q4_k(source from, target to)
         for (int b = 2 * pair; b < 2 * pair + 2; b++) {
 #pragma GCC unroll 8
             for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 2 * 4, 4);
-            put_k_block(
-                to, b, PX_PACKING_U4_K, unsigned_byte(scales, b), unsigned_byte(mins, b), quants);
+            put_k_block(to, b, PX_PACKING_U4_K, byte_of(scales, b), byte_of(mins, b), quants);
         }
     }
 }
@@ -352,8 +296,7 @@ PX_INLINE void put_q5_k(source from, target to)
             for (int s = 0; s < 8; s++)
                 quants[s] = _mm256_or_si256(
                     bits_at(words[s], b % 2 * 4, 4), _mm256_slli_epi32(bits_at(high[s], b, 1), 4));
-            put_k_block(
-                to, b, PX_PACKING_U5_K, unsigned_byte(scales, b), unsigned_byte(mins, b), quants);
+            put_k_block(to, b, PX_PACKING_U5_K, byte_of(scales, b), byte_of(mins, b), quants);
         }
     }
 }
@@ -361,7 +304,7 @@ PX_INLINE void put_q5_k(source from, target to)
 /* Of 128 columns, quarter q has its low nibbles in words q % 2, and bits 2 q of the high ones. */
 PX_INLINE void put_q6_k(source from, target to)
 {
-    enum { BLOCK_BYTES = 2 + 4 + 24 };
+    enum { BLOCK_BYTES = 2 + 24 };
     __m256i scales[4], low[8], high[8], quants[8];
     take_words4(from, 192, scales);
     put_halves(to, 0, take_halves(from, 208));
@@ -379,12 +322,9 @@ PX_INLINE void put_q6_k(source from, target to)
                 for (int s = 0; s < 8; s++)
                     quants[s] = _mm256_or_si256(bits_at(low[s], quarter / 2 * 4, 4),
                         _mm256_slli_epi32(bits_at(high[s], quarter * 2, 2), 4));
-                const __m256i of_b[2] = {
-                    signed_byte(scales, 2 * b), signed_byte(scales, 2 * b + 1)};
-                put_bytes(to, at, of_b[0]);
-                put_bytes(to, at + 1, of_b[1]);
-                put_words(to, at + 2, 0, sum_of_halves(of_b, quants));
-                put_quants(to, at + 6, PX_PACKING_U6_K, quants);
+                put_bytes(to, at, byte_of(scales, 2 * b));
+                put_bytes(to, at + 1, byte_of(scales, 2 * b + 1));
+                put_quants(to, at + 2, PX_PACKING_U6_K, quants);
             }
         }
     }
@@ -405,7 +345,7 @@ PX_INLINE void take_q3_scales(source from, __m256i out[4])
 
 PX_INLINE void put_q3_k(source from, target to)
 {
-    enum { BLOCK_BYTES = 2 + 2 + 12 };
+    enum { BLOCK_BYTES = 2 + 12 };
     __m256i scales[4], high[8], words[8], quants[8];
     take_q3_scales(from, scales);
     take_words8(from, 0, high);
@@ -420,18 +360,16 @@ PX_INLINE void put_q3_k(source from, target to)
             for (int s = 0; s < 8; s++)
                 quants[s] = _mm256_or_si256(
                     bits_at(words[s], b % 4 * 2, 2), _mm256_slli_epi32(bits_at(high[s], b, 1), 2));
-            const __m256i of_b[2] = {signed_byte(scales, 2 * b), signed_byte(scales, 2 * b + 1)};
-            put_bytes(to, at, of_b[0]);
-            put_bytes(to, at + 1, of_b[1]);
-            put_halves(to, at + 2, halves_of(sum_of_halves(of_b, quants)));
-            put_quants(to, at + 4, PX_PACKING_U3_K, quants);
+            put_bytes(to, at, byte_of(scales, 2 * b));
+            put_bytes(to, at + 1, byte_of(scales, 2 * b + 1));
+            put_quants(to, at + 2, PX_PACKING_U3_K, quants);
         }
     }
 }
 
 PX_INLINE void put_q2_k(source from, target to)
 {
-    enum { BLOCK_BYTES = 2 + 2 + 8 };
+    enum { BLOCK_BYTES = 2 + 8 };
     __m256i both[4], words[8], quants[8]; /* scales in low nibbles, mins in high ones */
     take_words4(from, 0, both);
     put_halves(to, 0, take_halves(from, 80));
@@ -444,21 +382,16 @@ PX_INLINE void put_q2_k(source from, target to)
             size_t at = 4 + (size_t)b * BLOCK_BYTES;
 #pragma GCC unroll 8
             for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 4 * 2, 2);
-            __m256i of_b[2] = {unsigned_byte(both, 2 * b), unsigned_byte(both, 2 * b + 1)};
-#pragma GCC unroll 8
-            for (int h = 0; h < 2; h++) {
-                put_bytes(to, at + (size_t)h, of_b[h]);
-                of_b[h] = and8(of_b[h], 15);
-            }
-            put_halves(to, at + 2, halves_of(sum_of_halves(of_b, quants)));
-            put_quants(to, at + 4, PX_PACKING_U2_K, quants);
+            put_bytes(to, at, byte_of(both, 2 * b));
+            put_bytes(to, at + 1, byte_of(both, 2 * b + 1));
+            put_quants(to, at + 2, PX_PACKING_U2_K, quants);
         }
     }
 }
 
 PX_INLINE void put_iq4_xs(source from, target to)
 {
-    enum { BLOCK_BYTES = 1 + 2 + 16 };
+    enum { BLOCK_BYTES = 1 + 16 };
     __m256i words[4], codes[8];
     take_words4(from, 0, words); /* d and high bits of the scales; their low nibbles */
     put_halves(to, 0, halves_of(words[0]));
@@ -472,8 +405,7 @@ PX_INLINE void put_iq4_xs(source from, target to)
         size_t at = 2 + (size_t)b * BLOCK_BYTES;
         take_split_nibbles(from, 8 + (size_t)b * 16, codes);
         put_bytes(to, at, scale);
-        put_halves(to, at + 1, halves_of(sum_of_table(codes)));
-        put_quants(to, at + 3, PX_PACKING_T4_K, codes);
+        put_quants(to, at + 1, PX_PACKING_T4_K, codes);
     }
 }
 

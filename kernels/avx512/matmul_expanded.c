@@ -31,15 +31,24 @@ PX_INLINE void expand(const px_packing packing, const uint8_t *w, uint32_t cols,
     __m512 d = _mm512_setzero_ps(), dmin = d;
     for (uint32_t block = 0; block < cols / 32; block++) {
         block_head head;
+        __m512i quants[8], of_quants[2];
         w = read_head(packing, w, block, &d, &dmin, &head);
+#pragma GCC unroll 8
+        for (int step = 0; step < 8; step++) {
+            const int half = form.halves ? step / 4 : 0;
+            quants[step] = take_step(packing, w, step);
+            of_quants[half] = add_step(packing, step == 4 * half, of_quants[half], quants[step]);
+        }
+#pragma GCC unroll 2
+        for (int h = 0; h < 1 + form.halves; h++) of_quants[h] = end_sum(packing, of_quants[h]);
+        head.zero = zero_of(packing, &head, of_quants);
         to = put_floats(to, head.scale);
         if (form.halves) to = put_floats(to, head.scale_high);
         to = put_floats(to, head.zero);
         if (form.mins) to = put_floats(to, head.min);
         if (form.mins && form.halves) to = put_floats(to, head.min_high);
 #pragma GCC unroll 8
-        for (int step = 0; step < 8; step++, to += 4 * L)
-            _mm512_store_si512(to, take_step(packing, w, step));
+        for (int step = 0; step < 8; step++, to += 4 * L) _mm512_store_si512(to, quants[step]);
         w += px_plane_bytes(form.low_bits + form.high_bits) * L;
     }
 }
@@ -64,7 +73,7 @@ void px_avx512_expand(px_packing packing, const uint8_t *w, uint32_t cols, uint8
 PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
     const px_tile *op, __m512 acc[GROUPS][ROWS])
 {
-    sum_blocks((tile_kind){packing, true, groups, rows}, op, acc);
+    sum_blocks((tile_kind){packing, .expanded = true, .groups = groups, .rows = rows}, op, acc);
 }
 
 #include "kernels/vector/tile.h"

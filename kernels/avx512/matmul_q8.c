@@ -4,7 +4,10 @@
 PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
     const px_tile *op, __m512 acc[GROUPS][ROWS])
 {
-    sum_blocks((tile_kind){packing, false, groups, rows}, op, acc);
+    if (op->summed)
+        sum_blocks((tile_kind){packing, .summed = true, .groups = groups, .rows = rows}, op, acc);
+    else
+        sum_blocks((tile_kind){packing, .groups = groups, .rows = rows}, op, acc);
 }
 
 #include "kernels/vector/tile.h"

@@ -3,9 +3,11 @@
  *
  * Quants are put together from their planes in registers, unsigned. Where they have a bias, sums
  * begin at -bias times the sum of the activations, which takes it out again exactly; the signed
- * ones of S8 and of the table are given a bias of 128. Two groups of weights share what is loaded
- * of x: with one, loads would bind before products do. As in the AVX2 tiles, blocks go in ascending
- * order whatever the tile: the same bits for any batch.
+ * ones of S8 and of the table are given a bias of 128. The sums of quants that zeros of x multiply
+ * are made beside the products, in bytes where they fit, by the first tile of some weights; it
+ * leaves them to the others (px_tile). Two groups of weights share what is loaded of x: with one,
+ * loads would bind before products do. As in the AVX2 tiles, blocks go in ascending order whatever
+ * the tile: the same bits for any batch.
  *
  * Weights that several tiles read may be expanded first (matmul_expanded.c), which is the same work
  * done once: of each block the floats of its head and the quants as bytes, for every lane,
@@ -38,16 +40,6 @@ PX_INLINE __m512 x_float(const uint8_t *x, size_t at)
 PX_INLINE __m512 load_f16(const uint8_t *from)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
-}
-
-PX_INLINE __m512 load_s16(const uint8_t *from)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)from)));
-}
-
-PX_INLINE __m512 load_u16(const uint8_t *from)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from)));
 }
 
 PX_INLINE __m512 load_u8(const uint8_t *from)
@@ -96,16 +88,63 @@ PX_INLINE __m512i take_step(const px_packing packing, const uint8_t *quants, con
     return _mm512_ternarylogic_epi32(high, mask, low, 0xea); /* high & mask | low */
 }
 
+/* What the unsigned quants of a packing are more than those meant. */
+PX_INLINE int bias_of(const px_packing packing)
+{
+    const px_quant_form form = px_quant_forms[packing];
+    return form.low_bits == 8 || form.table ? 128 : form.bias;
+}
+
+/* --- sums of quants --------------------------------------------------------------------------- */
+
+/* Does the sum of the steps of a scale fit in bytes? */
+PX_INLINE bool sums_bytes(const px_packing packing)
+{
+    const px_quant_form form = px_quant_forms[packing];
+    const int largest = form.table ? 255 : (1 << (form.low_bits + form.high_bits)) - 1;
+    return (form.halves ? 4 : 8) * largest <= 255;
+}
+
+/* `sum` and the quants of a step, the first of a scale's or a later one. */
+PX_INLINE __m512i add_step(const px_packing packing, const bool first, __m512i sum, __m512i quants)
+{
+    if (sums_bytes(packing)) return first ? quants : _mm512_add_epi8(sum, quants);
+    if (first) sum = _mm512_setzero_si512();
+    return _mm512_dpbusd_epi32(sum, quants, _mm512_set1_epi8(1));
+}
+
+/* Of the quants meant, in each lane. */
+PX_INLINE __m512i end_sum(const px_packing packing, __m512i sum)
+{
+    const int columns = px_quant_forms[packing].halves ? 16 : 32;
+    const __m512i less = _mm512_set1_epi32(-columns * bias_of(packing));
+    if (sums_bytes(packing)) return _mm512_dpbusd_epi32(less, sum, _mm512_set1_epi8(1));
+    return _mm512_add_epi32(sum, less);
+}
+
+/* To later tiles and from the first, in 16 bits. */
+PX_INLINE void leave_sum(uint8_t *to, __m512i sum)
+{
+    _mm256_store_si256((__m256i *)to, _mm512_cvtepi32_epi16(sum));
+}
+
+PX_INLINE __m512i take_sum(const uint8_t *from)
+{
+    return _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)from));
+}
+
 /* What is known of a tile when it is compiled. */
 typedef struct tile_kind {
     px_packing packing;
     bool expanded; /* its weights are */
+    bool summed;   /* an earlier tile left the sums of its weights */
     int groups, rows;
 } tile_kind;
 
-/* sums[group][row] += quants . x over the steps [begin, end) */
+/* sums[group][row] += quants . x over the steps [begin, end), which are a scale's */
 PX_INLINE void dot(const tile_kind kind, const int begin, const int end,
-    const uint8_t *const *quants, const uint8_t *x, size_t x_stride, __m512i sums[GROUPS][ROWS])
+    const uint8_t *const *quants, const uint8_t *x, size_t x_stride, __m512i sums[GROUPS][ROWS],
+    __m512i of_quants[GROUPS])
 {
     const int groups = kind.groups, rows = kind.rows;
 #pragma GCC unroll 8
@@ -115,6 +154,9 @@ PX_INLINE void dot(const tile_kind kind, const int begin, const int end,
         for (int g = 0; g < groups; g++) {
             w[g] = kind.expanded ? _mm512_load_si512(quants[g] + 64 * step)
                                  : take_step(kind.packing, quants[g], step);
+            if (kind.expanded || kind.summed) continue;
+            of_quants[g] = add_step(kind.packing, step == begin, of_quants[g], w[g]);
+            PX_KEEP(of_quants[g]);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
@@ -131,10 +173,10 @@ PX_INLINE void dot(const tile_kind kind, const int begin, const int end,
 /* -bias times a sum of activations, of which `sums` is -128 times. */
 PX_INLINE __m512i of_bias(const px_packing packing, __m512i sums)
 {
-    const px_quant_form form = px_quant_forms[packing];
-    if (form.low_bits == 8 || form.table) return sums;
-    if (!form.bias) return _mm512_setzero_si512();
-    return _mm512_srai_epi32(sums, (unsigned)__builtin_ctz(128 / form.bias));
+    const int bias = bias_of(packing);
+    if (bias == 128) return sums;
+    if (!bias) return _mm512_setzero_si512();
+    return _mm512_srai_epi32(sums, (unsigned)__builtin_ctz(128 / bias));
 }
 
 /* --- blocks ----------------------------------------------------------------------------------- */
@@ -146,7 +188,7 @@ typedef struct block_head {
     __m512 min, min_high;     /* times its sum */
 } block_head;
 
-/* Scales and mins of 16 columns each, and a sum that counts the bias. */
+/* Scales and mins of 16 columns each. */
 PX_INLINE const uint8_t *read_halves(
     const px_packing packing, const uint8_t *w, __m512 d, __m512 dmin, block_head *out)
 {
@@ -164,19 +206,10 @@ PX_INLINE const uint8_t *read_halves(
         out->scale_high = _mm512_mul_ps(d, load_u8(numbers[1]));
         out->min = _mm512_mul_ps(dmin, load_u8(numbers[2]));
         out->min_high = _mm512_mul_ps(dmin, load_u8(numbers[3]));
-        out->zero = _mm512_mul_ps(d, load_s16(w));
-        return w + 2 * L;
+        return w;
     }
     out->scale = _mm512_mul_ps(d, load_s8(w)), w += L;
     out->scale_high = _mm512_mul_ps(d, load_s8(w)), w += L;
-    __m512 sum;
-    if (packing == PX_PACKING_U6_K)
-        sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(w)), w += 4 * L;
-    else
-        sum = load_s16(w), w += 2 * L;
-    __m512 of_bias = _mm512_set1_ps(16.0f * px_quant_forms[packing].bias);
-    out->zero = _mm512_fnmadd_ps(
-        of_bias, _mm512_add_ps(out->scale, out->scale_high), _mm512_mul_ps(d, sum));
     return w;
 }
 
@@ -193,7 +226,6 @@ PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, u
     if (form.super && form.mins) {
         out->scale = _mm512_mul_ps(*d, load_u8(w)), w += L;
         out->min = _mm512_mul_ps(*dmin, load_u8(w)), w += L;
-        out->zero = _mm512_mul_ps(*d, load_u16(w)), w += 2 * L;
         return w;
     }
     if (form.super) {
@@ -202,10 +234,15 @@ PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, u
         out->scale = load_f16(w), w += 2 * L;
         if (form.mins) out->min = load_f16(w), w += 2 * L;
     }
-    __m512 sum = load_s16(w);
-    if (form.bias) sum = _mm512_sub_ps(sum, _mm512_set1_ps(32.0f * form.bias));
-    out->zero = _mm512_mul_ps(out->scale, sum), w += 2 * L;
     return w;
+}
+
+/* From the sums of its quants; [1]: of columns 16-31 if they have a scale of their own. */
+PX_INLINE __m512 zero_of(const px_packing packing, const block_head *head, const __m512i sums[2])
+{
+    __m512 zero = _mm512_mul_ps(head->scale, _mm512_cvtepi32_ps(sums[0]));
+    if (!px_quant_forms[packing].halves) return zero;
+    return _mm512_fmadd_ps(head->scale_high, _mm512_cvtepi32_ps(sums[1]), zero);
 }
 
 /* The head of an expanded block is its floats, in their order. Each pointer moves past one. */
@@ -252,6 +289,7 @@ PX_INLINE void sum_blocks(const tile_kind kind, const px_tile *op, __m512 acc[GR
     const size_t begin =
         form.halves ? offsetof(px_q8_block, offset_half) : offsetof(px_q8_block, offset);
     const uint8_t *x = op->x, *w[GROUPS];
+    uint8_t *left = op->sums;
     __m512 d[GROUPS], dmin[GROUPS];
 #pragma GCC unroll 2
     for (int g = 0; g < groups; g++) {
@@ -261,6 +299,7 @@ PX_INLINE void sum_blocks(const tile_kind kind, const px_tile *op, __m512 acc[GR
     for (uint32_t block = 0; block < op->cols / 32; block++, x += sizeof(px_q8_block)) {
         __m512i sums[GROUPS][ROWS];
         __m512 halves[GROUPS][ROWS];
+        __m512i of_quants[2][GROUPS]; /* of halves */
         block_head head[GROUPS];
 #pragma GCC unroll 2
         for (int g = 0; g < groups; g++) {
@@ -274,14 +313,25 @@ PX_INLINE void sum_blocks(const tile_kind kind, const px_tile *op, __m512 acc[GR
             for (int g = 0; g < groups; g++) sums[g][r] = first;
         }
         if (form.halves) {
-            dot(kind, 0, 4, w, x, x_stride, sums);
+            dot(kind, 0, 4, w, x, x_stride, sums, of_quants[0]);
             end_first_half(kind, x, x_stride, head, sums, halves);
-            dot(kind, 4, 8, w, x, x_stride, sums);
+            dot(kind, 4, 8, w, x, x_stride, sums, of_quants[1]);
         } else {
-            dot(kind, 0, 8, w, x, x_stride, sums);
+            dot(kind, 0, 8, w, x, x_stride, sums, of_quants[0]);
         }
 #pragma GCC unroll 2
-        for (int g = 0; g < groups; g++) w[g] += quants_bytes;
+        for (int g = 0; g < groups; g++) {
+            w[g] += quants_bytes;
+            if (kind.expanded) continue;
+            __m512i of_scales[2];
+#pragma GCC unroll 2
+            for (int h = 0; h < 1 + form.halves; h++) {
+                of_scales[h] = kind.summed ? take_sum(left) : end_sum(packing, of_quants[h][g]);
+                if (!kind.summed && left) leave_sum(left, of_scales[h]);
+                if (kind.summed || left) left += 2 * L;
+            }
+            head[g].zero = zero_of(packing, &head[g], of_scales);
+        }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             const uint8_t *at = x + r * x_stride;
