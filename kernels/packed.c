@@ -50,25 +50,13 @@ bool px_packing_is_scaled(px_packing packing)
            packing == PX_PACKING_SCALED_F8 || packing == PX_PACKING_SCALED_F16;
 }
 
-/* Columns and bytes for each lane of a unit. */
+/* Columns of a unit of what is no integer, and its bytes for each lane. */
 static const struct {
     uint32_t cols, lane_bytes;
 } units[PX_PACKING_COUNT] = {
     [PX_PACKING_F32] = {1, 4},
     [PX_PACKING_F16] = {1, 2},
     [PX_PACKING_BF16] = {2, 4},
-    [PX_PACKING_U4] = {32, 2 + 16},
-    [PX_PACKING_U4_MIN] = {32, 4 + 16},
-    [PX_PACKING_U4_K] = {256, 4 + 8 * (2 + 16)},
-    [PX_PACKING_U5] = {32, 2 + 20},
-    [PX_PACKING_U5_MIN] = {32, 4 + 20},
-    [PX_PACKING_U5_K] = {256, 4 + 8 * (2 + 20)},
-    [PX_PACKING_U2_K] = {256, 4 + 8 * (2 + 8)},
-    [PX_PACKING_U3_K] = {256, 2 + 8 * (2 + 12)},
-    [PX_PACKING_U6_K] = {256, 2 + 8 * (2 + 24)},
-    [PX_PACKING_S8] = {32, 2 + 32},
-    [PX_PACKING_T4] = {32, 2 + 16},
-    [PX_PACKING_T4_K] = {256, 2 + 8 * (1 + 16)},
     [PX_PACKING_FP4] = {32, 1 + 16},
     [PX_PACKING_SCALED_U4] = {32, 4 + 1 + 16},
     [PX_PACKING_SCALED_F8] = {32, 4 + 32},
@@ -78,6 +66,14 @@ static const struct {
 size_t px_packed_group_bytes(px_packing packing, uint32_t lanes, uint32_t cols)
 {
     assert(packing > PX_PACKING_FILE && packing < PX_PACKING_COUNT);
+    if (!px_packing_takes_floats(packing)) {
+        const bool super = px_quant_forms[packing].super;
+        const uint32_t blocks = cols / 32, of_unit = px_unit_blocks(packing);
+        assert(cols % (super ? 256 : 32) == 0);
+        return (size_t)lanes *
+               ((blocks + of_unit - 1) / of_unit * PX_HEADS_BYTES +
+                   blocks * px_quants_bytes(packing) + (super ? cols / 256 * PX_SUPER_BYTES : 0));
+    }
     assert(cols % units[packing].cols == 0 || packing == PX_PACKING_BF16);
     return ((size_t)cols + units[packing].cols - 1) / units[packing].cols *
            units[packing].lane_bytes * lanes;
@@ -139,15 +135,26 @@ static void store_quants(const px_quant_form *form, const int8_t *values, int co
     }
 }
 
-static void put_block(cursor at, const px_quant_form *form, px_dtype dtype, const uint8_t *block)
+static int sum_of(const int8_t quants[32])
 {
+    int sum = 0;
+    for (int i = 0; i < 32; i++) sum += quants[i];
+    return sum;
+}
+
+/* Its head and its quants. */
+static void put_block(
+    cursor head, cursor quants, px_packing packing, px_dtype dtype, const uint8_t *block)
+{
+    const px_quant_form *form = &px_quant_forms[packing];
     px_block parts;
-    uint8_t quants[32];
+    uint8_t stored[32];
     px_block_unpack_of(dtype)(block, &parts);
-    store_quants(form, parts.quants, 32, quants);
-    put_16(&at, px_f32_to_f16(parts.scale[0]));
-    if (form->mins) put_16(&at, px_f32_to_f16(-parts.min[0]));
-    put_quants(&at, form, quants);
+    store_quants(form, parts.quants, 32, stored);
+    put_16(&head, px_f32_to_f16(parts.scale[0]));
+    if (form->mins) put_16(&head, px_f32_to_f16(-parts.min[0]));
+    if (form->sums) put_16(&head, sum_of(parts.quants));
+    put_quants(&quants, form, stored);
 }
 
 /* What a K super-block says about its sixteen groups of 16, as integers. */
@@ -197,38 +204,46 @@ static k_scales take_scales(px_dtype dtype, const uint8_t *block)
     return out;
 }
 
-/* What 32 columns of a super-block have before their quants; `scale` and `min` are of its halves.
- */
-static void put_k_head(cursor *at, px_packing packing, const int8_t *scale, const uint8_t *min)
+/* The head of a block; `scale` and `min` are of its halves. */
+static void put_k_head(cursor at, px_packing packing, const int8_t *scale, const uint8_t *min)
 {
     switch (packing) {
     case PX_PACKING_U4_K:
     case PX_PACKING_U5_K:
-        put_u8(at, scale[0]);
-        put_u8(at, min[0]);
+        put_u8(&at, scale[0]);
+        put_u8(&at, min[0]);
         break;
     case PX_PACKING_U2_K:
-        for (int half = 0; half < 2; half++) put_u8(at, scale[half] | min[half] << 4);
+        for (int half = 0; half < 2; half++) put_u8(&at, scale[half] | min[half] << 4);
         break;
-    case PX_PACKING_T4_K: put_u8(at, scale[0]); break;
+    case PX_PACKING_T4_K: put_u8(&at, scale[0]); break;
     default:
-        for (int half = 0; half < 2; half++) put_u8(at, scale[half]);
+        for (int half = 0; half < 2; half++) put_u8(&at, scale[half]);
     }
+}
+
+/* The place of `bytes` for each lane further on. */
+static cursor further(cursor at, size_t bytes)
+{
+    at.to += at.lanes * bytes;
+    return at;
 }
 
 static void put_super_block(cursor at, px_packing packing, px_dtype dtype, const uint8_t *block)
 {
     const px_quant_form *form = &px_quant_forms[packing];
     px_block parts;
-    uint8_t quants[256];
+    uint8_t stored[256];
     px_block_unpack_of(dtype)(block, &parts);
-    store_quants(form, parts.quants, 256, quants);
+    store_quants(form, parts.quants, 256, stored);
     k_scales k = take_scales(dtype, block);
-    put(&at, k.d, 2);
-    if (k.dmin) put(&at, k.dmin, 2);
-    for (int b = 0; b < 8; b++) {
-        put_k_head(&at, packing, k.scale + 2 * b, k.min + 2 * b);
-        put_quants(&at, form, quants + 32 * b);
+    cursor d = at;
+    put(&d, k.d, 2);
+    put(&d, k.dmin ? k.dmin : (const uint8_t[2]){0}, 2);
+    for (uint32_t b = 0; b < 8; b++) {
+        cursor quants = further(at, px_quants_at(packing, b));
+        put_k_head(further(at, px_head_at(packing, b)), packing, k.scale + 2 * b, k.min + 2 * b);
+        put_quants(&quants, form, stored + 32 * b);
     }
 }
 
@@ -238,17 +253,23 @@ static void put_row(
     uint8_t *to, uint32_t lanes, uint32_t lane, const px_pack *op, const uint8_t *from)
 {
     px_packing packing = px_packing_of(op->dtype);
-    const px_quant_form *form = &px_quant_forms[packing];
     const px_dtype_traits *traits = px_dtype_of(op->dtype);
-    assert(units[packing].cols == traits->block_elements);
-    for (uint32_t c = 0; c < op->cols; c += traits->block_elements) {
-        cursor at = {to, lanes, lane};
-        if (form->super)
+    const bool super = px_quant_forms[packing].super;
+    const uint32_t most = super ? 8 : px_unit_blocks(packing);
+    cursor at = {to, lanes, lane};
+    for (uint32_t left = op->cols / 32, blocks; left; left -= blocks) {
+        blocks = left < most ? left : most;
+        for (uint32_t b = 0; b < blocks && !super; b++, from += traits->block_bytes)
+            put_block(further(at, px_head_at(packing, b)), further(at, px_quants_at(packing, b)),
+                packing, op->dtype, from);
+        if (super) {
             put_super_block(at, packing, op->dtype, from);
-        else
-            put_block(at, form, op->dtype, from);
-        from += traits->block_bytes;
-        to += (size_t)units[packing].lane_bytes * lanes;
+            from += traits->block_bytes;
+        } else if (blocks < most) {
+            cursor missing = further(at, px_head_at(packing, blocks));
+            put_16(&missing, 0);
+        }
+        at = further(at, px_packed_group_bytes(packing, 1, 32 * blocks));
     }
 }
 

@@ -121,7 +121,7 @@ static void multiply_stripe(const product *p, const stripe *s, px_tile *tile, wo
         tile->y = p->op->y + s->row * p->op->y_stride + first;
         tile->partial = space->partial;
         tile->sums = s->leaves_sums ? space->made : NULL;
-        tile->summed = false;
+        tile->again = false;
         /* Whole tiles first: the first reads weights from memory, and has the most to do meanwhile.
          */
         for (uint32_t row = 0, count; row < s->rows; row += count) {
@@ -130,7 +130,7 @@ static void multiply_stripe(const product *p, const stripe *s, px_tile *tile, wo
             tile->x += count * x->row_bytes;
             tile->y += count * p->op->y_stride;
             tile->partial += (size_t)count * s->groups * p->tiles->lanes;
-            tile->summed = s->leaves_sums;
+            tile->again = !s->expanded;
         }
     }
 }
@@ -160,7 +160,8 @@ void px_packed_matmul(const px_matmul *op, const px_tiles *tiles, px_part part)
         stripe s = {.row = row, .rows = x->rows - row < slice ? x->rows - row : slice};
         s.pieces = pieces_of(s.rows, set->rows);
         s.expanded = p.expanded_bytes && s.pieces >= EXPANSION_PIECES;
-        s.leaves_sums = x->kind == PX_ACT_Q8 && s.pieces > 1 && !s.expanded;
+        s.leaves_sums =
+            x->kind == PX_ACT_Q8 && !px_quant_forms[packing].sums && s.pieces > 1 && !s.expanded;
         s.run = run_of_cols(&p, &s);
         for (s.group = begin; s.group < end; s.group += s.groups) {
             s.groups = p.groups_most;

@@ -35,6 +35,11 @@ PX_INLINE __m256 load_f16(const uint8_t *from)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
 }
 
+PX_INLINE __m256 load_s16(const uint8_t *from)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)from)));
+}
+
 /* Small numbers of each lane, as words. */
 PX_INLINE __m256i load_u8(const uint8_t *from)
 {
@@ -148,13 +153,33 @@ typedef struct block_head {
     __m256 min, min_high; /* times its sum */
 } block_head;
 
+/* Weights of a group as they are read: d and dmin are of a unit. */
+typedef struct group_at {
+    const uint8_t *heads, *quants;
+    __m256 d, dmin;
+} group_at;
+
+/* From `quants` on: a unit, and if `block` is the first of 256 columns its d. */
+PX_INLINE void begin_unit(const px_packing packing, uint32_t block, group_at *at)
+{
+    const px_quant_form form = px_quant_forms[packing];
+    if (form.super && block % 8 == 0) {
+        at->d = load_f16(at->quants);
+        if (form.mins) at->dmin = _mm256_sub_ps(_mm256_setzero_ps(), load_f16(at->quants + 2 * L));
+        at->quants += PX_SUPER_BYTES * L;
+    }
+    at->heads = at->quants;
+    at->quants += PX_HEADS_BYTES * L;
+}
+
 /* Factors and mins of 16 columns each. */
-PX_INLINE const uint8_t *read_halves(
-    const px_packing packing, const uint8_t *w, __m256 d, __m256 dmin, block_head *out)
+PX_INLINE void read_halves(
+    const px_packing packing, const uint8_t *head, const group_at *at, block_head *out)
 {
     __m256i scales[2], mins[2];
-    for (int h = 0; h < 2; h++, w += L) {
-        scales[h] = mins[h] = packing == PX_PACKING_U2_K ? load_u8(w) : load_s8(w);
+    __m256 dmin = at->dmin;
+    for (int h = 0; h < 2; h++, head += L) {
+        scales[h] = mins[h] = packing == PX_PACKING_U2_K ? load_u8(head) : load_s8(head);
         if (packing == PX_PACKING_U2_K) {
             scales[h] = _mm256_and_si256(scales[h], _mm256_set1_epi32(15));
             mins[h] = _mm256_srli_epi32(mins[h], 4);
@@ -162,56 +187,58 @@ PX_INLINE const uint8_t *read_halves(
         out->factor[h] = factor_of(scales[h]);
     }
     if (packing != PX_PACKING_U2_K)
-        dmin = _mm256_mul_ps(d, _mm256_set1_ps(-(float)px_quant_forms[packing].bias));
-    out->scale = d;
+        dmin = _mm256_mul_ps(at->d, _mm256_set1_ps(-(float)px_quant_forms[packing].bias));
+    out->scale = at->d;
     out->min = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(mins[0]));
     out->min_high = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(mins[1]));
-    return w;
 }
 
-/* d and dmin of the K types live from one super-block to the next. Returns where the quants are. */
-PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, uint32_t block,
-    __m256 *d, __m256 *dmin, block_head *out)
+PX_INLINE void read_head(const px_packing packing, group_at *at, block_head *out)
 {
     const px_quant_form form = px_quant_forms[packing];
-    if (form.super && block % 8 == 0) {
-        *d = load_f16(w), w += 2 * L;
-        if (form.mins) *dmin = _mm256_sub_ps(_mm256_setzero_ps(), load_f16(w)), w += 2 * L;
-    }
-    if (form.halves) return read_halves(packing, w, *d, *dmin, out);
+    const uint8_t *head = at->heads;
+    at->heads += px_block_head_bytes(packing) * L;
     out->factor[0] = _mm256_set1_epi16(1);
-    if (form.super && form.mins) {
-        out->scale = *d;
-        out->factor[0] = factor_of(load_u8(w)), w += L;
-        out->min = _mm256_mul_ps(*dmin, _mm256_cvtepi32_ps(load_u8(w))), w += L;
-        return w;
-    }
-    if (form.super) {
-        out->scale = _mm256_mul_ps(*d, _mm256_cvtepi32_ps(load_s8(w))), w += L;
+    if (form.halves) {
+        read_halves(packing, head, at, out);
+    } else if (form.super && form.mins) {
+        out->scale = at->d;
+        out->factor[0] = factor_of(load_u8(head));
+        out->min = _mm256_mul_ps(at->dmin, _mm256_cvtepi32_ps(load_u8(head + L)));
+    } else if (form.super) {
+        out->scale = _mm256_mul_ps(at->d, _mm256_cvtepi32_ps(load_s8(head)));
     } else {
-        out->scale = load_f16(w), w += 2 * L;
-        if (form.mins) out->min = load_f16(w), w += 2 * L;
+        out->scale = load_f16(head);
+        if (form.mins) out->min = load_f16(head + 2 * L);
+        if (form.sums) out->sum = load_s16(head + 2 * L);
         if (form.bias) out->min = _mm256_mul_ps(out->scale, _mm256_set1_ps(-(float)form.bias));
     }
-    return w;
 }
 
-/* `summed`: an earlier tile left the sums of the quants. */
-PX_INLINE void sum_blocks(const px_packing packing, const bool summed, const int rows,
+/* `again`: an earlier tile left the sums of the quants, if blocks do not have them. */
+PX_INLINE void sum_blocks(const px_packing packing, const bool again, const int rows,
     const px_tile *op, __m256 out[GROUPS][ROWS])
 {
     const px_quant_form form = px_quant_forms[packing];
     const bool is_signed = form.low_bits == 8 || form.table;
-    const size_t quants_bytes = px_plane_bytes(form.low_bits + form.high_bits) * L;
+    const uint32_t blocks = op->cols / 32;
+    const size_t block_bytes = (px_block_head_bytes(packing) + px_quants_bytes(packing)) * L;
     const size_t x_stride = op->x_stride;
-    const uint8_t *w = op->w, *x = op->x;
+    const uint8_t *x = op->x;
     float *left = (float *)op->sums;
     __m256 *acc = out[0];
-    __m256 d = _mm256_setzero_ps(), dmin = d;
-    for (uint32_t block = 0; block < op->cols / 32; block++, x += sizeof(px_q8_block)) {
+    group_at group = {.quants = op->w};
+    for (uint32_t block = 0; block < blocks; block++, x += sizeof(px_q8_block)) {
         block_head head;
-        __m256i sums[ROWS], sum = _mm256_setzero_si256(), *of_quants = summed ? NULL : &sum;
-        w = read_head(packing, w, block, &d, &dmin, &head);
+        __m256i sums[ROWS], sum = _mm256_setzero_si256(),
+                            *of_quants = again || form.sums ? NULL : &sum;
+        if (block % px_unit_blocks(packing) == 0) begin_unit(packing, block, &group);
+        read_head(packing, &group, &head);
+        const uint8_t *w = group.quants;
+        if (px_asks_ahead(rows) && !again) {
+#pragma GCC unroll 8
+            for (size_t i = 0; i < block_bytes; i += 64) px_ask_ahead(w + i);
+        }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) sums[r] = _mm256_setzero_si256();
         if (is_signed) {
@@ -222,9 +249,9 @@ PX_INLINE void sum_blocks(const px_packing packing, const bool summed, const int
         } else {
             dot_unsigned(packing, rows, 0, 8, w, x, x_stride, head.factor[0], sums, of_quants);
         }
-        w += quants_bytes;
-        head.sum = summed ? _mm256_load_ps(left) : _mm256_cvtepi32_ps(sum);
-        if (!summed && left) _mm256_store_ps(left, head.sum);
+        group.quants += px_quants_bytes(packing) * L;
+        if (!form.sums) head.sum = again ? _mm256_load_ps(left) : _mm256_cvtepi32_ps(sum);
+        if (of_quants && left) _mm256_store_ps(left, head.sum);
         if (left) left += L;
 
 #pragma GCC unroll 8
@@ -250,7 +277,7 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
     const px_tile *op, __m256 out[GROUPS][ROWS])
 {
     (void)groups;
-    if (op->summed)
+    if (op->again)
         sum_blocks(packing, true, rows, op, out);
     else
         sum_blocks(packing, false, rows, op, out);

@@ -17,8 +17,8 @@ typedef struct source { /* a block of eight rows */
     size_t stride; /* from row to row */
 } source;
 
-typedef struct target { /* eight lanes of a unit */
-    uint8_t *at;
+typedef struct target {    /* eight lanes of a unit, or of a block of one */
+    uint8_t *heads, *at;   /* where quants go, or all that has no heads */
     uint32_t lanes, first; /* of the group; the first of the eight */
 } target;
 
@@ -75,6 +75,8 @@ PX_INLINE __m256i bits_at(__m256i v, int shift, int bits)
 
 /* --- parts of a unit -------------------------------------------------------------------------- */
 
+/* `offset`s are bytes for each lane. */
+
 /* Part `index` of those that are a word for each lane. */
 PX_INLINE void put_words(target to, size_t offset, int index, __m256i words)
 {
@@ -84,7 +86,7 @@ PX_INLINE void put_words(target to, size_t offset, int index, __m256i words)
 
 PX_INLINE void put_halves(target to, size_t offset, __m128i halves)
 {
-    _mm_storeu_si128((__m128i *)(to.at + offset * to.lanes + (size_t)to.first * 2), halves);
+    _mm_storeu_si128((__m128i *)(to.heads + offset * to.lanes + (size_t)to.first * 2), halves);
 }
 
 /* The low halves of eight words. */
@@ -100,7 +102,7 @@ PX_INLINE void put_bytes(target to, size_t offset, __m256i words)
     words = _mm256_and_si256(words, _mm256_set1_epi32(0xff));
     __m128i halves = halves_of(words);
     _mm_storel_epi64(
-        (__m128i *)(to.at + offset * to.lanes + to.first), _mm_packus_epi16(halves, halves));
+        (__m128i *)(to.heads + offset * to.lanes + to.first), _mm_packus_epi16(halves, halves));
 }
 
 /* Each byte of `v` shifted, up or down, and cut to `bits` from bit `at` on. */
@@ -136,7 +138,7 @@ PX_INLINE void put_quants(
     if (form.high_bits) put_plane(to, offset, quants, form.low_bits, form.high_bits);
 }
 
-/* --- units of 32 columns ---------------------------------------------------------------------- */
+/* --- blocks of 32 columns --------------------------------------------------------------------- */
 
 /* 16 bytes whose low nibbles are columns 0-15 and high nibbles 16-31: eight steps. */
 PX_INLINE void take_split_nibbles(source from, size_t offset, __m256i steps[8])
@@ -155,7 +157,7 @@ PX_INLINE void put_q4(source from, target to, const px_packing packing)
     take_split_nibbles(from, head, steps);
     put_halves(to, 0, take_halves(from, 0));
     if (has_min) put_halves(to, 2, take_halves(from, 2));
-    put_quants(to, head, packing, steps);
+    put_quants(to, 0, packing, steps);
 }
 
 /* Bits 4 s .. 4 s + 3 of each row's word, one for each byte, as 16. */
@@ -180,7 +182,17 @@ PX_INLINE void put_q5(source from, target to, const px_packing packing)
     for (int s = 0; s < 8; s++) steps[s] = _mm256_or_si256(steps[s], fifth_bits(bits, s));
     put_halves(to, 0, halves_of(words[0]));
     if (has_min) put_halves(to, 2, halves_of(_mm256_srli_epi32(words[0], 16)));
-    put_quants(to, head, packing, steps);
+    put_quants(to, 0, packing, steps);
+}
+
+/* Of each row's 32 quants. */
+PX_INLINE __m256i sum_signed(const __m256i quants[8])
+{
+    const __m256i ones = _mm256_set1_epi8(1);
+    __m256i sum = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(ones, quants[i]));
+    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
 }
 
 PX_INLINE void put_q8_0(source from, target to)
@@ -188,8 +200,9 @@ PX_INLINE void put_q8_0(source from, target to)
     __m256i quants[8];
     take_words8(from, 2, quants);
     put_halves(to, 0, take_halves(from, 0));
+    put_halves(to, 2, halves_of(sum_signed(quants)));
 #pragma GCC unroll 8
-    for (int s = 0; s < 8; s++) put_words(to, 2, s, quants[s]);
+    for (int s = 0; s < 8; s++) put_words(to, 0, s, quants[s]);
 }
 
 PX_INLINE void put_iq4_nl(source from, target to)
@@ -197,7 +210,7 @@ PX_INLINE void put_iq4_nl(source from, target to)
     __m256i codes[8];
     take_split_nibbles(from, 2, codes);
     put_halves(to, 0, take_halves(from, 0));
-    put_quants(to, 2, PX_PACKING_T4, codes);
+    put_quants(to, 0, PX_PACKING_T4, codes);
 }
 
 /* Low nibbles of four bytes in the low half of each word. */
@@ -224,7 +237,7 @@ PX_INLINE void put_mxfp4(source from, target to)
     }
 }
 
-/* --- units of 256 columns --------------------------------------------------------------------- */
+/* --- 256 columns of a K type ------------------------------------------------------------------ */
 
 /* Byte `index` of groups of four, at the bottom of each word. */
 PX_INLINE __m256i byte_of(const __m256i *words, int index)
@@ -252,15 +265,14 @@ PX_INLINE void put_ds(target to, __m256i ds)
     put_halves(to, 2, halves_of(_mm256_srli_epi32(ds, 16)));
 }
 
-/* Block `b` of Q4_K or Q5_K. */
-PX_INLINE void put_k_block(
-    target to, int b, const px_packing packing, __m256i scale, __m256i min, const __m256i quants[8])
+/* Block `b` with two bytes for a head. */
+PX_INLINE void put_block(target to, int b, const px_packing packing, __m256i first, __m256i second,
+    const __m256i quants[8])
 {
-    const px_quant_form form = px_quant_forms[packing];
-    size_t at = 4 + (size_t)b * (2 + px_plane_bytes(form.low_bits + form.high_bits));
-    put_bytes(to, at, scale);
-    put_bytes(to, at + 1, min);
-    put_quants(to, at + 2, packing, quants);
+    size_t head = px_head_at(packing, (uint32_t)b);
+    put_bytes(to, head, first);
+    put_bytes(to, head + 1, second);
+    put_quants(to, px_quants_at(packing, (uint32_t)b), packing, quants);
 }
 
 /* 32 bytes hold a block in their low and the next in their high nibbles. */
@@ -276,7 +288,7 @@ PX_INLINE void put_q4_k(source from, target to)
         for (int b = 2 * pair; b < 2 * pair + 2; b++) {
 #pragma GCC unroll 8
             for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 2 * 4, 4);
-            put_k_block(to, b, PX_PACKING_U4_K, byte_of(scales, b), byte_of(mins, b), quants);
+            put_block(to, b, PX_PACKING_U4_K, byte_of(scales, b), byte_of(mins, b), quants);
         }
     }
 }
@@ -296,7 +308,7 @@ PX_INLINE void put_q5_k(source from, target to)
             for (int s = 0; s < 8; s++)
                 quants[s] = _mm256_or_si256(
                     bits_at(words[s], b % 2 * 4, 4), _mm256_slli_epi32(bits_at(high[s], b, 1), 4));
-            put_k_block(to, b, PX_PACKING_U5_K, byte_of(scales, b), byte_of(mins, b), quants);
+            put_block(to, b, PX_PACKING_U5_K, byte_of(scales, b), byte_of(mins, b), quants);
         }
     }
 }
@@ -304,10 +316,10 @@ PX_INLINE void put_q5_k(source from, target to)
 /* Of 128 columns, quarter q has its low nibbles in words q % 2, and bits 2 q of the high ones. */
 PX_INLINE void put_q6_k(source from, target to)
 {
-    enum { BLOCK_BYTES = 2 + 24 };
     __m256i scales[4], low[8], high[8], quants[8];
     take_words4(from, 192, scales);
     put_halves(to, 0, take_halves(from, 208));
+    put_halves(to, 2, _mm_setzero_si128());
 #pragma GCC unroll 8
     for (int half = 0; half < 2; half++) {
         take_words8(from, 128 + (size_t)half * 32, high);
@@ -317,14 +329,12 @@ PX_INLINE void put_q6_k(source from, target to)
 #pragma GCC unroll 8
             for (int quarter = odd; quarter < 4; quarter += 2) {
                 int b = half * 4 + quarter;
-                size_t at = 2 + (size_t)b * BLOCK_BYTES;
 #pragma GCC unroll 8
                 for (int s = 0; s < 8; s++)
                     quants[s] = _mm256_or_si256(bits_at(low[s], quarter / 2 * 4, 4),
                         _mm256_slli_epi32(bits_at(high[s], quarter * 2, 2), 4));
-                put_bytes(to, at, byte_of(scales, 2 * b));
-                put_bytes(to, at + 1, byte_of(scales, 2 * b + 1));
-                put_quants(to, at + 2, PX_PACKING_U6_K, quants);
+                put_block(to, b, PX_PACKING_U6_K, byte_of(scales, 2 * b),
+                    byte_of(scales, 2 * b + 1), quants);
             }
         }
     }
@@ -345,31 +355,28 @@ PX_INLINE void take_q3_scales(source from, __m256i out[4])
 
 PX_INLINE void put_q3_k(source from, target to)
 {
-    enum { BLOCK_BYTES = 2 + 12 };
     __m256i scales[4], high[8], words[8], quants[8];
     take_q3_scales(from, scales);
     take_words8(from, 0, high);
     put_halves(to, 0, take_halves(from, 108));
+    put_halves(to, 2, _mm_setzero_si128());
 #pragma GCC unroll 8
     for (int half = 0; half < 2; half++) {
         take_words8(from, 32 + (size_t)half * 32, words);
 #pragma GCC unroll 8
         for (int b = 4 * half; b < 4 * half + 4; b++) {
-            size_t at = 2 + (size_t)b * BLOCK_BYTES;
 #pragma GCC unroll 8
             for (int s = 0; s < 8; s++)
                 quants[s] = _mm256_or_si256(
                     bits_at(words[s], b % 4 * 2, 2), _mm256_slli_epi32(bits_at(high[s], b, 1), 2));
-            put_bytes(to, at, byte_of(scales, 2 * b));
-            put_bytes(to, at + 1, byte_of(scales, 2 * b + 1));
-            put_quants(to, at + 2, PX_PACKING_U3_K, quants);
+            put_block(
+                to, b, PX_PACKING_U3_K, byte_of(scales, 2 * b), byte_of(scales, 2 * b + 1), quants);
         }
     }
 }
 
 PX_INLINE void put_q2_k(source from, target to)
 {
-    enum { BLOCK_BYTES = 2 + 8 };
     __m256i both[4], words[8], quants[8]; /* scales in low nibbles, mins in high ones */
     take_words4(from, 0, both);
     put_halves(to, 0, take_halves(from, 80));
@@ -379,22 +386,20 @@ PX_INLINE void put_q2_k(source from, target to)
         take_words8(from, 16 + (size_t)half * 32, words);
 #pragma GCC unroll 8
         for (int b = 4 * half; b < 4 * half + 4; b++) {
-            size_t at = 4 + (size_t)b * BLOCK_BYTES;
 #pragma GCC unroll 8
             for (int s = 0; s < 8; s++) quants[s] = bits_at(words[s], b % 4 * 2, 2);
-            put_bytes(to, at, byte_of(both, 2 * b));
-            put_bytes(to, at + 1, byte_of(both, 2 * b + 1));
-            put_quants(to, at + 2, PX_PACKING_U2_K, quants);
+            put_block(
+                to, b, PX_PACKING_U2_K, byte_of(both, 2 * b), byte_of(both, 2 * b + 1), quants);
         }
     }
 }
 
 PX_INLINE void put_iq4_xs(source from, target to)
 {
-    enum { BLOCK_BYTES = 1 + 16 };
     __m256i words[4], codes[8];
     take_words4(from, 0, words); /* d and high bits of the scales; their low nibbles */
     put_halves(to, 0, halves_of(words[0]));
+    put_halves(to, 2, _mm_setzero_si128());
 #pragma GCC unroll 8
     for (int b = 0; b < 8; b++) {
         __m256i low = _mm256_and_si256(_mm256_srli_epi32(words[1], 4 * b), _mm256_set1_epi32(15));
@@ -402,10 +407,9 @@ PX_INLINE void put_iq4_xs(source from, target to)
             _mm256_and_si256(_mm256_srli_epi32(words[0], 16 + 2 * b), _mm256_set1_epi32(3));
         __m256i scale = _mm256_sub_epi32(
             _mm256_or_si256(low, _mm256_slli_epi32(high, 4)), _mm256_set1_epi32(32));
-        size_t at = 2 + (size_t)b * BLOCK_BYTES;
         take_split_nibbles(from, 8 + (size_t)b * 16, codes);
-        put_bytes(to, at, scale);
-        put_quants(to, at + 1, PX_PACKING_T4_K, codes);
+        put_bytes(to, px_head_at(PX_PACKING_T4_K, (uint32_t)b), scale);
+        put_quants(to, px_quants_at(PX_PACKING_T4_K, (uint32_t)b), PX_PACKING_T4_K, codes);
     }
 }
 
@@ -457,12 +461,41 @@ PX_INLINE void put_group(const px_pack *op, const uint8_t *from, uint8_t *to, ui
     for (uint32_t c = 0; c < op->cols; c += by.cols) {
         for (uint32_t first = 0; first < lanes; first += ROWS)
             put((source){from + first * op->from_row_bytes, op->from_row_bytes},
-                (target){to, lanes, first});
+                (target){to, to, lanes, first});
         for (uint32_t i = 0; i < lanes * by.row_bytes; i += 64)
             _mm_prefetch((const char *)next + i, _MM_HINT_T1);
         next += (size_t)lanes * by.row_bytes;
         from += by.row_bytes;
         to += (size_t)by.lane_bytes * lanes;
+    }
+}
+
+/* Of integers. */
+PX_INLINE void put_units(const px_pack *op, const uint8_t *from, uint8_t *to, uint32_t lanes,
+    void (*put)(source, target))
+{
+    const px_packing packing = px_packing_of(op->dtype);
+    const px_dtype_traits *traits = px_dtype_of(op->dtype);
+    const bool super = px_quant_forms[packing].super;
+    const uint32_t bytes = traits->block_bytes, most = super ? 8 : px_unit_blocks(packing);
+    const size_t quants = px_quants_bytes(packing) * lanes;
+    const size_t head = px_block_head_bytes(packing) * lanes;
+    const uint8_t *next = from + lanes * op->from_row_bytes;
+    for (uint32_t left = op->cols / 32, blocks; left; left -= blocks) {
+        blocks = left < most ? left : most;
+        target at = {.heads = to, .at = to + (super ? 0 : PX_HEADS_BYTES * lanes), lanes, 0};
+        if (blocks < most) memset(to + blocks * head, 0, (most - blocks) * head);
+        to += px_packed_group_bytes(packing, lanes, 32 * blocks);
+        for (uint32_t b = 0; b < blocks; b += traits->block_elements / 32) {
+            for (at.first = 0; at.first < lanes; at.first += ROWS)
+                put((source){from + at.first * op->from_row_bytes, op->from_row_bytes}, at);
+            for (uint32_t i = 0; i < lanes * bytes; i += 64)
+                _mm_prefetch((const char *)next + i, _MM_HINT_T1);
+            next += (size_t)lanes * bytes;
+            from += bytes;
+            at.heads += head;
+            at.at += quants;
+        }
     }
 }
 
@@ -496,18 +529,18 @@ bool px_avx2_pack_group(const px_pack *op, const uint8_t *from, uint8_t *to, uin
     case PX_F32:
     case PX_BF16: put_group(op, from, to, lanes, by, put_whole_words); return true;
     case PX_F16: put_group(op, from, to, lanes, by, put_f16); return true;
-    case PX_Q8_0: put_group(op, from, to, lanes, by, put_q8_0); return true;
-    case PX_Q4_0: put_group(op, from, to, lanes, by, put_q4_0); return true;
-    case PX_Q4_1: put_group(op, from, to, lanes, by, put_q4_1); return true;
-    case PX_Q5_0: put_group(op, from, to, lanes, by, put_q5_0); return true;
-    case PX_Q5_1: put_group(op, from, to, lanes, by, put_q5_1); return true;
-    case PX_Q2_K: put_group(op, from, to, lanes, by, put_q2_k); return true;
-    case PX_Q3_K: put_group(op, from, to, lanes, by, put_q3_k); return true;
-    case PX_Q4_K: put_group(op, from, to, lanes, by, put_q4_k); return true;
-    case PX_Q5_K: put_group(op, from, to, lanes, by, put_q5_k); return true;
-    case PX_Q6_K: put_group(op, from, to, lanes, by, put_q6_k); return true;
-    case PX_IQ4_NL: put_group(op, from, to, lanes, by, put_iq4_nl); return true;
-    case PX_IQ4_XS: put_group(op, from, to, lanes, by, put_iq4_xs); return true;
+    case PX_Q8_0: put_units(op, from, to, lanes, put_q8_0); return true;
+    case PX_Q4_0: put_units(op, from, to, lanes, put_q4_0); return true;
+    case PX_Q4_1: put_units(op, from, to, lanes, put_q4_1); return true;
+    case PX_Q5_0: put_units(op, from, to, lanes, put_q5_0); return true;
+    case PX_Q5_1: put_units(op, from, to, lanes, put_q5_1); return true;
+    case PX_Q2_K: put_units(op, from, to, lanes, put_q2_k); return true;
+    case PX_Q3_K: put_units(op, from, to, lanes, put_q3_k); return true;
+    case PX_Q4_K: put_units(op, from, to, lanes, put_q4_k); return true;
+    case PX_Q5_K: put_units(op, from, to, lanes, put_q5_k); return true;
+    case PX_Q6_K: put_units(op, from, to, lanes, put_q6_k); return true;
+    case PX_IQ4_NL: put_units(op, from, to, lanes, put_iq4_nl); return true;
+    case PX_IQ4_XS: put_units(op, from, to, lanes, put_iq4_xs); return true;
     case PX_MXFP4: put_group(op, from, to, lanes, by, put_mxfp4); return true;
     default: return false;
     }

@@ -28,15 +28,17 @@ PX_INLINE uint8_t *put_floats(uint8_t *to, __m512 floats)
 PX_INLINE void expand(const px_packing packing, const uint8_t *w, uint32_t cols, uint8_t *to)
 {
     const px_quant_form form = px_quant_forms[packing];
-    __m512 d = _mm512_setzero_ps(), dmin = d;
-    for (uint32_t block = 0; block < cols / 32; block++) {
+    const uint32_t blocks = cols / 32;
+    group_at at = {.quants = w};
+    for (uint32_t block = 0; block < blocks; block++) {
         block_head head;
         __m512i quants[8], of_quants[2];
-        w = read_head(packing, w, block, &d, &dmin, &head);
+        if (block % px_unit_blocks(packing) == 0) begin_unit(packing, block, &at);
+        read_head(packing, &at, &head);
 #pragma GCC unroll 8
         for (int step = 0; step < 8; step++) {
             const int half = form.halves ? step / 4 : 0;
-            quants[step] = take_step(packing, w, step);
+            quants[step] = take_step(packing, at.quants, step);
             of_quants[half] = add_step(packing, step == 4 * half, of_quants[half], quants[step]);
         }
 #pragma GCC unroll 2
@@ -49,7 +51,7 @@ PX_INLINE void expand(const px_packing packing, const uint8_t *w, uint32_t cols,
         if (form.mins && form.halves) to = put_floats(to, head.min_high);
 #pragma GCC unroll 8
         for (int step = 0; step < 8; step++, to += 4 * L) _mm512_store_si512(to, quants[step]);
-        w += px_plane_bytes(form.low_bits + form.high_bits) * L;
+        at.quants += px_quants_bytes(packing) * L;
     }
 }
 

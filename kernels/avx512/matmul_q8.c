@@ -4,8 +4,8 @@
 PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
     const px_tile *op, __m512 acc[GROUPS][ROWS])
 {
-    if (op->summed)
-        sum_blocks((tile_kind){packing, .summed = true, .groups = groups, .rows = rows}, op, acc);
+    if (op->again)
+        sum_blocks((tile_kind){packing, .again = true, .groups = groups, .rows = rows}, op, acc);
     else
         sum_blocks((tile_kind){packing, .groups = groups, .rows = rows}, op, acc);
 }

@@ -42,6 +42,11 @@ PX_INLINE __m512 load_f16(const uint8_t *from)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
 }
 
+PX_INLINE __m512 load_s16(const uint8_t *from)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)from)));
+}
+
 PX_INLINE __m512 load_u8(const uint8_t *from)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)));
@@ -133,18 +138,52 @@ PX_INLINE __m512i take_sum(const uint8_t *from)
     return _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)from));
 }
 
+/* Weights of a group as they are read: d and dmin are of a unit. */
+typedef struct group_at {
+    const uint8_t *heads, *quants;
+    __m512 d, dmin;
+} group_at;
+
 /* What is known of a tile when it is compiled. */
 typedef struct tile_kind {
     px_packing packing;
     bool expanded; /* its weights are */
-    bool summed;   /* an earlier tile left the sums of its weights */
+    bool again;    /* an earlier tile has read its weights, and left the sums of their quants */
     int groups, rows;
 } tile_kind;
 
+PX_INLINE bool makes_sums(const tile_kind kind)
+{
+    return !kind.expanded && !kind.again && !px_quant_forms[kind.packing].sums;
+}
+
+PX_INLINE bool asks_ahead(const tile_kind kind)
+{
+    return px_asks_ahead(kind.rows) && !kind.expanded && !kind.again;
+}
+
+/* Lines of S8 pass twice as fast: more than may be on their way to the first-level cache. */
+PX_INLINE void ask_ahead(const px_packing packing, const uint8_t *w)
+{
+    if (px_quant_forms[packing].low_bits == 8)
+        _mm_prefetch((const char *)w + 2 * PX_AHEAD_BYTES, _MM_HINT_T1);
+    else
+        px_ask_ahead(w);
+}
+
+/* Asks for the lines whose like a step is the first to read. */
+PX_INLINE void ask_for_step(const px_packing packing, const uint8_t *quants, const int step)
+{
+    const px_quant_form form = px_quant_forms[packing];
+    const int low = step * form.low_bits, high = step * form.high_bits;
+    if (low % 8 == 0) ask_ahead(packing, quants + 8 * low);
+    if (form.high_bits && high % 8 == 0)
+        ask_ahead(packing, quants + px_plane_bytes(form.low_bits) * L + 8 * high);
+}
+
 /* sums[group][row] += quants . x over the steps [begin, end), which are a scale's */
-PX_INLINE void dot(const tile_kind kind, const int begin, const int end,
-    const uint8_t *const *quants, const uint8_t *x, size_t x_stride, __m512i sums[GROUPS][ROWS],
-    __m512i of_quants[GROUPS])
+PX_INLINE void dot(const tile_kind kind, const int begin, const int end, const group_at *from,
+    const uint8_t *x, size_t x_stride, __m512i sums[GROUPS][ROWS], __m512i of_quants[GROUPS])
 {
     const int groups = kind.groups, rows = kind.rows;
 #pragma GCC unroll 8
@@ -152,9 +191,10 @@ PX_INLINE void dot(const tile_kind kind, const int begin, const int end,
         __m512i w[GROUPS];
 #pragma GCC unroll 2
         for (int g = 0; g < groups; g++) {
-            w[g] = kind.expanded ? _mm512_load_si512(quants[g] + 64 * step)
-                                 : take_step(kind.packing, quants[g], step);
-            if (kind.expanded || kind.summed) continue;
+            w[g] = kind.expanded ? _mm512_load_si512(from[g].quants + 64 * step)
+                                 : take_step(kind.packing, from[g].quants, step);
+            if (asks_ahead(kind)) ask_for_step(kind.packing, from[g].quants, step);
+            if (!makes_sums(kind)) continue;
             of_quants[g] = add_step(kind.packing, step == begin, of_quants[g], w[g]);
             PX_KEEP(of_quants[g]);
         }
@@ -189,7 +229,7 @@ typedef struct block_head {
 } block_head;
 
 /* Scales and mins of 16 columns each. */
-PX_INLINE const uint8_t *read_halves(
+PX_INLINE void read_halves(
     const px_packing packing, const uint8_t *w, __m512 d, __m512 dmin, block_head *out)
 {
     if (packing == PX_PACKING_U2_K) {
@@ -206,35 +246,40 @@ PX_INLINE const uint8_t *read_halves(
         out->scale_high = _mm512_mul_ps(d, load_u8(numbers[1]));
         out->min = _mm512_mul_ps(dmin, load_u8(numbers[2]));
         out->min_high = _mm512_mul_ps(dmin, load_u8(numbers[3]));
-        return w;
+        return;
     }
-    out->scale = _mm512_mul_ps(d, load_s8(w)), w += L;
-    out->scale_high = _mm512_mul_ps(d, load_s8(w)), w += L;
-    return w;
+    out->scale = _mm512_mul_ps(d, load_s8(w));
+    out->scale_high = _mm512_mul_ps(d, load_s8(w + L));
 }
 
-/* d and dmin of the K types live from one super-block to the next. Returns where the quants are. */
-PX_INLINE const uint8_t *read_head(const px_packing packing, const uint8_t *w, uint32_t block,
-    __m512 *d, __m512 *dmin, block_head *out)
+/* From `quants` on: a unit, and if `block` is the first of 256 columns its d. */
+PX_INLINE void begin_unit(const px_packing packing, uint32_t block, group_at *at)
 {
     const px_quant_form form = px_quant_forms[packing];
     if (form.super && block % 8 == 0) {
-        *d = load_f16(w), w += 2 * L;
-        if (form.mins) *dmin = _mm512_sub_ps(_mm512_setzero_ps(), load_f16(w)), w += 2 * L;
+        at->d = load_f16(at->quants);
+        if (form.mins) at->dmin = _mm512_sub_ps(_mm512_setzero_ps(), load_f16(at->quants + 2 * L));
+        at->quants += PX_SUPER_BYTES * L;
     }
-    if (form.halves) return read_halves(packing, w, *d, *dmin, out);
-    if (form.super && form.mins) {
-        out->scale = _mm512_mul_ps(*d, load_u8(w)), w += L;
-        out->min = _mm512_mul_ps(*dmin, load_u8(w)), w += L;
-        return w;
-    }
-    if (form.super) {
-        out->scale = _mm512_mul_ps(*d, load_s8(w)), w += L;
+    at->heads = at->quants;
+    at->quants += PX_HEADS_BYTES * L;
+}
+
+PX_INLINE void read_head(const px_packing packing, group_at *at, block_head *out)
+{
+    const px_quant_form form = px_quant_forms[packing];
+    const uint8_t *head = at->heads;
+    at->heads += px_block_head_bytes(packing) * L;
+    if (form.halves) {
+        read_halves(packing, head, at->d, at->dmin, out);
+    } else if (form.super) {
+        out->scale = _mm512_mul_ps(at->d, form.table ? load_s8(head) : load_u8(head));
+        if (form.mins) out->min = _mm512_mul_ps(at->dmin, load_u8(head + L));
     } else {
-        out->scale = load_f16(w), w += 2 * L;
-        if (form.mins) out->min = load_f16(w), w += 2 * L;
+        out->scale = load_f16(head);
+        if (form.mins) out->min = load_f16(head + 2 * L);
+        if (form.sums) out->zero = _mm512_mul_ps(out->scale, load_s16(head + 2 * L));
     }
-    return w;
 }
 
 /* From the sums of its quants; [1]: of columns 16-31 if they have a scale of their own. */
@@ -245,17 +290,17 @@ PX_INLINE __m512 zero_of(const px_packing packing, const block_head *head, const
     return _mm512_fmadd_ps(head->scale_high, _mm512_cvtepi32_ps(sums[1]), zero);
 }
 
-/* The head of an expanded block is its floats, in their order. Each pointer moves past one. */
-PX_INLINE const uint8_t *read_expanded_head(
-    const px_packing packing, const uint8_t *w, block_head *out)
+/* The head of an expanded block is its floats, in their order. */
+PX_INLINE void read_expanded_head(const px_packing packing, group_at *at, block_head *out)
 {
     const px_quant_form form = px_quant_forms[packing];
+    const uint8_t *w = at->quants;
     out->scale = _mm512_load_ps(w), w += 64;
     if (form.halves) out->scale_high = _mm512_load_ps(w), w += 64;
     out->zero = _mm512_load_ps(w), w += 64;
     if (form.mins) out->min = _mm512_load_ps(w), w += 64;
     if (form.mins && form.halves) out->min_high = _mm512_load_ps(w), w += 64;
-    return w;
+    at->quants = w;
 }
 
 /* Products of columns 0-15 with their own scale, in units of the scale of x, and sums that begin
@@ -283,28 +328,34 @@ PX_INLINE void sum_blocks(const tile_kind kind, const px_tile *op, __m512 acc[GR
     const px_packing packing = kind.packing;
     const px_quant_form form = px_quant_forms[packing];
     const int groups = kind.groups, rows = kind.rows;
-    const size_t quants_bytes =
-        px_plane_bytes(kind.expanded ? 8 : form.low_bits + form.high_bits) * L;
+    const size_t quants_bytes = (kind.expanded ? 32 : px_quants_bytes(packing)) * L;
     const size_t x_stride = op->x_stride;
     const size_t begin =
         form.halves ? offsetof(px_q8_block, offset_half) : offsetof(px_q8_block, offset);
-    const uint8_t *x = op->x, *w[GROUPS];
+    const uint32_t blocks = op->cols / 32;
+    const uint8_t *x = op->x;
     uint8_t *left = op->sums;
-    __m512 d[GROUPS], dmin[GROUPS];
+    group_at w[GROUPS];
 #pragma GCC unroll 2
-    for (int g = 0; g < groups; g++) {
-        w[g] = op->w + g * op->w_stride;
-        d[g] = dmin[g] = _mm512_setzero_ps();
-    }
-    for (uint32_t block = 0; block < op->cols / 32; block++, x += sizeof(px_q8_block)) {
+    for (int g = 0; g < groups; g++) w[g] = (group_at){.quants = op->w + g * op->w_stride};
+    for (uint32_t block = 0; block < blocks; block++, x += sizeof(px_q8_block)) {
         __m512i sums[GROUPS][ROWS];
         __m512 halves[GROUPS][ROWS];
         __m512i of_quants[2][GROUPS]; /* of halves */
         block_head head[GROUPS];
 #pragma GCC unroll 2
         for (int g = 0; g < groups; g++) {
-            w[g] = kind.expanded ? read_expanded_head(packing, w[g], &head[g])
-                                 : read_head(packing, w[g], block, &d[g], &dmin[g], &head[g]);
+            if (kind.expanded) {
+                read_expanded_head(packing, &w[g], &head[g]);
+            } else {
+                if (block % px_unit_blocks(packing) == 0) {
+                    if (asks_ahead(kind)) ask_ahead(packing, w[g].quants);
+                    if (asks_ahead(kind) && form.super && block % 8 == 0)
+                        ask_ahead(packing, w[g].quants + 64);
+                    begin_unit(packing, block, &w[g]);
+                }
+                read_head(packing, &w[g], &head[g]);
+            }
         }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
@@ -321,14 +372,14 @@ PX_INLINE void sum_blocks(const tile_kind kind, const px_tile *op, __m512 acc[GR
         }
 #pragma GCC unroll 2
         for (int g = 0; g < groups; g++) {
-            w[g] += quants_bytes;
-            if (kind.expanded) continue;
+            w[g].quants += quants_bytes;
+            if (kind.expanded || form.sums) continue;
             __m512i of_scales[2];
 #pragma GCC unroll 2
             for (int h = 0; h < 1 + form.halves; h++) {
-                of_scales[h] = kind.summed ? take_sum(left) : end_sum(packing, of_quants[h][g]);
-                if (!kind.summed && left) leave_sum(left, of_scales[h]);
-                if (kind.summed || left) left += 2 * L;
+                of_scales[h] = kind.again ? take_sum(left) : end_sum(packing, of_quants[h][g]);
+                if (!kind.again && left) leave_sum(left, of_scales[h]);
+                if (kind.again || left) left += 2 * L;
             }
             head[g].zero = zero_of(packing, &head[g], of_scales);
         }

@@ -1,5 +1,5 @@
 /* matmul_float.h - tiles of float32 products: packed F32, F16 and BF16 weights by float32 rows. A
- * body; stands after a vec.h. Internal.
+ * body; stands after a vec.h and ASKS_AHEAD, whether that makes such tiles faster. Internal.
  *
  * Each output is one chain of fused multiply-adds over ascending columns in every tile shape. A
  * tile only runs enough chains at once to hide their latency and to share what it loads: 4 groups
@@ -25,13 +25,17 @@ PX_INLINE void add_column(const int groups, const int rows, const px_vec *weight
 PX_INLINE void sum_columns(const px_packing packing, const int groups, const int rows,
     const px_tile *op, px_vec sums[GROUPS][ROWS])
 {
+    const bool asks = ASKS_AHEAD && px_asks_ahead(rows);
     const size_t w_stride = op->w_stride, x_stride = op->x_stride;
     const uint8_t *w = op->w;
     const uint8_t *x = op->x;
     px_vec weights[GROUPS];
     for (uint32_t c = 0; c < op->cols && packing == PX_PACKING_BF16; c += 2) {
 #pragma GCC unroll 4
-        for (int g = 0; g < groups; g++) weights[g] = px_vec_load_bf16_even(w + g * w_stride);
+        for (int g = 0; g < groups; g++) {
+            if (asks) px_ask_ahead(w + g * w_stride);
+            weights[g] = px_vec_load_bf16_even(w + g * w_stride);
+        }
         add_column(groups, rows, weights, x, x_stride, sums);
         if (c + 1 == op->cols) break; /* the other half of the pair is no column */
         __asm__("" : "+r"(w)); /* load again: kept, the pairs would take registers of the sums */
@@ -44,6 +48,7 @@ PX_INLINE void sum_columns(const px_packing packing, const int groups, const int
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) {
             const uint8_t *at = w + g * w_stride;
+            if (asks) px_ask_ahead(at);
             weights[g] =
                 packing == PX_PACKING_F32 ? px_vec_load((const float *)at) : px_vec_load_f16(at);
         }
