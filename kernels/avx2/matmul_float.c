@@ -1,6 +1,7 @@
 /* matmul_float.c - tiles of float32 products: the body in vector/ with AVX2's vectors. */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/vec.h"
+
 #define ASKS_AHEAD true
 #include "kernels/vector/matmul_float.h"
 

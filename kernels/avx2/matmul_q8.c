@@ -153,7 +153,7 @@ typedef struct block_head {
     __m256 min, min_high; /* times its sum */
 } block_head;
 
-/* Weights of a group as they are read: d and dmin are of a unit. */
+/* Weights of a group as they are read: d and dmin are of 256 columns. */
 typedef struct group_at {
     const uint8_t *heads, *quants;
     __m256 d, dmin;

@@ -1,6 +1,7 @@
 /* matmul_float.c - tiles of float32 products: the body in vector/ with AVX-512's vectors. */
 #include "kernels/avx512/avx512.h"
 #include "kernels/avx512/vec.h"
+
 #define ASKS_AHEAD false
 #include "kernels/vector/matmul_float.h"
 

@@ -4,10 +4,10 @@
  * Quants are put together from their planes in registers, unsigned. Where they have a bias, sums
  * begin at -bias times the sum of the activations, which takes it out again exactly; the signed
  * ones of S8 and of the table are given a bias of 128. The sums of quants that zeros of x multiply
- * are made beside the products, in bytes where they fit, by the first tile of some weights; it
- * leaves them to the others (px_tile). Two groups of weights share what is loaded of x: with one,
- * loads would bind before products do. As in the AVX2 tiles, blocks go in ascending order whatever
- * the tile: the same bits for any batch.
+ * are made beside the products where blocks have none, in bytes if they fit, by the first tile of
+ * some weights; it leaves them to the others (px_tile). Two groups of weights share what is loaded
+ * of x: with one, loads would bind before products do. As in the AVX2 tiles, blocks go in ascending
+ * order whatever the tile: the same bits for any batch.
  *
  * Weights that several tiles read may be expanded first (matmul_expanded.c), which is the same work
  * done once: of each block the floats of its head and the quants as bytes, for every lane,
@@ -138,7 +138,7 @@ PX_INLINE __m512i take_sum(const uint8_t *from)
     return _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)from));
 }
 
-/* Weights of a group as they are read: d and dmin are of a unit. */
+/* Weights of a group as they are read: d and dmin are of 256 columns. */
 typedef struct group_at {
     const uint8_t *heads, *quants;
     __m512 d, dmin;

@@ -24,8 +24,8 @@ START_LIMIT_S, RUN_LIMIT_S = 300, 900
 
 def column_of(text):
     """'NAME=MODEL' or 'NAME=MODEL --option value ..', as the server's own program takes them."""
-    name, rest = text.split('=', 1)
-    model, *options = shlex.split(rest)
+    name, _, rest = text.partition('=')
+    model, *options = shlex.split(rest) or sys.exit(f"'{text}' names no model: write NAME=MODEL")
     return name, os.path.abspath(model), options
 
 
