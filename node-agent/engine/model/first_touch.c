@@ -22,6 +22,15 @@ void px_first_touch_done(px_first_touch *touch)
     free(touch->pages);
 }
 
+/* To the kernel a write, which leaves what is there: a byte that was written too early is a lost
+ * race for a page, not a wrong weight. */
+static void write_nothing(unsigned char *at)
+{
+    unsigned char nothing = 0;
+    atomic_compare_exchange_strong_explicit((volatile _Atomic unsigned char *)at, &nothing, 0,
+        memory_order_relaxed, memory_order_relaxed);
+}
+
 /* False: another has it. `page` counts from the first one's. */
 static bool take(px_first_touch *touch, size_t page)
 {
@@ -30,7 +39,7 @@ static bool take(px_first_touch *touch, size_t page)
             &touch->pages[page], &untouched, TAKEN, memory_order_relaxed, memory_order_relaxed))
         return false;
     uintptr_t at = (touch->begin / PAGE_BYTES + page) * PAGE_BYTES;
-    *(volatile unsigned char *)(at > touch->begin ? at : touch->begin) = 0;
+    write_nothing((unsigned char *)(at > touch->begin ? at : touch->begin));
     atomic_store_explicit(&touch->pages[page], TOUCHED, memory_order_release);
     return true;
 }

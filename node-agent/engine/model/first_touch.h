@@ -18,7 +18,7 @@ typedef struct px_first_touch {
     _Atomic uint8_t *pages; /* one for each huge page that it lies in */
 } px_first_touch;
 
-/* `memory` has not been written to and is all zeros. */
+/* `memory` is fresh: what has been written to costs more, but keeps its bytes. */
 void px_first_touch_init(px_first_touch *touch, void *memory, size_t bytes);
 void px_first_touch_done(px_first_touch *touch);
 /* Returns when the pages of [at, at + bytes), which is inside the memory, have all been touched. */

@@ -135,6 +135,7 @@ typedef struct loader {
     px_model *model;
     px_repack_item *items;
     size_t count, count_max;
+    size_t order_bytes; /* of all orders of columns, which lie before all weights */
     size_t packed_bytes;
 } loader;
 
@@ -215,7 +216,7 @@ static void order_columns(loader *l, px_repack_item *it)
     if (!model->orders) model->orders = px_alloc_array(l->count_max, sizeof *model->orders);
     it->order = &model->orders[model->order_count++];
     it->order->shelf = px_role_reader(it->id.role).shelf;
-    l->packed_bytes += order_bytes(it);
+    l->order_bytes += order_bytes(it);
 }
 
 static px_status add_item(loader *l, px_weight_id id, uint32_t member, px_weights *to)
@@ -301,7 +302,7 @@ static px_status lay_out(loader *l)
     px_plan_shape shape;
     PX_TRY(describe(l->file, &model->arch, &model->info, &shape));
     PX_TRY(list_items(l));
-    model->packed_bytes = l->packed_bytes;
+    model->packed_bytes = l->order_bytes + l->packed_bytes;
     for (size_t i = 0; i < l->count; i++)
         if (!packed_bytes(l, &l->items[i]))
             model->in_place_bytes += px_repack_file_bytes(&l->items[i]);
@@ -336,11 +337,11 @@ static unsigned char *place_order(px_repack_item *item, unsigned char *to)
 static px_status fill(loader *l)
 {
     px_model *model = l->model;
-    PX_TRY(px_big_alloc(l->packed_bytes, "the weights", &model->packed));
-    unsigned char *next = model->packed;
+    PX_TRY(px_big_alloc(model->packed_bytes, "the weights", &model->packed));
+    unsigned char *order = model->packed, *weights = order + l->order_bytes, *next = weights;
     for (size_t i = 0; i < l->count; i++) {
         px_repack_item *item = &l->items[i];
-        if (item->order) next = place_order(item, next);
+        if (item->order) order = place_order(item, order);
         size_t bytes = packed_bytes(l, item);
         item->to = bytes ? next : NULL;
         next += bytes;
@@ -349,7 +350,7 @@ static px_status fill(loader *l)
         .options = l->options,
         .items = l->items,
         .count = l->count,
-        .memory = model->packed,
+        .memory = weights,
         .memory_bytes = l->packed_bytes});
 }
 

@@ -52,6 +52,16 @@ uint64_t px_repack_file_bytes(const px_repack_item *item)
     return item->from.rows * px_dtype_bytes(item->from.dtype, item->from.cols);
 }
 
+/* Where an item's rows from `row` on begin in its memory; `row` begins a piece, or is the end. */
+static size_t bytes_before(const px_repack_item *item, uint32_t row, const px_kernels *kernels)
+{
+    const px_weight_view *from = &item->from;
+    if (row == from->rows) return px_repack_bytes(item, kernels);
+    bool packed = kernels->pack_bytes(from->dtype, from->rows, from->cols) != 0;
+    return packed ? kernels->pack_bytes(from->dtype, row, from->cols)
+                  : row * px_dtype_bytes(from->dtype, from->cols);
+}
+
 /* --- one piece -------------------------------------------------------------------------------- */
 
 /* Rows in a piece: all, if the weight is not packed or its rows cannot be had one by one. */
@@ -93,14 +103,13 @@ static void repack_rows(
         .from_row_bytes = from->row_bytes,
         .to = item->to,
         .out = &matrix};
-    size_t before = kernels->pack_bytes(from->dtype, rows.begin, from->cols);
+    if (item->to) op.to = item->to + bytes_before(item, rows.begin, kernels);
     if (px_weight_is_scattered(from)) {
         bool packed = kernels->pack_bytes(from->dtype, rows.count, from->cols) != 0;
         op.from_row_bytes = px_dtype_bytes(from->dtype, from->cols);
-        op.from = packed ? staged : item->to + rows.begin * op.from_row_bytes;
+        op.from = packed ? staged : op.to;
         px_weight_assemble(from, rows, (void *)(uintptr_t)op.from);
     }
-    if (item->to) op.to = item->to + before;
     kernels->pack(&op, (px_part){.count = 1});
     if (rows.begin == 0) {
         *item->matrix = matrix;
@@ -109,12 +118,13 @@ static void repack_rows(
     }
 }
 
-/* The memory that these rows go to. */
+/* The memory that these rows go to, to its last byte: what is written before it is touched would
+ * be cleared by whoever touches it. */
 static void touch(repacking *r, const px_repack_item *item, px_range rows)
 {
-    size_t bytes = px_repack_bytes(item, r->op->options->kernels), of_row = bytes / item->from.rows;
-    size_t begin = rows.begin * of_row, end = begin + rows.count * of_row;
-    if (rows.begin + rows.count == item->from.rows) end = bytes;
+    const px_kernels *kernels = r->op->options->kernels;
+    size_t begin = bytes_before(item, rows.begin, kernels);
+    size_t end = bytes_before(item, rows.begin + rows.count, kernels);
     px_first_touch_range(&r->memory, item->to + begin, end - begin);
 }
 

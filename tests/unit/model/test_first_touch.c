@@ -67,8 +67,11 @@ PX_TEST(what_was_written_stays_when_its_page_is_asked_for_again)
     set_up(&f);
     px_first_touch_range(&f.touch, f.memory, 1);
     f.memory[0] = 7;
+    unsigned char *page = (unsigned char *)(((uintptr_t)f.memory / (2 * MIB) + 1) * (2 * MIB));
+    *page = 9; /* without having asked */
     px_first_touch_range(&f.touch, f.memory, BYTES);
     PX_CHECK(f.memory[0] == 7);
+    PX_CHECK(*page == 9);
     px_first_touch_range(&f.touch, f.memory + BYTES - 1, 1);
     tear_down(&f);
 }
