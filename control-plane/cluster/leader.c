@@ -36,6 +36,7 @@ struct px_leader {
     pending_write *writes;
     void (*on_elected)(void *arg);
     void (*on_deposed)(void *arg, px_status why);
+    void (*on_following)(void *arg, const char *address);
     void *arg;
 };
 
@@ -64,6 +65,15 @@ static void drop_lease(px_leader *leader)
     leader->lease = 0;
 }
 
+/* A key with our address is our own, told before its claim was answered, or a dead predecessor's;
+ * so is any in an etcd of ours alone. */
+static void tell_following(px_leader *leader)
+{
+    bool is_other = leader->holder[0] && strcmp(leader->holder, leader->address) != 0;
+    if (is_other && !leader->sole && !leader->revision)
+        leader->on_following(leader->arg, leader->holder);
+}
+
 static void depose(px_leader *leader, px_status why)
 {
     leader->revision = 0;
@@ -71,6 +81,7 @@ static void depose(px_leader *leader, px_status why)
     leader->beat = NULL;
     drop_lease(leader);
     leader->on_deposed(leader->arg, why);
+    tell_following(leader);
     campaign_later(leader);
 }
 
@@ -163,6 +174,7 @@ static void learn_holder(px_leader *leader, const px_etcd_kv *kv)
         px_ignore(px_json_get_str(object, "address", "leader", &address));
     snprintf(leader->holder, sizeof leader->holder, "%s", address);
     json_decref(object);
+    tell_following(leader);
 }
 
 static void became_vacant(px_leader *leader)
@@ -256,6 +268,7 @@ px_leader *px_leader_create(px_loop *loop, px_etcd *etcd, const px_leader_option
         .ttl_s = options->ttl_s ? options->ttl_s : TTL_S,
         .on_elected = options->on_elected,
         .on_deposed = options->on_deposed,
+        .on_following = options->on_following,
         .arg = options->arg};
     snprintf(leader->address, sizeof leader->address, "%s", options->address);
     px_etcd_watch_options watch = {

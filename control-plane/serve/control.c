@@ -128,11 +128,11 @@ static void on_deposed(void *arg, px_status why)
     stop_acting(control, px_fail(PX_UNAVAILABLE, "this control plane stands by: %s", why.text));
 }
 
-/* What a standby says names the leader once it is known. */
-static void name_the_leader(px_control *control)
+/* What a standby says names the leader as soon as it is known. */
+static void on_following(void *arg, const char *leader)
 {
-    const char *leader = px_leader_address(control->leader);
-    if (control->acting || !leader[0] || strstr(control->inference.refusal.text, leader)) return;
+    px_control *control = arg;
+    if (control->stopping) return;
     px_log(PX_INFO, "control.standby", PX_S("leader", leader));
     refuse(control, px_fail(PX_UNAVAILABLE,
                         "this control plane stands by; the one that acts is at %s", leader));
@@ -150,6 +150,7 @@ static void campaign(px_control *control)
         .ttl_s = is_sole ? SOLE_TTL_S : 0,
         .on_elected = on_elected,
         .on_deposed = on_deposed,
+        .on_following = on_following,
         .arg = control};
     control->leader = px_leader_create(control->loop, control->etcd, &options);
     control->admin.leader = control->leader;
@@ -236,12 +237,9 @@ static void on_tick(void *arg)
 {
     px_control *control = arg;
     int64_t now_ns = px_now_ns();
-    if (control->acting) {
-        px_registry_tick(control->registry, now_ns);
-        px_acting_tick(control->acting, now_ns);
-    } else if (control->leader && !control->stopping) {
-        name_the_leader(control);
-    }
+    if (!control->acting) return;
+    px_registry_tick(control->registry, now_ns);
+    px_acting_tick(control->acting, now_ns);
 }
 
 /* ------------------------------------------------------------------------------ start */
