@@ -78,6 +78,11 @@ px_status px_answer_options_fill(const px_args *args, px_answer_options *out)
     Phalanx__V1__Sampling *sampling = &out->sampling;
     phalanx__v1__sampling__init(sampling);
     sampling->top_k = (uint32_t)px_args_int(args, "top-k");
+    sampling->min_p = (float)px_args_real(args, "min-p");
+    sampling->typical_p = (float)px_args_real(args, "typical-p");
+    sampling->repetition_penalty = (float)px_args_real(args, "repetition-penalty");
+    sampling->presence_penalty = (float)px_args_real(args, "presence-penalty");
+    sampling->frequency_penalty = (float)px_args_real(args, "frequency-penalty");
     if (px_args_given(args, "temperature")) {
         sampling->temperature__case = PHALANX__V1__SAMPLING__TEMPERATURE__TEMPERATURE;
         sampling->temperature = (float)px_args_real(args, "temperature");
@@ -92,6 +97,8 @@ px_status px_answer_options_fill(const px_args *args, px_answer_options *out)
     }
     phalanx__v1__stopping__init(&out->stopping);
     out->stopping.max_tokens = (uint32_t)px_args_int(args, "max-tokens");
+    out->stopping.min_tokens = (uint32_t)px_args_int(args, "min-tokens");
+    out->stopping.ignore_eos = px_args_flag(args, "ignore-eos");
     int stops = px_args_str_count(args, "stop");
     if (stops > PX_ANSWER_STOPS_MAX)
         return px_args_fail("--stop may be given %d times at most", PX_ANSWER_STOPS_MAX);

@@ -20,10 +20,24 @@
         .help = "sample from the likeliest tokens that make up P"},                                \
     {.name = "top-k", .kind = PX_ARG_INT, .value = "N", .default_value = "0", .min = 0,            \
         .max = 1e9, .help = "sample from the N likeliest tokens; 0: all"},                         \
+    {.name = "min-p", .kind = PX_ARG_REAL, .value = "P", .default_value = "0", .min = 0,           \
+        .max = 1, .help = "drop tokens less likely than P times the likeliest; 0: off"},           \
+    {.name = "typical-p", .kind = PX_ARG_REAL, .value = "P", .default_value = "0", .min = 0,       \
+        .max = 1, .help = "sample from the most typical tokens that make up P; 0: off"},           \
+    {.name = "repetition-penalty", .kind = PX_ARG_REAL, .value = "R", .default_value = "0",        \
+        .min = 0, .max = 100, .help = "above 1: what was said or asked is less likely"},           \
+    {.name = "presence-penalty", .kind = PX_ARG_REAL, .value = "P", .default_value = "0",          \
+        .min = -100, .max = 100, .help = "what was said is less likely"},                          \
+    {.name = "frequency-penalty", .kind = PX_ARG_REAL, .value = "P", .default_value = "0",         \
+        .min = -100, .max = 100, .help = "what was said often is less likely"},                    \
     {.name = "seed", .kind = PX_ARG_INT, .value = "N",                                             \
         .help = "the same seed gives the same answer; by default a fresh one"},                    \
     {.name = "stop", .kind = PX_ARG_STR, .value = "TEXT", .repeatable = true, .no_env = true,      \
         .help = "end the answer before this text"},                                                \
+    {.name = "min-tokens", .kind = PX_ARG_INT, .value = "N", .default_value = "0", .min = 0,       \
+        .max = 1e9, .help = "no end before so many"},                                              \
+    {.name = "ignore-eos", .kind = PX_ARG_FLAG, .no_env = true,                                    \
+        .help = "go on behind an end-of-text token"},                                              \
     {.name = "priority", .kind = PX_ARG_INT, .value = "N", .default_value = "0", .min = -100,      \
         .max = 100, .help = "among the tenant's requests; lower is sooner"},                       \
     {.name = "tenant", .kind = PX_ARG_STR, .value = "NAME", .no_env = true,                        \

@@ -9,10 +9,6 @@
 enum { PROMPT_BYTES_MAX = 8 << 20 };
 
 const px_arg_spec px_cmd_generate_specs[] = {PX_CLIENT_SPECS, PX_ANSWER_SPECS,
-    {.name = "ignore-eos",
-        .kind = PX_ARG_FLAG,
-        .no_env = true,
-        .help = "go on behind an end-of-text token"},
     {.name = "n",
         .kind = PX_ARG_INT,
         .value = "N",
@@ -60,7 +56,6 @@ static px_status read_prompt(const px_args *args, px_buf *prompt)
 static px_status generate(
     px_client *client, const px_args *args, const px_buf *prompt, px_answer_options *options)
 {
-    options->stopping.ignore_eos = px_args_flag(args, "ignore-eos");
     options->sampling.n = (uint32_t)px_args_int(args, "n");
     options->sampling.best_of = (uint32_t)px_args_int(args, "best-of");
     Phalanx__V1__GenerateRequest request = PHALANX__V1__GENERATE_REQUEST__INIT;

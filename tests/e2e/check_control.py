@@ -84,6 +84,9 @@ def answers_come_through_the_cli(cluster):
     last = cluster.json_lines("generate", "Hello", "--temperature", "0", "--max-tokens", "8", "--ignore-eos")[-1]
     assert len(last["ids"]) == 8 and last["finish_reason"] == "length" and last["tokens_per_s"] > 0
     assert last["text"].encode() == ask(cluster)
+    dull = cluster.json_lines("generate", "Hello", "--temperature", "0", "--max-tokens", "8", "--ignore-eos",
+                              "--presence-penalty", "100")[-1]
+    assert len(set(dull["ids"])) == 8, "a token came twice where that is next to impossible"
     plain = cluster.cli("generate", "--temperature", "0", "--max-tokens", "8", "--ignore-eos", input="Hello")
     assert plain.stdout == last["text"] and "tokens/s" in plain.stderr
     once = cluster.json_lines("chat", "hi", "--temperature", "0", "--max-tokens", "8")[-1]
@@ -101,7 +104,8 @@ def ctrl_c_ends_the_answer_and_then_the_chat(cluster):
     cluster.deploy("slow", smollm2(), 1)
     master, slave = pty.openpty()
     chat = subprocess.Popen([BIN + "/control-plane", "chat", "--server", cluster.server, "--model", "slow",
-                             "--max-tokens", "0"], stdin=slave, stdout=slave, stderr=slave, close_fds=True)
+                             "--max-tokens", "0", "--ignore-eos"],
+                            stdin=slave, stdout=slave, stderr=slave, close_fds=True)
     os.close(slave)
     seen = b""
 
