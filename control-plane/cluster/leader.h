@@ -19,7 +19,7 @@ typedef struct px_leader_options {
     int64_t ttl_s;       /* of the lease; 0: 5 */
     bool sole;           /* the etcd is ours alone: a key found there is a dead predecessor's */
     void (*on_elected)(void *arg);
-    void (*on_deposed)(void *arg, px_status why); /* stop acting before returning */
+    void (*on_deposed)(void *arg, px_status why);         /* stop acting before returning */
     void (*on_following)(void *arg, const char *address); /* of another, who leads now */
     void *arg;
 } px_leader_options;
