@@ -83,7 +83,8 @@ typedef struct px_matmul { /* y = x W^T (+ bias) (+ y) */
     const float *bias;     /* [w.rows] or NULL */
     float *y;              /* [x.rows, w.rows] */
     size_t y_stride;       /* in floats */
-    bool accumulate;       /* add to y instead of setting it */
+    bool accumulate;       /* add to y instead of setting it: what would have been set, rounded, so
+                              that adding it later gives the same bits */
 } px_matmul;
 
 /* --- the rest of a layer ---------------------------------------------------------------------- */

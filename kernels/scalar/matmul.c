@@ -105,8 +105,8 @@ void px_scalar_matmul(const px_matmul *op, px_part part)
             }
             for (uint32_t i = 0; i < TILE_ROWS && first + i < op->x->rows; i++) {
                 float *y = op->y + (first + i) * op->y_stride + o;
-                double sum = sums[i] + (op->bias ? (double)op->bias[o] : 0.0);
-                *y = (float)(op->accumulate ? sum + (double)*y : sum);
+                float value = (float)(sums[i] + (op->bias ? (double)op->bias[o] : 0.0));
+                *y = op->accumulate ? *y + value : value;
             }
         }
     }
