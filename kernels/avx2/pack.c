@@ -480,12 +480,13 @@ PX_INLINE void put_units(const px_pack *op, const uint8_t *from, uint8_t *to, ui
     const uint32_t bytes = traits->block_bytes, most = super ? 8 : px_unit_blocks(packing);
     const size_t quants = px_quants_bytes(packing) * lanes;
     const size_t head = px_block_head_bytes(packing) * lanes;
+    const size_t unit_bytes = px_packed_group_bytes(packing, lanes, 32 * most);
     const uint8_t *next = from + lanes * op->from_row_bytes;
     for (uint32_t left = op->cols / 32, blocks; left; left -= blocks) {
-        blocks = left < most ? left : most;
+        blocks = left < most ? left : most; /* less is the last */
         target at = {.heads = to, .at = to + (super ? 0 : PX_HEADS_BYTES * lanes), lanes, 0};
         if (blocks < most) memset(to + blocks * head, 0, (most - blocks) * head);
-        to += px_packed_group_bytes(packing, lanes, 32 * blocks);
+        to += unit_bytes;
         for (uint32_t b = 0; b < blocks; b += traits->block_elements / 32) {
             for (at.first = 0; at.first < lanes; at.first += ROWS)
                 put((source){from + at.first * op->from_row_bytes, op->from_row_bytes}, at);
