@@ -41,7 +41,7 @@ configure test -DCMAKE_BUILD_TYPE=Release
 configure sanitize -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPX_FUZZ=ON \
     -DPX_SANITIZE=address,undefined -DPX_TEST_PREFIX=sanitize/ -DPX_TEST_GROUPS=fuzz
 configure tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPX_SANITIZE=thread -DPX_CLUSTER=OFF \
-    -DPX_TEST_PREFIX=tsan/ -DPX_TEST_GROUPS=none -DPX_TEST_FOLDERS="unit/base;unit/parallel;unit/engine"
+    -DPX_TEST_PREFIX=tsan/ -DPX_TEST_GROUPS=none -DPX_TEST_FOLDERS="unit/base;unit/parallel;unit/engine;unit/model"
 build test all
 build sanitize all
 build tsan all

@@ -7,6 +7,7 @@
 #define PX_TEST_H
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@ typedef struct px_test_case {
 } px_test_case;
 
 static px_test_case *px_test_first, **px_test_last = &px_test_first;
-static int px_test_failures, px_test_checks;
+static atomic_int px_test_failures, px_test_checks; /* a check may stand in any thread */
 
 #define PX_TEST(id)                                                                                \
     static void id(void);                                                                          \
