@@ -188,3 +188,12 @@ void px_expr_list_done(px_expr_list *list)
     free(list->items);
     *list = (px_expr_list){0};
 }
+
+const px_expr *px_expr_list_sequence(px_expr_list *list, px_expr_source *source, bool failed)
+{
+    const px_expr *made = failed        ? NULL
+                          : list->count ? px_expr_sequence(source, list->items, list->count)
+                                        : px_expr_text(source, "");
+    px_expr_list_done(list);
+    return made;
+}

@@ -75,6 +75,8 @@ typedef struct px_expr_list {
     size_t count, room;
 } px_expr_list;
 void px_expr_list_add(px_expr_list *list, const px_expr *item);
+/* Its items one after the other, which may be none; NULL where `failed`. Frees the list. */
+const px_expr *px_expr_list_sequence(px_expr_list *list, px_expr_source *source, bool failed);
 void px_expr_list_done(px_expr_list *list);
 
 #endif

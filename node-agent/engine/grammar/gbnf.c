@@ -149,11 +149,7 @@ static const px_expr *parse_literal(parser *p)
         px_expr_list_add(&parts, px_expr_class(p->source, &range, 1, false));
     }
     p->at++;
-    const px_expr *made = failed(p)     ? NULL
-                          : parts.count ? px_expr_sequence(p->source, parts.items, parts.count)
-                                        : px_expr_text(p->source, "");
-    px_expr_list_done(&parts);
-    return made;
+    return px_expr_list_sequence(&parts, p->source, failed(p));
 }
 
 static const px_expr *parse_class(parser *p)
@@ -226,11 +222,7 @@ static const px_expr *parse_sequence(parser *p)
         px_expr_list_add(&parts, parse_repeated(p));
         skip_between(p);
     }
-    const px_expr *made = failed(p)     ? NULL
-                          : parts.count ? px_expr_sequence(p->source, parts.items, parts.count)
-                                        : px_expr_text(p->source, "");
-    px_expr_list_done(&parts);
-    return made;
+    return px_expr_list_sequence(&parts, p->source, failed(p));
 }
 
 static const px_expr *parse_choice(parser *p)

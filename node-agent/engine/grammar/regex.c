@@ -282,11 +282,7 @@ static const px_expr *parse_sequence(parser *p)
     }
     if (any && !ends)
         px_expr_list_add(&parts, px_expr_repeat(p->source, any, 0, PX_EXPR_UNBOUNDED));
-    const px_expr *made = failed(p)     ? NULL
-                          : parts.count ? px_expr_sequence(p->source, parts.items, parts.count)
-                                        : px_expr_text(p->source, "");
-    px_expr_list_done(&parts);
-    return made;
+    return px_expr_list_sequence(&parts, p->source, failed(p));
 }
 
 static const px_expr *parse_choice(parser *p)

@@ -10,21 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fs.h"
 #include "base/json.h"
 #include "engine/model/shards.h"
 
-enum {
-    HEADER_BYTES_MAX = 100 << 20, /* the bound of the reference implementation */
-    NAMES_BYTES_MAX = 256 << 20,
-};
+enum { HEADER_BYTES_MAX = 100 << 20 }; /* the bound of the reference implementation */
 
 struct px_safetensors {
-    px_map *maps; /* one for each shard */
-    uint32_t shard_count;
-    px_tensor *tensors;
-    uint32_t tensor_count, tensor_capacity;
-    px_arena names;
+    px_shard_set shards;
 };
 
 static px_status parse_dtype(const char *name, const char *text, px_dtype *out)
@@ -117,33 +109,30 @@ static px_status check_no_overlap(const px_tensor *tensors, size_t count)
     return status;
 }
 
-static px_status read_header(px_safetensors *file, const json_t *header, px_slice data)
+static px_status read_header(px_shard_set *shards, const json_t *header, px_slice data)
 {
     if (!json_is_object(header)) return px_fail(PX_INVALID_ARGUMENT, "the header is not an object");
-    PX_TRY(px_shards_reserve(
-        &file->tensors, file->tensor_count, json_object_size(header), &file->tensor_capacity));
-    uint32_t first = file->tensor_count;
     if (!json_object_size(header)) return px_ok();
+    PX_TRY(px_shard_set_reserve(shards, json_object_size(header)));
+    uint32_t first = shards->tensor_count;
     const char *name;
     json_t *entry;
     json_object_foreach((json_t *)header, name, entry)
     {
         if (strcmp(name, "__metadata__") == 0) continue;
-        px_tensor *tensor = &file->tensors[file->tensor_count];
-        tensor->name = px_arena_copy(&file->names, name, strlen(name));
-        if (!tensor->name)
-            return px_fail(PX_RESOURCE_EXHAUSTED, "the tensor names take too much memory");
+        px_tensor *tensor;
+        PX_TRY(
+            px_shard_set_name(shards, (px_slice){.data = name, .length = strlen(name)}, &tensor));
         PX_TRY(parse_tensor(entry, data, tensor));
-        file->tensor_count++;
+        shards->tensor_count++;
     }
-    return check_no_overlap(file->tensors + first, file->tensor_count - first);
+    return check_no_overlap(shards->tensors + first, shards->tensor_count - first);
 }
 
-static px_status read_shard(px_safetensors *file, const char *path)
+/* A px_shard_reader. */
+static px_status read_shard(void *arg, const px_map *map, const char *path)
 {
-    px_map *map = &file->maps[file->shard_count];
-    PX_TRY(px_map_open(path, map));
-    file->shard_count++;
+    px_safetensors *file = arg;
     uint64_t length;
     if (map->bytes < sizeof length)
         return px_fail(PX_DATA_LOSS, "%s: the file is cut short in its header", path);
@@ -158,7 +147,7 @@ static px_status read_shard(px_safetensors *file, const char *path)
     json_t *header = NULL;
     PX_TRY(px_json_parse(text, (size_t)length, path, &header));
     px_slice data = {.data = text + length, .length = map->bytes - sizeof length - length};
-    px_status status = read_header(file, header, data);
+    px_status status = read_header(&file->shards, header, data);
     json_decref(header);
     return px_prefix(status, "%s", path);
 }
@@ -169,14 +158,7 @@ static px_status read_shard(px_safetensors *file, const char *path)
 static px_status open_shards(px_shards *shards, const char *path, px_safetensors **out)
 {
     px_safetensors *file = px_alloc(sizeof *file);
-    file->maps = px_alloc_array(shards->count, sizeof *file->maps);
-    px_arena_init(&file->names, NAMES_BYTES_MAX);
-    px_status status = px_ok();
-    for (uint32_t i = 0; i < shards->count && px_is_ok(status); i++)
-        status = read_shard(file, shards->paths[i]);
-    if (px_is_ok(status))
-        status = px_prefix(px_shards_check(shards, file->tensors, file->tensor_count), "%s", path);
-    px_shards_done(shards);
+    px_status status = px_shard_set_open(shards, path, read_shard, file, &file->shards);
     if (!px_is_ok(status)) {
         px_safetensors_close(file);
         return status;
@@ -207,20 +189,17 @@ px_status px_safetensors_open_file(const char *path, px_safetensors **out)
 void px_safetensors_close(px_safetensors *file)
 {
     if (!file) return;
-    for (uint32_t i = 0; i < file->shard_count; i++) px_map_close(&file->maps[i]);
-    free(file->maps);
-    free(file->tensors);
-    px_arena_done(&file->names);
+    px_shard_set_done(&file->shards);
     free(file);
 }
 
 uint32_t px_safetensors_count(const px_safetensors *file)
 {
-    return file->tensor_count;
+    return file->shards.tensor_count;
 }
 
 const px_tensor *px_safetensors_at(const px_safetensors *file, uint32_t index)
 {
-    PX_ASSERT(index < file->tensor_count);
-    return &file->tensors[index];
+    PX_ASSERT(index < file->shards.tensor_count);
+    return &file->shards.tensors[index];
 }

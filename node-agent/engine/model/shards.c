@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fs.h"
 #include "base/json.h"
 
 enum { INDEX_BYTES_MAX = 64 << 20, SHARDS_MAX = 4096, PATH_BYTES_MAX = 4096 };
@@ -155,10 +154,14 @@ void px_shards_done(px_shards *shards)
     *shards = (px_shards){.paths = NULL};
 }
 
-px_status px_shards_check(const px_shards *shards, const px_tensor *tensors, uint32_t count)
+/* --- what they hold --- */
+
+/* Every tensor that the index promises is there, and none twice. */
+static px_status check(const px_shards *shards, const px_shard_set *set)
 {
+    uint32_t count = set->tensor_count;
     const char **names = px_alloc_array((size_t)count + 1, sizeof *names);
-    for (uint32_t i = 0; i < count; i++) names[i] = tensors[i].name;
+    for (uint32_t i = 0; i < count; i++) names[i] = set->tensors[i].name;
     px_status status = px_ok();
     if (unique(names, count) != count)
         status = px_fail(PX_INVALID_ARGUMENT, "a tensor occurs in more than one shard");
@@ -175,16 +178,59 @@ px_status px_shards_check(const px_shards *shards, const px_tensor *tensors, uin
     return status;
 }
 
-px_status px_shards_reserve(px_tensor **tensors, uint32_t count, size_t more, uint32_t *capacity)
+px_status px_shard_set_reserve(px_shard_set *set, size_t more)
 {
+    uint32_t count = set->tensor_count;
     if (more > PX_SHARD_TENSORS_MAX - count)
         return px_fail(PX_INVALID_ARGUMENT, "more than %d tensors", PX_SHARD_TENSORS_MAX);
-    if (count + more <= *capacity) return px_ok();
-    size_t grown_capacity = (count + more) * 2;
-    px_tensor *grown = px_alloc_array(grown_capacity, sizeof *grown);
-    if (count) memcpy(grown, *tensors, count * sizeof *grown);
-    free(*tensors);
-    *tensors = grown;
-    *capacity = (uint32_t)grown_capacity;
+    if (count + more <= set->tensor_room) return px_ok();
+    size_t room = (count + more) * 2;
+    px_tensor *grown = px_alloc_array(room, sizeof *grown);
+    if (count) memcpy(grown, set->tensors, count * sizeof *grown);
+    free(set->tensors);
+    set->tensors = grown;
+    set->tensor_room = (uint32_t)room;
     return px_ok();
+}
+
+px_status px_shard_set_name(px_shard_set *set, px_slice name, px_tensor **out)
+{
+    PX_ASSERT(set->tensor_count < set->tensor_room);
+    px_tensor *tensor = &set->tensors[set->tensor_count];
+    *tensor = (px_tensor){.name = px_arena_copy(&set->names, name.data, name.length)};
+    if (!tensor->name)
+        return px_fail(PX_RESOURCE_EXHAUSTED, "the tensor names take too much memory");
+    *out = tensor;
+    return px_ok();
+}
+
+static px_status read_all(
+    const px_shards *shards, px_shard_reader *read, void *arg, px_shard_set *set)
+{
+    for (uint32_t i = 0; i < shards->count; i++) {
+        px_map *map = &set->maps[i];
+        PX_TRY(px_map_open(shards->paths[i], map));
+        set->map_count++;
+        PX_TRY(read(arg, map, shards->paths[i]));
+    }
+    return px_ok();
+}
+
+px_status px_shard_set_open(
+    px_shards *shards, const char *path, px_shard_reader *read, void *arg, px_shard_set *out)
+{
+    *out = (px_shard_set){.maps = px_alloc_array(shards->count, sizeof *out->maps)};
+    px_arena_init(&out->names, PX_SHARD_NAME_BYTES_MAX);
+    px_status status = read_all(shards, read, arg, out);
+    if (px_is_ok(status)) status = px_prefix(check(shards, out), "%s", path);
+    px_shards_done(shards);
+    return status;
+}
+
+void px_shard_set_done(px_shard_set *set)
+{
+    for (uint32_t i = 0; i < set->map_count; i++) px_map_close(&set->maps[i]);
+    free(set->maps);
+    free(set->tensors);
+    px_arena_done(&set->names);
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fs.h"
 #include "engine/model/pickle.h"
 #include "engine/model/shards.h"
 #include "engine/model/zip.h"
@@ -17,14 +16,10 @@ typedef struct copy {
 } copy;
 
 struct px_torch {
-    px_map *maps; /* one for each shard */
-    uint32_t shard_count;
-    px_tensor *tensors;
-    uint32_t tensor_count, tensor_capacity;
+    px_shard_set shards;
     copy *copies; /* one place for each tensor of the shard being read, and those before */
     uint32_t copy_count;
     uint64_t copy_bytes;
-    px_arena names;
 };
 
 /* --- one tensor --- */
@@ -95,7 +90,7 @@ static px_status copy_elements(
     px_torch *file, const px_pickle_tensor *t, px_slice storage, px_tensor *tensor)
 {
     uint64_t most = COPY_BYTES_SPARE;
-    for (uint32_t i = 0; i < file->shard_count; i++) most += file->maps[i].bytes;
+    for (uint32_t i = 0; i < file->shards.map_count; i++) most += file->shards.maps[i].bytes;
     if (tensor->bytes > most - file->copy_bytes)
         return px_fail(PX_INVALID_ARGUMENT, "it repeats its elements to more than the file holds");
     copy *to = &file->copies[file->copy_count];
@@ -167,12 +162,10 @@ static bool is_empty(const px_pickle_tensor *t)
 static px_status add_tensor(
     px_torch *file, const px_zip *zip, px_slice root, px_slice name, const px_pickle_tensor *t)
 {
-    px_tensor *tensor = &file->tensors[file->tensor_count];
-    *tensor = (px_tensor){.name = px_arena_copy(&file->names, name.data, name.length)};
-    if (!tensor->name)
-        return px_fail(PX_RESOURCE_EXHAUSTED, "the tensor names take too much memory");
+    px_tensor *tensor;
+    PX_TRY(px_shard_set_name(&file->shards, name, &tensor));
     PX_TRY(px_prefix(make_tensor(file, zip, root, t, tensor), "tensor '%.80s'", tensor->name));
-    file->tensor_count++;
+    file->shards.tensor_count++;
     return px_ok();
 }
 
@@ -192,8 +185,7 @@ static px_status read_state(
     if (!state)
         return px_fail(PX_INVALID_ARGUMENT,
             "the pickle holds no state dict, alone or under 'state_dict' or 'model'");
-    PX_TRY(px_shards_reserve(
-        &file->tensors, file->tensor_count, state->count / 2, &file->tensor_capacity));
+    PX_TRY(px_shard_set_reserve(&file->shards, state->count / 2));
     reserve_copies(file, state->count / 2);
     for (uint32_t i = 0; i < state->count; i += 2) {
         const px_pickle_value *name = state->items[i], *tensor = state->items[i + 1];
@@ -256,11 +248,10 @@ static px_status read_archive(px_torch *file, const px_zip *zip)
     return status;
 }
 
-static px_status read_shard(px_torch *file, const char *path)
+/* A px_shard_reader. */
+static px_status read_shard(void *arg, const px_map *map, const char *path)
 {
-    px_map *map = &file->maps[file->shard_count];
-    PX_TRY(px_map_open(path, map));
-    file->shard_count++;
+    px_torch *file = arg;
     px_slice archive = {.data = (const char *)map->data, .length = map->bytes};
     if (map->bytes >= 2 && map->data[0] == 0x80 && map->data[1] <= 5)
         return px_fail(PX_UNIMPLEMENTED,
@@ -278,14 +269,7 @@ static px_status read_shard(px_torch *file, const char *path)
 static px_status open_shards(px_shards *shards, const char *path, px_torch **out)
 {
     px_torch *file = px_alloc(sizeof *file);
-    file->maps = px_alloc_array(shards->count, sizeof *file->maps);
-    px_arena_init(&file->names, ARENA_BYTES_MAX);
-    px_status status = px_ok();
-    for (uint32_t i = 0; i < shards->count && px_is_ok(status); i++)
-        status = read_shard(file, shards->paths[i]);
-    if (px_is_ok(status))
-        status = px_prefix(px_shards_check(shards, file->tensors, file->tensor_count), "%s", path);
-    px_shards_done(shards);
+    px_status status = px_shard_set_open(shards, path, read_shard, file, &file->shards);
     if (!px_is_ok(status)) {
         px_torch_close(file);
         return status;
@@ -321,31 +305,28 @@ void px_torch_close(px_torch *file)
     if (!file) return;
     for (uint32_t i = 0; i < file->copy_count; i++)
         px_big_free(file->copies[i].data, file->copies[i].bytes);
-    for (uint32_t i = 0; i < file->shard_count; i++) px_map_close(&file->maps[i]);
     free(file->copies);
-    free(file->maps);
-    free(file->tensors);
-    px_arena_done(&file->names);
+    px_shard_set_done(&file->shards);
     free(file);
 }
 
 uint32_t px_torch_count(const px_torch *file)
 {
-    return file->tensor_count;
+    return file->shards.tensor_count;
 }
 
 const px_tensor *px_torch_at(const px_torch *file, uint32_t index)
 {
-    PX_ASSERT(index < file->tensor_count);
-    return &file->tensors[index];
+    PX_ASSERT(index < file->shards.tensor_count);
+    return &file->shards.tensors[index];
 }
 
 bool px_torch_is_mapped(const px_torch *file, const void *data)
 {
-    for (uint32_t i = 0; i < file->shard_count; i++) {
-        const unsigned char *begin = file->maps[i].data;
-        const unsigned char *at = data;
-        if (at >= begin && at < begin + file->maps[i].bytes) return true;
+    for (uint32_t i = 0; i < file->shards.map_count; i++) {
+        const px_map *map = &file->shards.maps[i];
+        const unsigned char *begin = map->data, *at = data;
+        if (at >= begin && at < begin + map->bytes) return true;
     }
     return false;
 }
