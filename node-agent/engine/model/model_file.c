@@ -15,7 +15,7 @@
 #include "engine/model/safetensors.h"
 #include "engine/model/torch_file.h"
 
-enum { CONFIG_BYTES_MAX = 4 << 20, PATH_BYTES_MAX = 4096 };
+enum { CONFIG_BYTES_MAX = 4 << 20, PATH_BYTES_MAX = 4096, NAME_BYTES_MAX = 256 };
 
 struct px_model_file {
     char *path;
@@ -41,30 +41,63 @@ static px_status join(const char *folder, const char *name, char out[PATH_BYTES_
     return px_ok();
 }
 
-/* A folder's GGUF file; of a split model any part, from which the others are found. Files named
- * mmproj are the image half of the model beside them. */
-static px_status find_gguf(const char *folder, char out[PATH_BYTES_MAX])
+/* A folder's GGUF models: how many, and a file of one; of a split model any part, from which the
+ * others are found. Files named mmproj are the image half of the model beside them. */
+static int list_gguf(DIR *dir, char out_name[NAME_BYTES_MAX])
 {
-    DIR *dir = opendir(folder);
-    if (!dir) return px_fail(PX_NOT_FOUND, "%s: cannot read the folder", folder);
-    char found[256] = "";
     int count = 0;
     for (struct dirent *entry; (entry = readdir(dir));) {
         const char *name = entry->d_name;
         if (name[0] == '.' || !ends_with(name, ".gguf")) continue;
         if (strncmp(name, "mmproj", strlen("mmproj")) == 0) continue;
-        if (count && px_gguf_same_split(found, name)) continue;
-        if (!count++) snprintf(found, sizeof found, "%s", name);
+        if (count && px_gguf_same_split(out_name, name)) continue;
+        if (!count++) snprintf(out_name, NAME_BYTES_MAX, "%s", name);
     }
+    return count;
+}
+
+static bool holds_model(const char *folder)
+{
+    char path[PATH_BYTES_MAX], name[NAME_BYTES_MAX];
+    DIR *dir = opendir(folder);
+    int count = dir ? list_gguf(dir, name) : 0;
+    if (dir) closedir(dir);
+    return count || (px_is_ok(join(folder, "config.json", path)) && px_fs_is_file(path));
+}
+
+/* The last by name of the folders in `folder` that hold a model: where versions are kept apart, the
+ * newest. "" when there is none. */
+static void find_inner(const char *folder, char out_name[NAME_BYTES_MAX])
+{
+    char path[PATH_BYTES_MAX];
+    DIR *dir = opendir(folder);
+    *out_name = '\0';
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (entry->d_name[0] == '.' || strverscmp(entry->d_name, out_name) < 0) continue;
+        if (!px_is_ok(join(folder, entry->d_name, path)) || !holds_model(path)) continue;
+        snprintf(out_name, NAME_BYTES_MAX, "%s", entry->d_name);
+    }
+    if (dir) closedir(dir);
+}
+
+static px_status find_gguf(const char *folder, char out[PATH_BYTES_MAX])
+{
+    char name[NAME_BYTES_MAX] = "";
+    DIR *dir = opendir(folder);
+    if (!dir) return px_fail(PX_NOT_FOUND, "%s: cannot read the folder", folder);
+    int count = list_gguf(dir, name);
     closedir(dir);
-    if (!count)
-        return px_fail(PX_NOT_FOUND,
-            "%s holds neither a GGUF file nor config.json with safetensors or PyTorch files",
-            folder);
     if (count > 1)
         return px_fail(
             PX_INVALID_ARGUMENT, "%s holds several GGUF models; name the file to use", folder);
-    return join(folder, found, out);
+    if (count) return join(folder, name, out);
+    find_inner(folder, name);
+    if (*name)
+        return px_fail(PX_NOT_FOUND,
+            "%s holds no model itself, but its folder '%s' does: name %s/%s", folder, name, folder,
+            name);
+    return px_fail(PX_NOT_FOUND,
+        "%s holds neither a GGUF file nor config.json with safetensors or PyTorch files", folder);
 }
 
 static px_status load_configs(px_model_file *file, const char *folder)

@@ -1,4 +1,7 @@
-/* test_find.c - which rows of which tensor of a GGUF file a weight is, however they are stored. */
+/* test_find.c - which file of a folder a model is, and which rows of which tensor of a GGUF file a
+ * weight, however they are stored. */
+#include <sys/stat.h>
+
 #include "engine/model/arch.h"
 #include "engine/model/gguf_write.h"
 #include "model_bytes.h"
@@ -102,6 +105,20 @@ PX_TEST(the_first_mixtrals_have_a_tensor_for_each_expert)
     PX_CHECK_OK(
         px_arch_find(&arch, file, (px_weight_id){.role = PX_ROLE_EXPERT_UP, .expert = 2}, &view));
     px_model_file_close(file);
+}
+
+PX_TEST(a_folder_of_versions_is_told_where_its_newest_model_is)
+{
+    static const char *const folders[] = {"m", "m/9", "m/10", "m/notes"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        PX_CHECK(!mkdir(test_path(folders[i]), 0700));
+    write_test_file("m/9/a.gguf", "GGUF", 4);
+    write_test_file("m/10/config.json", "{}", 2);
+    px_model_file *file = NULL;
+    px_status status = px_model_file_open(test_path("m"), &file);
+    PX_CHECK(status.code == PX_NOT_FOUND && strstr(status.text, "/m/10") && !file);
+    status = px_model_file_open(test_path("m/notes"), &file);
+    PX_CHECK(status.code == PX_NOT_FOUND && strstr(status.text, "neither") && !file);
 }
 
 PX_TEST_MAIN()
